@@ -1,0 +1,58 @@
+//! Why a model was refused.
+
+use std::path::{Path, PathBuf};
+
+/// A model that cannot be used, with the file at fault and the reason.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file of the model is missing or cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file was read, but what it holds cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model is sound, but of a kind that no engine here runs.
+    #[error("{}: {reason}", path.display())]
+    Unsupported {
+        /// The file that says so.
+        path: PathBuf,
+        /// What is not supported, and what is.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// A [`LoadError::Invalid`] about `path`.
+    pub fn invalid(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A [`LoadError::Unsupported`] about `path`.
+    pub fn unsupported(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Unsupported {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Reads a file of a model, naming it when that fails.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,112 @@
+//! How a model wants its text normalised.
+//!
+//! The profile belongs to the model, not to the code: it is the file
+//! `normalization.json` in the model folder, with the emoji table that it
+//! names beside it. A folder without one gets its text unchanged. The steps
+//! themselves are in the service crate's `text` module and, word for word the
+//! same, in `model/train/normalize.py`.
+
+use crate::error::{LoadError, read};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The name of the profile's file in a model folder.
+pub const FILE: &str = "normalization.json";
+
+/// The only version of the profile that this release knows.
+pub const VERSION: u32 = 1;
+
+/// The steps that a model's text goes through before tokenization; a step that
+/// is absent or off leaves the text alone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NormalizationProfile {
+    /// Format version, [`VERSION`].
+    pub version: u32,
+    /// Decode HTML character references, once.
+    #[serde(default)]
+    pub html_entities: bool,
+    /// What a handle (`@name`) becomes.
+    #[serde(default)]
+    pub handles: Option<String>,
+    /// What a link becomes.
+    #[serde(default)]
+    pub links: Option<String>,
+    /// Which quotation marks typographic ones become.
+    #[serde(default)]
+    pub quotes: Option<Quotes>,
+    /// Split the words of a hashtag at underscores and case changes.
+    #[serde(default)]
+    pub split_hashtags: bool,
+    /// The longest run of one character (ASCII digits apart) or one emoji.
+    #[serde(default)]
+    pub max_repeat: Option<usize>,
+    /// The emoji table's file, relative to the folder.
+    #[serde(default)]
+    pub emoji: Option<String>,
+    /// What stands in that file: an emoji (without variation selectors and skin
+    /// tones) and its words. Filled in by [`NormalizationProfile::open`].
+    #[serde(skip)]
+    pub emoji_words: Vec<(String, String)>,
+}
+
+/// Which quotation marks typographic ones become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quotes {
+    /// `'` and `"`.
+    Ascii,
+}
+
+impl NormalizationProfile {
+    /// Reads the profile of a folder; `None` when the folder has none.
+    pub fn open(folder: &Path) -> Result<Option<Self>, LoadError> {
+        let path = folder.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = read(&path)?;
+        let mut profile: Self =
+            serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
+        if profile.version != VERSION {
+            return Err(LoadError::unsupported(
+                &path,
+                format!(
+                    "version {} of the normalisation profile; this release knows version {VERSION}",
+                    profile.version
+                ),
+            ));
+        }
+        if profile.max_repeat == Some(0) {
+            return Err(LoadError::invalid(&path, "max_repeat must be at least 1"));
+        }
+        if let Some(file) = &profile.emoji {
+            let is_plain_name = Path::new(file).file_name().is_some_and(|name| name == &**file);
+            if !is_plain_name {
+                return Err(LoadError::invalid(
+                    &path,
+                    format!("emoji: {file:?} is not the name of a file in the folder"),
+                ));
+            }
+            profile.emoji_words = read_emoji_words(&folder.join(file))?;
+        }
+        Ok(Some(profile))
+    }
+}
+
+fn read_emoji_words(path: &Path) -> Result<Vec<(String, String)>, LoadError> {
+    let bytes = read(path)?;
+    let text = str::from_utf8(&bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
+    text.lines()
+        .enumerate()
+        .map(|(i, line)| match line.split_once('\t') {
+            Some((emoji, words)) if !emoji.is_empty() && !words.contains('\t') => {
+                Ok((emoji.to_owned(), words.to_owned()))
+            }
+            _ => Err(LoadError::invalid(
+                path,
+                format!("line {}: expected an emoji, a tab and its words", i + 1),
+            )),
+        })
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! What can go wrong while posts are scored; nothing here knows HTTP.
+//!
+//! Start-up has an error of its own, [`coldread_model::LoadError`].
+
+/// Why one post was not scored; its neighbours in a batch are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PostError {
+    /// No text, or only white space.
+    #[error("the text is empty; send at least one visible character")]
+    Empty,
+    /// More bytes than one post may have.
+    #[error("the text has {bytes} bytes; at most {max_bytes} are taken, so shorten or split it")]
+    TooLong {
+        /// The post's length in bytes of UTF-8.
+        bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The post is not text in UTF-8.
+    #[error("the text is not valid UTF-8; re-encode it")]
+    InvalidUtf8,
+}
+
+/// Why a request's posts were not scored at all.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The queue is full; nothing was computed and the caller may try again.
+    #[error("too many requests are waiting; try again in a moment")]
+    Overloaded,
+    /// The process is about to stop and takes nothing new.
+    #[error("the service is shutting down; try again elsewhere")]
+    ShuttingDown,
+    /// A fault of ours: the cause belongs in the log, not in the answer.
+    #[error("inference failed: {0}")]
+    Internal(String),
+}
