@@ -10,12 +10,14 @@
 //! |---|---|
 //! | [`config`] | `config.json`: architecture, sizes, labels |
 //! | [`folder`] | the folder as a whole |
+//! | [`layout`] | the memory layout that the int8 kernels read |
 //! | [`profile`] | how a model wants its text normalised |
 //! | [`error`] | why a model was refused |
 
 pub mod config;
 pub mod error;
 pub mod folder;
+pub mod layout;
 pub mod profile;
 
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
