@@ -1,2 +1,5 @@
+pub mod batcher;
+pub mod classifier;
 pub mod engine;
 pub mod error;
+pub mod reference;

@@ -1,0 +1,293 @@
+//! Posts in, scores out: plain synchronous code, and the one place that joins
+//! text, engine and head.
+//!
+//! A post's scores depend on the post alone. What a batch is for is speed: it is
+//! laid end to end in pieces of at most [`Classifier::MAX_BATCH_TOKENS`] tokens.
+
+use crate::encoder::Int8Engine;
+use crate::engine::{EncodedBatch, Engine, EngineInfo};
+use crate::error::{InferError, PostError};
+use crate::reference::Reference;
+use crate::kernels::Isa;
+use crate::text::TextPipeline;
+use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a model says of one post.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sentiment {
+    /// A score per label, in the model's order. They sum to 1 where one label holds.
+    pub scores: Vec<f32>,
+    /// The highest score's index.
+    pub label: usize,
+    /// Whether only the beginning of the post was read, because it has more tokens
+    /// than the model takes.
+    pub truncated: bool,
+}
+
+impl Sentiment {
+    /// The highest score.
+    pub fn score(&self) -> f32 {
+        self.scores[self.label]
+    }
+}
+
+/// A post's result: its sentiment, or why it has none.
+pub type PostResult = Result<Sentiment, PostError>;
+
+/// What a loaded model is, apart from its weights.
+#[derive(Debug)]
+pub struct ModelInfo {
+    /// What the model is called in answers.
+    pub name: String,
+    /// Label names by index.
+    pub labels: Vec<String>,
+    /// How logits become scores.
+    pub problem_type: ProblemType,
+    /// The longest post in tokens; the rest of a longer one is not read.
+    pub max_tokens: usize,
+    /// Logits are divided by this before softmax or sigmoid.
+    pub temperature: f32,
+}
+
+/// Which engine runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineChoice {
+    /// int8 where the architecture allows, else the reference; the log says which.
+    #[default]
+    Auto,
+    /// The int8 engine or nothing.
+    Int8,
+    /// candle in f32: the reference. It needs a model folder.
+    Reference,
+}
+
+/// Everything that decides how a model is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct ModelOptions {
+    /// A model folder or a packed file; `None` is the model in the binary.
+    pub model: Option<PathBuf>,
+    /// Which engine runs it.
+    pub engine: EngineChoice,
+    /// The kernels' instruction set; `None` is the best that the CPU has.
+    pub isa: Option<Isa>,
+    /// Threads that one large batch is spread over.
+    pub threads: NonZeroUsize,
+    /// The longest post taken, in bytes of UTF-8.
+    pub max_post_bytes: usize,
+}
+
+/// A loaded model: text pipeline, transformer, head.
+///
+/// Used by one thread at a time; [`Classifier::fork`] makes another on the same weights.
+pub struct Classifier {
+    info: Arc<ModelInfo>,
+    text: Arc<TextPipeline>,
+    engine: Box<dyn Engine>,
+    max_post_bytes: usize,
+    batch: EncodedBatch,
+    logits: Vec<f32>,
+}
+
+impl Classifier {
+    /// The most tokens handed to the engine at once: enough to keep several threads
+    /// busy, while memory stays bounded however many posts are asked for.
+    pub const MAX_BATCH_TOKENS: usize = 16_384;
+
+    /// Loads the model that `options` names.
+    pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
+        match &options.model {
+            None => Self::from_packed(crate::default_model()?, options),
+            Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
+            Some(path) => Self::from_packed(PackedModel::open(path)?, options),
+        }
+    }
+
+    fn from_packed(model: PackedModel, options: &ModelOptions) -> Result<Self, LoadError> {
+        let config = model.config();
+        let info = ModelInfo {
+            name: model.name().to_owned(),
+            labels: config.labels.clone(),
+            problem_type: config.problem_type,
+            max_tokens: config.max_tokens,
+            temperature: model.temperature(),
+        };
+        if options.engine == EngineChoice::Reference {
+            return Err(LoadError::unsupported(
+                model.path(),
+                "the reference engine runs model folders, not packed files; name a folder with --model",
+            ));
+        }
+        let text = TextPipeline::new(
+            model.profile(),
+            model.tokenizer_json(),
+            config.vocab_size,
+            model.path(),
+        )?;
+        let engine = Int8Engine::new(model, options.isa, options.threads)?;
+        Ok(Self::new(info, text, Box::new(engine), options))
+    }
+
+    fn from_folder(folder: &ModelFolder, options: &ModelOptions) -> Result<Self, LoadError> {
+        if options.engine != EngineChoice::Reference {
+            match coldread_model::pack(folder) {
+                Ok(bytes) => {
+                    let packed = PackedModel::from_bytes(bytes, &folder.path)?;
+                    return Self::from_packed(packed, options);
+                }
+                Err(LoadError::Unsupported { reason, .. })
+                    if options.engine == EngineChoice::Auto =>
+                {
+                    tracing::warn!(reason, "the int8 engine cannot run this model; using candle");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let config = &folder.config;
+        let info = ModelInfo {
+            name: folder.name.clone(),
+            labels: config.labels.clone(),
+            problem_type: config.problem_type,
+            max_tokens: config.max_tokens,
+            temperature: folder.temperature,
+        };
+        let path = folder.tokenizer_path();
+        let text = TextPipeline::new(
+            folder.profile.as_ref(),
+            &folder.tokenizer_json()?,
+            config.vocab_size,
+            &path,
+        )?;
+        Ok(Self::new(info, text, Box::new(Reference::load(folder)?), options))
+    }
+
+    fn new(
+        info: ModelInfo,
+        text: TextPipeline,
+        engine: Box<dyn Engine>,
+        options: &ModelOptions,
+    ) -> Self {
+        Self {
+            info: Arc::new(info),
+            text: Arc::new(text),
+            engine,
+            max_post_bytes: options.max_post_bytes,
+            batch: EncodedBatch::default(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// Another classifier on the same weights, for another thread.
+    pub fn fork(&self) -> Self {
+        Self {
+            info: Arc::clone(&self.info),
+            text: Arc::clone(&self.text),
+            engine: self.engine.fork(),
+            max_post_bytes: self.max_post_bytes,
+            batch: EncodedBatch::default(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &Arc<ModelInfo> {
+        &self.info
+    }
+
+    /// What runs it.
+    pub fn engine_info(&self) -> EngineInfo {
+        self.engine.info()
+    }
+
+    /// The longest post taken, in bytes.
+    pub fn max_post_bytes(&self) -> usize {
+        self.max_post_bytes
+    }
+
+    /// Scores posts; the results stand in the posts' order.
+    ///
+    /// A post that cannot be scored has its error in its place. An `Err` of the
+    /// whole means that the engine failed, through no fault of a post.
+    pub fn classify<T: AsRef<str>>(&mut self, posts: &[T]) -> Result<Vec<PostResult>, InferError> {
+        let mut results = Vec::with_capacity(posts.len());
+        self.batch.clear();
+        for post in posts {
+            // The sentiment of an encoded post is filled in when its batch has run.
+            results.push(self.encode(post.as_ref()).map(|truncated| Sentiment {
+                scores: Vec::new(),
+                label: 0,
+                truncated,
+            }));
+            if self.batch.num_tokens() >= Self::MAX_BATCH_TOKENS {
+                self.run_batch(&mut results)?;
+            }
+        }
+        self.run_batch(&mut results)?;
+        Ok(results)
+    }
+
+    /// Normalises and tokenizes one post onto the batch; says whether it was cut.
+    fn encode(&mut self, post: &str) -> Result<bool, PostError> {
+        if post.len() > self.max_post_bytes {
+            return Err(PostError::TooLong {
+                bytes: post.len(),
+                max_bytes: self.max_post_bytes,
+            });
+        }
+        if post.trim().is_empty() {
+            return Err(PostError::Empty);
+        }
+        let encoded = self.text.encode(post, self.info.max_tokens);
+        self.batch.push(&encoded.input_ids);
+        Ok(encoded.truncated)
+    }
+
+    /// Runs what is on the batch and fills in the results that wait for it.
+    fn run_batch(&mut self, results: &mut [PostResult]) -> Result<(), InferError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.logits.clear();
+        self.engine.forward(&self.batch, &mut self.logits)?;
+        let rows = self.logits.chunks_exact(self.info.labels.len());
+        let waiting = results
+            .iter_mut()
+            .flatten()
+            .filter(|sentiment| sentiment.scores.is_empty());
+        for (sentiment, logits) in waiting.zip(rows) {
+            sentiment.scores = scores(logits, self.info.temperature, self.info.problem_type);
+            sentiment.label = highest(&sentiment.scores);
+        }
+        self.batch.clear();
+        Ok(())
+    }
+}
+
+/// Softmax or sigmoids of `logits / temperature`.
+///
+/// In f64 and rounded once, so that the platform's `exp` does not show.
+fn scores(logits: &[f32], temperature: f32, problem_type: ProblemType) -> Vec<f32> {
+    let scaled = logits.iter().map(|&x| f64::from(x) / f64::from(temperature));
+    match problem_type {
+        ProblemType::MultiLabel => scaled.map(|x| (1.0 / (1.0 + (-x).exp())) as f32).collect(),
+        ProblemType::SingleLabel => {
+            let max = scaled.clone().fold(f64::NEG_INFINITY, f64::max);
+            let exps: Vec<f64> = scaled.map(|x| (x - max).exp()).collect();
+            let sum: f64 = exps.iter().sum();
+            exps.iter().map(|e| (e / sum) as f32).collect()
+        }
+    }
+}
+
+/// The first of the highest.
+fn highest(scores: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, &score) in scores.iter().enumerate() {
+        if score > scores[best] {
+            best = i;
+        }
+    }
+    best
+}
