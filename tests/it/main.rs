@@ -1,0 +1,9 @@
+//! The integration tests: one binary, so that it is linked once and the model is
+//! loaded once.
+
+mod http_api;
+mod http_errors;
+mod http_tcp;
+mod lambda_events;
+mod lambda_runtime;
+mod support;
