@@ -3,3 +3,4 @@ pub mod classifier;
 pub mod engine;
 pub mod error;
 pub mod reference;
+pub mod text;
