@@ -101,7 +101,7 @@ impl Classifier {
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
         match &options.model {
-            None => Self::from_packed(crate::default_model()?, options),
+            None => Self::from_packed(crate::embedded_model()?, options),
             Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
             Some(path) => Self::from_packed(PackedModel::open(path)?, options),
         }
