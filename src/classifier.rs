@@ -65,7 +65,7 @@ pub enum EngineChoice {
 }
 
 /// Everything that decides how a model is loaded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ModelOptions {
     /// A model folder or a packed file; `None` is the model in the binary.
     pub model: Option<PathBuf>,
