@@ -30,7 +30,9 @@ struct Entry {
 impl EmojiTable {
     /// Of several lines for one emoji the last counts.
     pub(super) fn new(emoji_words: &[(String, String)]) -> Self {
-        let size = emoji_words.iter().map(|(key, words)| key.len() + words.len());
+        let size = emoji_words
+            .iter()
+            .map(|(key, words)| key.len() + words.len());
         let mut text = String::with_capacity(size.sum());
         let mut entries = Vec::with_capacity(emoji_words.len());
         let mut has_ascii_key = false;
@@ -152,8 +154,7 @@ pub(super) fn remove_modifiers(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;
     }
-    let is_modifier =
-        |c| matches!(c, '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}');
+    let is_modifier = |c| matches!(c, '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}');
     text.contains(is_modifier)
         .then(|| text.chars().filter(|&c| !is_modifier(c)).collect())
 }

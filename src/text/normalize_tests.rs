@@ -45,7 +45,10 @@ fn no_steps() -> NormalizationProfile {
 #[track_caller]
 fn check_with(profile: &NormalizationProfile, post: &str, expected: &str) {
     let found = Normalizer::new(profile).normalize(post).into_owned();
-    assert_eq!(found.escape_debug().to_string(), expected.escape_debug().to_string());
+    assert_eq!(
+        found.escape_debug().to_string(),
+        expected.escape_debug().to_string()
+    );
 }
 
 #[track_caller]
@@ -69,7 +72,13 @@ fn vectors() {
     for (i, line) in lines.lines().enumerate() {
         let vector: Vector = serde_json::from_str(line).unwrap();
         let found = normalizer.normalize(&vector.text);
-        assert_eq!(found, vector.normalized, "line {}: {:?}", i + 1, vector.text);
+        assert_eq!(
+            found,
+            vector.normalized,
+            "line {}: {:?}",
+            i + 1,
+            vector.text
+        );
     }
 }
 
@@ -90,10 +99,12 @@ fn every_step_can_be_off() {
 
 #[test]
 fn white_space_is_unicodes() {
-    let listed = ['\u{9}', '\u{a}', '\u{b}', '\u{c}', '\u{d}', ' ', '\u{85}', '\u{a0}', '\u{1680}']
-        .into_iter()
-        .chain('\u{2000}'..='\u{200a}')
-        .chain(['\u{2028}', '\u{2029}', '\u{202f}', '\u{205f}', '\u{3000}']);
+    let listed = [
+        '\u{9}', '\u{a}', '\u{b}', '\u{c}', '\u{d}', ' ', '\u{85}', '\u{a0}', '\u{1680}',
+    ]
+    .into_iter()
+    .chain('\u{2000}'..='\u{200a}')
+    .chain(['\u{2028}', '\u{2029}', '\u{202f}', '\u{205f}', '\u{3000}']);
     let std = ('\0'..=char::MAX).filter(|c| c.is_whitespace());
     assert_eq!(listed.collect::<Vec<_>>(), std.collect::<Vec<_>>());
 }
@@ -105,35 +116,59 @@ fn each_step() {
     check("@a, b@c.d and @e@f.g.", "@user, b@c.d and @user.");
     check("\u{201c}don\u{2019}t\u{201d}", "\"don't\"");
     check("#SoHappy_today", "#So Happy today");
-    check("\u{1f469}\u{1f3fd}\u{200d}\u{1f4bb}!", "woman technologist !");
+    check(
+        "\u{1f469}\u{1f3fd}\u{200d}\u{1f4bb}!",
+        "woman technologist !",
+    );
     check("soooo 10000", "sooo 10000");
 }
 
 #[test]
 fn the_longest_emoji_wins() {
     check("\u{1f469}\u{200d}\u{1f525}", "woman fire");
-    check("\u{1f469}\u{200d}\u{1f4bb}\u{1f4bb}", "woman technologist laptop");
+    check(
+        "\u{1f469}\u{200d}\u{1f4bb}\u{1f4bb}",
+        "woman technologist laptop",
+    );
     check("1\u{fe0f}\u{20e3}1", "keycap 1 1");
-    check("\u{1f1fa}\u{1f1fa}\u{1f1f8}", "\u{1f1fa} flag united states");
+    check(
+        "\u{1f1fa}\u{1f1fa}\u{1f1f8}",
+        "\u{1f1fa} flag united states",
+    );
 }
 
 #[test]
 fn runs_of_one_emoji_are_cut() {
     let joys = "\u{1f602}".repeat(5);
     check(&joys, "joy joy joy");
-    check(&format!("{joys}\u{1f525}{joys}"), "joy joy joy fire joy joy joy");
+    check(
+        &format!("{joys}\u{1f525}{joys}"),
+        "joy joy joy fire joy joy joy",
+    );
     check(&"\u{1f602}\u{200d}".repeat(5), "joy joy joy");
     check(&"\u{1f602} ".repeat(5), "joy joy joy joy joy");
-    let unlimited = NormalizationProfile { max_repeat: None, ..profile() };
+    let unlimited = NormalizationProfile {
+        max_repeat: None,
+        ..profile()
+    };
     check_with(&unlimited, &joys, "joy joy joy joy joy");
 }
 
 #[test]
 fn an_emoji_table_needs_no_order() {
-    let emoji_words = [("b", "2"), ("ab", "12"), ("", "?"), ("a", "0"), ("abcd", "4"), ("a", "1")];
+    let emoji_words = [
+        ("b", "2"),
+        ("ab", "12"),
+        ("", "?"),
+        ("a", "0"),
+        ("abcd", "4"),
+        ("a", "1"),
+    ];
     let profile = NormalizationProfile {
         emoji: Some("emoji.tsv".into()),
-        emoji_words: emoji_words.map(|(key, words)| (key.into(), words.into())).into(),
+        emoji_words: emoji_words
+            .map(|(key, words)| (key.into(), words.into()))
+            .into(),
         ..no_steps()
     };
     check_with(&profile, "a", "1");
@@ -144,10 +179,16 @@ fn an_emoji_table_needs_no_order() {
 
 #[test]
 fn odd_keys_are_no_danger() {
-    let emoji_words = [("\u{200d}x", "joined"), ("x", "single"), ("\u{fe0f}", "never")];
+    let emoji_words = [
+        ("\u{200d}x", "joined"),
+        ("x", "single"),
+        ("\u{fe0f}", "never"),
+    ];
     let profile = NormalizationProfile {
         emoji: Some("emoji.tsv".into()),
-        emoji_words: emoji_words.map(|(key, words)| (key.into(), words.into())).into(),
+        emoji_words: emoji_words
+            .map(|(key, words)| (key.into(), words.into()))
+            .into(),
         ..no_steps()
     };
     check_with(&profile, "x\u{200d}x\u{fe0f}", "single joined");
@@ -160,10 +201,35 @@ fn nasty() -> impl Strategy<Value = String> {
         "[ -~]",
         "[a-zA-Z0-9_.]{1,4}",
         prop::sample::select(vec![
-            "&", "&#", "&#x", "&amp;", "&lt", "&notit;", "@", "\u{ff20}", "#", "\u{ff03}", "http://",
-            "HTTPS://", "www.", "aaaa", "\u{200d}", "\u{fe0f}", "\u{1f3fd}", "\u{20e3}", "1",
-            "\u{1f469}", "\u{1f4bb}", "\u{1f602}", "\u{1f602}\u{1f602}\u{1f602}\u{1f602}",
-            "\u{1f1fa}", "\u{1f1f8}", "\u{2019}", "\u{201c}", "\u{3000}", "\n",
+            "&",
+            "&#",
+            "&#x",
+            "&amp;",
+            "&lt",
+            "&notit;",
+            "@",
+            "\u{ff20}",
+            "#",
+            "\u{ff03}",
+            "http://",
+            "HTTPS://",
+            "www.",
+            "aaaa",
+            "\u{200d}",
+            "\u{fe0f}",
+            "\u{1f3fd}",
+            "\u{20e3}",
+            "1",
+            "\u{1f469}",
+            "\u{1f4bb}",
+            "\u{1f602}",
+            "\u{1f602}\u{1f602}\u{1f602}\u{1f602}",
+            "\u{1f1fa}",
+            "\u{1f1f8}",
+            "\u{2019}",
+            "\u{201c}",
+            "\u{3000}",
+            "\n",
         ])
         .prop_map(String::from),
     ];
@@ -188,7 +254,7 @@ proptest! {
         prop_assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), text.as_ref());
         prop_assert_eq!(remove_modifiers(&text), None);
         prop_assert_eq!(ascii_quotes(&text), None);
-        prop_assert!(!text.contains('\u{1f602}'));
+        prop_assert_eq!(text.find('\u{1f602}'), None);
         // No step makes more of a byte than the longest words of an emoji.
         prop_assert!(text.len() <= 16 * post.len());
     }
@@ -212,9 +278,39 @@ proptest! {
 fn hostile_posts_take_linear_time() {
     let normalizer = Normalizer::new(&profile());
     let openings = [
-        "&", "&#", "&#1", "&#x", "&amp", "&a", "@", "@a", "@a@", "@a@.", "#", "#a", "#_", "#aB", "http://",
-        "http://.", "https:", "www.", "www.)", "h", "w", "\u{1f602}", "\u{1f469}\u{200d}", "\u{200d}",
-        "\u{fe0f}", "\u{1f3fd}", "1\u{20e3}", "\u{1f1fa}", "\u{2019}", " ", "\u{3000}", "\u{301}", ")",
+        "&",
+        "&#",
+        "&#1",
+        "&#x",
+        "&amp",
+        "&a",
+        "@",
+        "@a",
+        "@a@",
+        "@a@.",
+        "#",
+        "#a",
+        "#_",
+        "#aB",
+        "http://",
+        "http://.",
+        "https:",
+        "www.",
+        "www.)",
+        "h",
+        "w",
+        "\u{1f602}",
+        "\u{1f469}\u{200d}",
+        "\u{200d}",
+        "\u{fe0f}",
+        "\u{1f3fd}",
+        "1\u{20e3}",
+        "\u{1f1fa}",
+        "\u{2019}",
+        " ",
+        "\u{3000}",
+        "\u{301}",
+        ")",
     ];
     for opening in openings {
         normalizer.normalize(&opening.repeat((1 << 20) / opening.len()));

@@ -50,7 +50,11 @@ impl Tokenizer {
             ));
         }
         let (before, after) = special_tokens(&inner).map_err(invalid)?;
-        if let Some(id) = before.iter().chain(&after).find(|&&id| id as usize >= vocab_size) {
+        if let Some(id) = before
+            .iter()
+            .chain(&after)
+            .find(|&&id| id as usize >= vocab_size)
+        {
             return Err(LoadError::invalid(
                 path,
                 format!("special token {id} is not below the model's vocab_size, {vocab_size}"),
