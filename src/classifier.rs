@@ -9,7 +9,7 @@ use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::reference::Reference;
 use crate::kernels::Isa;
-use crate::text::TextPipeline;
+use crate::text::{TextPipeline, Truncated};
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub enum EngineChoice {
 }
 
 /// Everything that decides how a model is loaded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ModelOptions {
     /// A model folder or a packed file; `None` is the model in the binary.
     pub model: Option<PathBuf>,
@@ -87,6 +87,8 @@ pub struct Classifier {
     text: Arc<TextPipeline>,
     engine: Box<dyn Engine>,
     max_post_bytes: usize,
+    /// Kept between calls, like the next two, so that their memory is.
+    input_ids: Vec<u32>,
     batch: EncodedBatch,
     logits: Vec<f32>,
 }
@@ -99,7 +101,7 @@ impl Classifier {
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
         match &options.model {
-            None => Self::from_packed(crate::default_model()?, options),
+            None => Self::from_packed(crate::embedded_model()?, options),
             Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
             Some(path) => Self::from_packed(PackedModel::open(path)?, options),
         }
@@ -153,13 +155,7 @@ impl Classifier {
             max_tokens: config.max_tokens,
             temperature: folder.temperature,
         };
-        let path = folder.tokenizer_path();
-        let text = TextPipeline::new(
-            folder.profile.as_ref(),
-            &folder.tokenizer_json()?,
-            config.vocab_size,
-            &path,
-        )?;
+        let text = TextPipeline::open(folder)?;
         Ok(Self::new(info, text, Box::new(Reference::load(folder)?), options))
     }
 
@@ -174,6 +170,7 @@ impl Classifier {
             text: Arc::new(text),
             engine,
             max_post_bytes: options.max_post_bytes,
+            input_ids: Vec::new(),
             batch: EncodedBatch::default(),
             logits: Vec::new(),
         }
@@ -186,6 +183,7 @@ impl Classifier {
             text: Arc::clone(&self.text),
             engine: self.engine.fork(),
             max_post_bytes: self.max_post_bytes,
+            input_ids: Vec::new(),
             batch: EncodedBatch::default(),
             logits: Vec::new(),
         }
@@ -212,10 +210,11 @@ impl Classifier {
     /// whole means that the engine failed, through no fault of a post.
     pub fn classify<T: AsRef<str>>(&mut self, posts: &[T]) -> Result<Vec<PostResult>, InferError> {
         let mut results = Vec::with_capacity(posts.len());
+        // A call that failed may have left something.
         self.batch.clear();
         for post in posts {
             // The sentiment of an encoded post is filled in when its batch has run.
-            results.push(self.encode(post.as_ref()).map(|truncated| Sentiment {
+            results.push(self.encode(post.as_ref())?.map(|truncated| Sentiment {
                 scores: Vec::new(),
                 label: 0,
                 truncated,
@@ -229,19 +228,22 @@ impl Classifier {
     }
 
     /// Normalises and tokenizes one post onto the batch; says whether it was cut.
-    fn encode(&mut self, post: &str) -> Result<bool, PostError> {
+    fn encode(&mut self, post: &str) -> Result<Result<bool, PostError>, InferError> {
         if post.len() > self.max_post_bytes {
-            return Err(PostError::TooLong {
+            return Ok(Err(PostError::TooLong {
                 bytes: post.len(),
                 max_bytes: self.max_post_bytes,
-            });
+            }));
         }
-        if post.trim().is_empty() {
-            return Err(PostError::Empty);
+        let Truncated(truncated) =
+            self.text
+                .encode(post, self.info.max_tokens, &mut self.input_ids)?;
+        // White space, but also lone joiners, variation selectors and the like.
+        if self.input_ids.len() <= self.text.num_special_tokens() {
+            return Ok(Err(PostError::Empty));
         }
-        let encoded = self.text.encode(post, self.info.max_tokens);
-        self.batch.push(&encoded.input_ids);
-        Ok(encoded.truncated)
+        self.batch.push(&self.input_ids);
+        Ok(Ok(truncated))
     }
 
     /// Runs what is on the batch and fills in the results that wait for it.

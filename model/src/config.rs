@@ -162,7 +162,10 @@ impl ModelConfig {
                     known.join(", ")
                 ))
             })?;
-        if let Some(kind) = raw.position_embedding_type.filter(|kind| kind != "absolute") {
+        if let Some(kind) = raw
+            .position_embedding_type
+            .filter(|kind| kind != "absolute")
+        {
             return Err(unsupported(format!(
                 "position_embedding_type {kind:?} is not supported; supported is \"absolute\""
             )));
@@ -174,10 +177,16 @@ impl ModelConfig {
             ("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS),
             ("num_attention_heads", raw.num_attention_heads, 1 << 10),
             ("intermediate_size", raw.intermediate_size, 1 << 16),
-            ("max_position_embeddings", raw.max_position_embeddings, 1 << 17),
+            (
+                "max_position_embeddings",
+                raw.max_position_embeddings,
+                1 << 17,
+            ),
         ] {
             if size == 0 || size > max {
-                return Err(invalid(format!("{name} is {size}; it must be between 1 and {max}")));
+                return Err(invalid(format!(
+                    "{name} is {size}; it must be between 1 and {max}"
+                )));
             }
         }
         if !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {

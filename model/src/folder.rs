@@ -60,8 +60,10 @@ impl ModelFolder {
 /// The last component of the folder's real path, so that `.` has a name too.
 fn name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real.file_name()
-        .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    real.file_name().map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn temperature(folder: &Path) -> Result<f32, LoadError> {

@@ -81,7 +81,9 @@ impl NormalizationProfile {
             return Err(LoadError::invalid(&path, "max_repeat must be at least 1"));
         }
         if let Some(file) = &profile.emoji {
-            let is_plain_name = Path::new(file).file_name().is_some_and(|name| name == &**file);
+            let is_plain_name = Path::new(file)
+                .file_name()
+                .is_some_and(|name| name == &**file);
             if !is_plain_name {
                 return Err(LoadError::invalid(
                     &path,

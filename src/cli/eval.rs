@@ -142,12 +142,13 @@ fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), Strin
                 .position(|name| name.eq_ignore_ascii_case(label))
         })
         .ok_or_else(|| {
-            format!(
-                "unknown label {:?}; expected 0 to {} or one of {}",
-                super::terminal::shorten(label, 40),
-                labels.len() - 1,
-                labels.join(", ")
-            )
+            // A long one is no label but text, and posts do not belong in messages.
+            let found = match label.chars().count() {
+                0..=20 => format!("{label:?}"),
+                characters => format!("of {characters} characters"),
+            };
+            let (last, names) = (labels.len() - 1, labels.join(", "));
+            format!("unknown label {found}; expected 0 to {last} or one of {names}")
         })?;
     Ok((index, post))
 }
@@ -282,6 +283,10 @@ mod tests {
                 "unknown label \"3\"; expected 0 to 2 or one of negative, neutral, positive",
             ),
             ("-1\tx", "unknown label"),
+            (
+                "some text without a label\tx",
+                "unknown label of 25 characters",
+            ),
             ("1.0\tx", "unknown label"),
             ("\tx", "unknown label \"\""),
             ("no tab", "expected label<TAB>post"),

@@ -98,11 +98,7 @@ impl RowError {
 impl From<&PostError> for RowError {
     fn from(error: &PostError) -> Self {
         Self {
-            code: match error {
-                PostError::Empty => "empty_text",
-                PostError::TooLong { .. } => "text_too_long",
-                PostError::InvalidUtf8 => "invalid_utf8",
-            },
+            code: error.code(),
             message: error.to_string(),
         }
     }

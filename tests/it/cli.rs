@@ -146,11 +146,12 @@ fn text_lines_stay_aligned_with_their_results() {
         "negative",
     ];
     assert_eq!(answers(&succeed(&["score"], &input)), expected);
-    let file = Files::new().0.keep().join("posts.txt");
-    fs::write(&file, &input).unwrap();
-    let stdout = succeed(&["score", "--input", file.to_str().unwrap()], b"");
-    assert_eq!(answers(&stdout), expected);
-    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let files = Files::new();
+    let path = files.write("posts.txt", &input);
+    assert_eq!(
+        answers(&succeed(&["score", "--input", &path], b"")),
+        expected
+    );
 }
 
 #[test]

@@ -61,10 +61,13 @@ impl Column {
             }
             _ => {}
         }
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| format!("{:?}", crate::cli::terminal::shorten(name, 30)))
-            .collect();
+        // Without a header this row is data, and posts do not belong in messages:
+        // what is longer than a column's name is not shown.
+        let shown = |name: &str| match name.chars().count() {
+            0..=30 => format!("{name:?}"),
+            _ => "(a long text)".to_owned(),
+        };
+        let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
         Err(anyhow!(
             "the header has no column {wanted:?}, only {}; name the post's column with --field, \
              or say --no-header when the first row is data",
