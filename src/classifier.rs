@@ -136,8 +136,7 @@ impl Classifier {
         if options.engine != EngineChoice::Reference {
             match coldread_model::pack(folder) {
                 Ok(bytes) => {
-                    let packed = PackedModel::from_bytes(bytes, &folder.path)?;
-                    return Self::from_packed(packed, options);
+                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options);
                 }
                 Err(LoadError::Unsupported { reason, .. })
                     if options.engine == EngineChoice::Auto =>
@@ -202,6 +201,19 @@ impl Classifier {
     /// The longest post taken, in bytes.
     pub fn max_post_bytes(&self) -> usize {
         self.max_post_bytes
+    }
+
+    /// The engine itself, for benchmarks of batches of a given shape.
+    pub fn engine_mut(&mut self) -> &mut dyn Engine {
+        &mut *self.engine
+    }
+
+    /// A post's tokens, special tokens included, as [`Classifier::classify`] reads them.
+    pub fn token_ids(&self, post: &str) -> Result<Vec<u32>, InferError> {
+        let mut input_ids = Vec::new();
+        self.text
+            .encode(post, self.info.max_tokens, &mut input_ids)?;
+        Ok(input_ids)
     }
 
     /// Scores posts; the results stand in the posts' order.

@@ -37,7 +37,7 @@ fn embedded_model() -> Result<PackedModel, LoadError> {
 
     static MODEL: &Aligned<[u8]> =
         &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/default.coldread")));
-    PackedModel::from_static(&MODEL.0)
+    PackedModel::from_bytes(&MODEL.0)
 }
 
 /// A binary without a model has to be told where one is.

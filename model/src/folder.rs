@@ -1,7 +1,7 @@
 //! A Hugging Face model folder, read and checked as a whole.
 
 use crate::config::ModelConfig;
-use crate::error::{LoadError, read};
+use crate::error::{LoadError, read_optional};
 use crate::profile::NormalizationProfile;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -68,17 +68,22 @@ fn name(path: &Path) -> String {
 
 fn temperature(folder: &Path) -> Result<f32, LoadError> {
     let path = folder.join("calibration.json");
-    if !path.exists() {
+    let Some(bytes) = read_optional(&path)? else {
         return Ok(1.0);
+    };
+    let calibration: Calibration =
+        serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
+    check_temperature(calibration.temperature).map_err(|e| LoadError::invalid(&path, e))?;
+    Ok(calibration.temperature)
+}
+
+/// Beyond these, dividing logits by the temperature overflows or tells nothing.
+pub(crate) fn check_temperature(temperature: f32) -> Result<(), String> {
+    if (1e-3..=1e3).contains(&temperature) {
+        Ok(())
+    } else {
+        Err(format!(
+            "temperature is {temperature}; it must be between 0.001 and 1000"
+        ))
     }
-    let calibration: Calibration = serde_json::from_slice(&read(&path)?)
-        .map_err(|e| LoadError::invalid(&path, e.to_string()))?;
-    let temperature = calibration.temperature;
-    if !(temperature.is_finite() && temperature > 0.0) {
-        return Err(LoadError::invalid(
-            &path,
-            format!("temperature is {temperature}; it must be above 0"),
-        ));
-    }
-    Ok(temperature)
 }
