@@ -1,2 +1,4 @@
+pub mod encoder;
 pub mod engine;
 pub mod error;
+pub mod kernels;
