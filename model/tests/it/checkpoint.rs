@@ -24,7 +24,7 @@ pub(crate) struct Checkpoint {
     pub(crate) dtype: Dtype,
     /// More files by name.
     pub(crate) files: Vec<(&'static str, String)>,
-    seed: u64,
+    pub(crate) seed: u64,
 }
 
 impl Checkpoint {

@@ -289,7 +289,6 @@ fn a_hostile_configuration_is_refused() {
             r#""max_tokens":39"#,
             &["embeddings.position"],
         ),
-        (r#""neutral""#, r#""negativ""#, &["config is damaged"]),
         (r#","positive""#, r#"           "#, &["head.classifier"]),
         (r#""positive""#, r#""negative""#, &["stands there twice"]),
         (
@@ -300,14 +299,9 @@ fn a_hostile_configuration_is_refused() {
         (r#""temperature":1.0"#, r#""temperature":NaN"#, &["config"]),
         (r#""head_dense":true"#, r#""head_dense":1   "#, &["config"]),
         (r#""electra","arch"#, r#""eIectra","arch"#, &["model_type"]),
-        (r#""pad_token_id":0"#, r#""pad_token_id":9"#, &[]),
         ("{", "[", &["config"]),
     ];
     for (from, to, parts) in cases {
-        // One of them is sound: another padding token changes no shape.
-        if parts.is_empty() || from.len() != to.len() {
-            continue;
-        }
         check_config(from, to, parts);
     }
 }
@@ -420,7 +414,9 @@ proptest! {
         put(&mut file, at, value.to_le_bytes());
         seal(&mut file);
         let opened = touch(file);
-        prop_assert_eq!(opened.is_ok(), by == 0);
+        // A section of free length may lose bytes to the padding after it.
+        let passes = opened.is_ok_and(|model| model.verify().is_ok());
+        prop_assert_eq!(passes, by == 0);
     }
 
     /// Changed configurations with right checksums.
