@@ -48,15 +48,16 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         None => Vec::new(),
     };
     let started = Instant::now();
-    let packed = coldread_model::pack(&ModelFolder::open(&args.folder)?)?;
-    write_atomically(&args.output, &packed)
-        .with_context(|| format!("writing {}", args.output.display()))?;
+    coldread_model::pack_to_file(&ModelFolder::open(&args.folder)?, &args.output)?;
+    let bytes = fs::metadata(&args.output)
+        .with_context(|| args.output.display().to_string())?
+        .len();
     let mut out = io::stdout().lock();
     writeln!(
         out,
         "{}: {} bytes in {:.1} s",
         args.output.display(),
-        thousands(packed.len() as u64),
+        thousands(bytes),
         started.elapsed().as_secs_f64()
     )?;
     if !posts.is_empty() {
@@ -64,23 +65,6 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         agreement.print(&mut out)?;
     }
     Ok(())
-}
-
-/// Writes beside the target and renames, so that nobody ever opens half a model.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidFilename)?
-        .to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
 
 /// How alike two models' answers are.
@@ -178,19 +162,5 @@ mod tests {
             sum_of_differences: 0.25,
         };
         assert_eq!(Agreement::of(&packed, &reference), expected);
-    }
-
-    #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model");
-        write_atomically(&path, b"one").unwrap();
-        write_atomically(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(write_atomically(&folder.path().join("no/model"), b"x").is_err());
-        fs::create_dir(folder.path().join("taken")).unwrap();
-        assert!(write_atomically(&folder.path().join("taken"), b"x").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }
