@@ -1,7 +1,7 @@
 //! A Hugging Face model folder, read and checked as a whole.
 
 use crate::config::ModelConfig;
-use crate::error::{LoadError, read};
+use crate::error::{LoadError, read_optional};
 use crate::profile::NormalizationProfile;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -60,23 +60,30 @@ impl ModelFolder {
 /// The last component of the folder's real path, so that `.` has a name too.
 fn name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real.file_name()
-        .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    real.file_name().map_or_else(
+        || "model".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 fn temperature(folder: &Path) -> Result<f32, LoadError> {
     let path = folder.join("calibration.json");
-    if !path.exists() {
+    let Some(bytes) = read_optional(&path)? else {
         return Ok(1.0);
+    };
+    let calibration: Calibration =
+        serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
+    check_temperature(calibration.temperature).map_err(|e| LoadError::invalid(&path, e))?;
+    Ok(calibration.temperature)
+}
+
+/// Beyond these, dividing logits by the temperature overflows or tells nothing.
+pub(crate) fn check_temperature(temperature: f32) -> Result<(), String> {
+    if (1e-3..=1e3).contains(&temperature) {
+        Ok(())
+    } else {
+        Err(format!(
+            "temperature is {temperature}; it must be between 0.001 and 1000"
+        ))
     }
-    let calibration: Calibration = serde_json::from_slice(&read(&path)?)
-        .map_err(|e| LoadError::invalid(&path, e.to_string()))?;
-    let temperature = calibration.temperature;
-    if !(temperature.is_finite() && temperature > 0.0) {
-        return Err(LoadError::invalid(
-            &path,
-            format!("temperature is {temperature}; it must be above 0"),
-        ));
-    }
-    Ok(temperature)
 }

@@ -1,6 +1,7 @@
-//! The integration tests: one binary, so that it is linked once and the model is
-//! loaded once.
+//! What the parts do together, seen from outside. One binary, so that it is linked
+//! once and the model is loaded once.
 
+mod cli;
 mod http_api;
 mod http_errors;
 mod http_tcp;

@@ -1,0 +1,26 @@
+# Commands of everyday work; `just` lists them. Each is one line that also works by hand.
+
+_default:
+    @just --list
+
+# What CI runs.
+check:
+    bash .ci/run
+
+# The quick loop: format, lints, tests.
+test:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- --deny warnings
+    cargo test --workspace
+
+# Speed of this machine: kernels, engine, mixed posts.
+bench *ARGS:
+    cargo run --release -- bench {{ARGS}}
+
+# coldread beside ONNX Runtime, PyTorch, rten and candle in one interleaved run.
+peers *ARGS:
+    benches/peers/run {{ARGS}}
+
+# Regenerates the golden logits after the model in model/default has changed.
+golden:
+    python3 tests/parity/golden.py

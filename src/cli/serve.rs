@@ -1,0 +1,30 @@
+//! `coldread serve`: the model behind HTTP or the Lambda Runtime API.
+
+use super::UsageError;
+use super::logging::on_lambda;
+use anyhow::Context;
+use coldread::batcher::Batcher;
+use coldread::classifier::Classifier;
+use coldread::config::Config;
+use tokio::runtime::Builder;
+
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    config
+        .check()
+        .map_err(|error| UsageError::new(error.to_string()))?;
+    // Before the runtime takes its first request: on Lambda that is the init phase,
+    // and anywhere else a model that does not load should not open a port.
+    let classifier = Classifier::load(&config.model.options())?;
+    let batcher = Batcher::start(classifier, config.max_pending_posts);
+    // A Lambda sandbox has one request at a time: more threads would only cost start-up.
+    let mut runtime = if on_lambda() {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    runtime.block_on(coldread::serve::serve(config, batcher))
+}

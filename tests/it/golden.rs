@@ -1,0 +1,66 @@
+//! The default model against what transformers makes of the same posts.
+//!
+//! `tests/data/golden.jsonl` comes from `tests/parity/golden.py`: posts written
+//! for this project, with the text, the token ids and the f32 logits that
+//! transformers gives for `model/default`.
+
+use coldread::engine::{EncodedBatch, Engine};
+use coldread::reference::Reference;
+use coldread::text::TextPipeline;
+use coldread_model::ModelFolder;
+use serde::Deserialize;
+use std::path::Path;
+
+#[derive(Deserialize)]
+struct Golden {
+    text: String,
+    normalized: String,
+    input_ids: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+fn golden() -> Vec<Golden> {
+    include_str!("../data/golden.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a golden post a line"))
+        .collect()
+}
+
+fn default_folder() -> ModelFolder {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/default");
+    ModelFolder::open(&path).expect("the default model is sound")
+}
+
+#[test]
+fn token_ids_are_those_of_transformers() {
+    let folder = default_folder();
+    let text = TextPipeline::open(&folder).expect("the tokenizer is sound");
+    let mut input_ids = Vec::new();
+    let golden = golden();
+    assert!(golden.len() >= 300, "{} golden posts", golden.len());
+    for post in &golden {
+        assert_eq!(text.normalize(&post.text), post.normalized, "{:?}", post.text);
+        text.encode(&post.text, folder.config.max_tokens, &mut input_ids)
+            .expect("a post can be encoded");
+        assert_eq!(input_ids, post.input_ids, "{:?}", post.text);
+    }
+}
+
+#[test]
+fn reference_logits_are_those_of_transformers() {
+    let mut reference = Reference::load(&default_folder()).expect("the weights are sound");
+    let mut worst = 0.0_f32;
+    for post in golden() {
+        let mut batch = EncodedBatch::default();
+        batch.push(&post.input_ids);
+        let mut logits = Vec::new();
+        reference.forward(&batch, &mut logits).expect("a forward pass");
+        assert_eq!(logits.len(), post.logits.len());
+        for (ours, theirs) in logits.iter().zip(&post.logits) {
+            let difference = (ours - theirs).abs();
+            assert!(difference <= 1e-3, "{:?}: {logits:?}, {:?}", post.text, post.logits);
+            worst = worst.max(difference);
+        }
+    }
+    assert!(worst > 0.0, "two different programs do not agree to the last bit");
+}
