@@ -2,6 +2,7 @@
 //! once and the model is loaded once.
 
 mod cli;
+mod golden;
 mod http_api;
 mod http_errors;
 mod http_tcp;
