@@ -153,6 +153,30 @@ impl Kernel for AmxInt8 {
         self.0.store_codes(q, out);
     }
 
+    fn peak(self, rounds: u64) -> u64 {
+        let configured = Tiles::configure(self, TILE_ROWS);
+        // SAFETY: tiles are configured; registers only, all declared.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tdpbusd tmm1, tmm4, tmm6",
+                "tdpbusd tmm2, tmm4, tmm6",
+                "tdpbusd tmm3, tmm4, tmm6",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("tmm0") _,
+                out("tmm1") _,
+                out("tmm2") _,
+                out("tmm3") _,
+                options(nomem, nostack),
+            );
+        }
+        drop(configured);
+        rounds.max(1) * 4 * 32_768
+    }
+
     #[inline(always)]
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,

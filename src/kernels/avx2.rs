@@ -228,6 +228,58 @@ impl Kernel for Avx2 {
         avx2!(store_wide_codes(q, out));
     }
 
+    fn peak(self, rounds: u64) -> u64 {
+        // SAFETY: an `Avx2` proves the instructions; registers only, all declared.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm0, ymm0, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm1, ymm1, ymm13",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm2, ymm2, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm3, ymm3, ymm13",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm4, ymm4, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm5, ymm5, ymm13",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm6, ymm6, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm7, ymm7, ymm13",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm8, ymm8, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm9, ymm9, ymm13",
+                "vpmaddwd ymm12, ymm14, ymm15",
+                "vpaddd ymm10, ymm10, ymm12",
+                "vpmaddwd ymm13, ymm14, ymm15",
+                "vpaddd ymm11, ymm11, ymm13",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _,
+                out("ymm1") _,
+                out("ymm2") _,
+                out("ymm3") _,
+                out("ymm4") _,
+                out("ymm5") _,
+                out("ymm6") _,
+                out("ymm7") _,
+                out("ymm8") _,
+                out("ymm9") _,
+                out("ymm10") _,
+                out("ymm11") _,
+                out("ymm12") _,
+                out("ymm13") _,
+                options(nomem, nostack),
+            );
+        }
+        rounds.max(1) * 12 * 32
+    }
+
     #[inline(always)]
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,

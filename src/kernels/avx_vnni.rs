@@ -39,6 +39,44 @@ impl Kernel for AvxVnni {
         unsafe { store_codes(q, out) };
     }
 
+    fn peak(self, rounds: u64) -> u64 {
+        // SAFETY: an `AvxVnni` proves the instruction; registers only, all declared.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                "{{vex}} vpdpbusd ymm0, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm1, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm2, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm3, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm4, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm5, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm6, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm7, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm8, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm9, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm10, ymm14, ymm15",
+                "{{vex}} vpdpbusd ymm11, ymm14, ymm15",
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("ymm0") _,
+                out("ymm1") _,
+                out("ymm2") _,
+                out("ymm3") _,
+                out("ymm4") _,
+                out("ymm5") _,
+                out("ymm6") _,
+                out("ymm7") _,
+                out("ymm8") _,
+                out("ymm9") _,
+                out("ymm10") _,
+                out("ymm11") _,
+                options(nomem, nostack),
+            );
+        }
+        rounds.max(1) * 12 * 64
+    }
+
     #[inline(always)]
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,

@@ -4,6 +4,22 @@
 
 use super::{AlignedVec, Codes, Epilogue, Isa, IsaUnavailable, Kernels};
 use coldread_model::layout::{Linear, pack_panels, padded_n};
+use std::time::Instant;
+
+/// Operations a second, in units of 10^9, that this core reaches with the dot product
+/// instruction of `isa` on registers alone: the best of several short runs, as
+/// whatever else the machine does only slows it down.
+pub fn peak_gops(isa: Isa) -> Result<f64, IsaUnavailable> {
+    let ops = Kernels::new(isa)?.ops;
+    let mut best = 0f64;
+    // The clock adapts to the instructions for a while.
+    for _ in 0..40 {
+        let start = Instant::now();
+        let operations = ops.peak(100_000);
+        best = best.max(operations as f64 / start.elapsed().as_secs_f64() / 1e9);
+    }
+    Ok(best)
+}
 
 /// A product `m x k` by `k x n`, ready to be run again and again.
 #[derive(Debug)]

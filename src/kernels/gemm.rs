@@ -62,6 +62,10 @@ pub(crate) trait Kernel: Copy + Send + Sync + 'static {
         acc
     }
 
+    /// Runs `rounds` rounds of the dot product instruction on registers alone; gives
+    /// the operations done. The yardstick of `bench`.
+    fn peak(self, rounds: u64) -> u64;
+
     /// The whole product; AMX has its own.
     #[inline(always)]
     fn gemm(self, task: &mut Gemm<'_>) {

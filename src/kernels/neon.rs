@@ -227,6 +227,53 @@ impl Kernel for NeonDotprod {
         each!(i => vmlaq_n_s32(acc[i], col_sums[i], 128))
     }
 
+    fn peak(self, rounds: u64) -> u64 {
+        // SAFETY: a `NeonDotprod` proves the instruction; registers only, all declared.
+        unsafe {
+            std::arch::asm!(
+                ".arch_extension dotprod",
+                "2:",
+                "sdot v0.4s, v30.16b, v31.4b[0]",
+                "sdot v1.4s, v30.16b, v31.4b[0]",
+                "sdot v2.4s, v30.16b, v31.4b[0]",
+                "sdot v3.4s, v30.16b, v31.4b[0]",
+                "sdot v4.4s, v30.16b, v31.4b[0]",
+                "sdot v5.4s, v30.16b, v31.4b[0]",
+                "sdot v6.4s, v30.16b, v31.4b[0]",
+                "sdot v7.4s, v30.16b, v31.4b[0]",
+                "sdot v8.4s, v30.16b, v31.4b[0]",
+                "sdot v9.4s, v30.16b, v31.4b[0]",
+                "sdot v10.4s, v30.16b, v31.4b[0]",
+                "sdot v11.4s, v30.16b, v31.4b[0]",
+                "sdot v12.4s, v30.16b, v31.4b[0]",
+                "sdot v13.4s, v30.16b, v31.4b[0]",
+                "sdot v14.4s, v30.16b, v31.4b[0]",
+                "sdot v15.4s, v30.16b, v31.4b[0]",
+                "subs {rounds}, {rounds}, #1",
+                "b.ne 2b",
+                rounds = inout(reg) rounds.max(1) => _,
+                out("v0") _,
+                out("v1") _,
+                out("v2") _,
+                out("v3") _,
+                out("v4") _,
+                out("v5") _,
+                out("v6") _,
+                out("v7") _,
+                out("v8") _,
+                out("v9") _,
+                out("v10") _,
+                out("v11") _,
+                out("v12") _,
+                out("v13") _,
+                out("v14") _,
+                out("v15") _,
+                options(nomem, nostack),
+            );
+        }
+        rounds.max(1) * 16 * 32
+    }
+
     #[inline(always)]
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,

@@ -19,6 +19,7 @@ pub(crate) trait Ops: Debug + Send + Sync {
     fn isa(&self) -> Isa;
     /// Bytes that a stored activation code takes.
     fn code_bytes(&self) -> usize;
+    fn peak(&self, rounds: u64) -> u64;
     fn gemm(&self, task: &mut Gemm<'_>);
     fn quantize(&self, task: &mut Quantize<'_>);
     fn normalize(&self, task: &mut Normalize<'_>);
@@ -49,6 +50,9 @@ macro_rules! instantiate {
             }
             fn code_bytes(&self) -> usize {
                 <$kernel as Kernel>::CODE_BYTES
+            }
+            fn peak(&self, rounds: u64) -> u64 {
+                Kernel::peak(*self, rounds)
             }
             $(fn $name(&self, task: &mut $task) {
                 instantiate!(@fn $features ($k: $kernel, $t: &mut $task) $body);

@@ -145,6 +145,16 @@ impl Kernel for Scalar {
         }
     }
 
+    fn peak(self, rounds: u64) -> u64 {
+        let (codes, weights) = ([1; KR], [1; NR * KR]);
+        for _ in 0..rounds {
+            let (a, b) = std::hint::black_box((codes.as_ptr(), weights.as_ptr()));
+            // SAFETY: one step of one row and of one panel.
+            std::hint::black_box(unsafe { self.tile::<1, 1>(a, KR, b, NR * KR, 1) });
+        }
+        rounds * (NR * KR * 2) as u64
+    }
+
     #[inline(always)]
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,

@@ -6,17 +6,17 @@ use super::model::{OwnedDense, OwnedLinear, OwnedNorm, RandomModel};
 use coldread_model::Activation;
 use coldread_model::layout::HeadActivation;
 
-/// Abramowitz and Stegun 7.1.5, summed to the end.
+/// Abramowitz and Stegun 7.1.6, summed to the end.
 pub(super) fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();
     }
     let (mut term, mut sum) = (x, x);
-    for n in 1..200 {
-        term *= -x * x / f64::from(n);
-        sum += term / f64::from(2 * n + 1);
+    for n in 1..300 {
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        sum += term;
     }
-    sum * std::f64::consts::FRAC_2_SQRT_PI
+    sum * (-x * x).exp() * std::f64::consts::FRAC_2_SQRT_PI
 }
 
 pub(super) fn gelu(x: f64) -> f64 {
