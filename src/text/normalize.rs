@@ -147,5 +147,4 @@ fn is_collapsed(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "normalize_tests.rs"]
 mod tests;
