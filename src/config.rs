@@ -75,7 +75,12 @@ pub struct ModelArgs {
 
     /// The longest post in bytes of UTF-8. A longer one gets an error in its place.
     /// Time and memory for normalising and tokenizing a post grow with its length.
-    #[arg(long, env = "COLDREAD_MAX_POST_BYTES", default_value = "65536", value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_POST_BYTES",
+        default_value = "65536",
+        value_name = "BYTES"
+    )]
     pub max_post_bytes: NonZeroUsize,
 }
 
@@ -106,17 +111,32 @@ pub struct Config {
     /// The longest request body in bytes. A longer one is refused with 413 and not
     /// read further; every request in flight may hold this much memory. Lambda's own
     /// limit is 6 MB.
-    #[arg(long, env = "COLDREAD_MAX_BODY_BYTES", default_value = "4194304", value_name = "BYTES")]
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_BODY_BYTES",
+        default_value = "4194304",
+        value_name = "BYTES"
+    )]
     pub max_body_bytes: NonZeroUsize,
 
     /// The most posts in one request; more are refused with 413. One request of this
     /// size can keep a worker busy for seconds.
-    #[arg(long, env = "COLDREAD_MAX_POSTS", default_value = "1000", value_name = "N")]
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_POSTS",
+        default_value = "1000",
+        value_name = "N"
+    )]
     pub max_posts: NonZeroUsize,
 
     /// The most posts that wait or are being scored, over all requests; beyond that
     /// requests are refused with 429. The larger, the longer a request may wait.
-    #[arg(long, env = "COLDREAD_MAX_PENDING_POSTS", default_value = "4096", value_name = "N")]
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_PENDING_POSTS",
+        default_value = "4096",
+        value_name = "N"
+    )]
     pub max_pending_posts: NonZeroUsize,
 
     /// Which model runs, and on what.
@@ -204,7 +224,9 @@ mod tests {
 
     fn config(args: &[&str]) -> Config {
         let args = ["coldread"].iter().chain(args);
-        Cli::try_parse_from(args).expect("the arguments parse").config
+        Cli::try_parse_from(args)
+            .expect("the arguments parse")
+            .config
     }
 
     fn check_addr(args: &[&str], env: &[(&str, &str)], expected: Result<&str, &str>) {

@@ -131,9 +131,14 @@ mod tests {
         let app = Router::new()
             .route("/", get(async || -> () { panic!("a secret") }))
             .layer(middleware::from_fn(catch_panic));
-        let response = app.oneshot(Request::new(Body::empty())).await.expect("infallible");
+        let response = app
+            .oneshot(Request::new(Body::empty()))
+            .await
+            .expect("infallible");
         assert_eq!(response.status(), 500);
-        let body = axum::body::to_bytes(response.into_body(), 1000).await.expect("a body");
+        let body = axum::body::to_bytes(response.into_body(), 1000)
+            .await
+            .expect("a body");
         let body = std::str::from_utf8(&body).expect("UTF-8");
         assert!(body.starts_with(r#"{"error":{"code":"internal""#), "{body}");
         assert!(!body.contains("secret"), "{body}");

@@ -1,9 +1,9 @@
 //! The native API: handlers and what their answers look like on the wire.
 
+use super::AppState;
 use super::body::{self, Media};
 use super::error::{ApiError, ErrorBody, json};
 use super::posts::{self, Posts};
-use super::AppState;
 use crate::classifier::{PostResult, Sentiment};
 use crate::engine::EngineInfo;
 use axum::extract::{Request, State};
@@ -28,13 +28,16 @@ pub(super) async fn sentiment(
     // The posts are copies by now; the body need not wait with them.
     drop(bytes);
 
-    let model = &app.batcher.model();
+    let model = app.batcher.model();
     let (labels, model) = (&model.labels[..], model.name.as_str());
     match posts {
         Posts::One(post) => {
             let mut results = app.batcher.classify(vec![post]).await?;
             let sentiment = results.pop().ok_or_else(no_result)??;
-            Ok(json(StatusCode::OK, &Scored::new(&sentiment, labels, Some(model))))
+            Ok(json(
+                StatusCode::OK,
+                &Scored::new(&sentiment, labels, Some(model)),
+            ))
         }
         Posts::Many(posts) => {
             let results = app.batcher.classify(posts).await?;

@@ -136,7 +136,10 @@ mod tests {
         check_media("Application/JSON; charset=\"UTF-8\"", Some(Media::Json));
         check_media("application/vnd.api+json;v=1", Some(Media::Json));
         check_media("text/plain", Some(Media::PlainText));
-        check_media("text/plain;format=flowed; Charset=utf-8", Some(Media::PlainText));
+        check_media(
+            "text/plain;format=flowed; Charset=utf-8",
+            Some(Media::PlainText),
+        );
         check_media("text/plain; charset=iso-8859-1", None);
         check_media("application/json; charset=utf-16", None);
         check_media("application/x-www-form-urlencoded", None);
@@ -169,7 +172,11 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(self.0.pop().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))))
+            Poll::Ready(
+                self.0
+                    .pop()
+                    .map(|piece| Ok(Frame::data(Bytes::from_static(piece)))),
+            )
         }
     }
 
@@ -177,13 +184,17 @@ mod tests {
     async fn a_body_in_pieces_is_put_together_up_to_the_limit() {
         let body = || Body::new(Pieces(vec![b"e", b"cd", b"", b"ab"]));
         assert_eq!(read(body(), &limits(5)).await.expect("fits"), "abcde");
-        let error = read(body(), &limits(4)).await.expect_err("one byte too many");
+        let error = read(body(), &limits(4))
+            .await
+            .expect_err("one byte too many");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn a_body_declared_too_long_is_not_read() {
-        let error = read(Body::from("abcde"), &limits(4)).await.expect_err("too long");
+        let error = read(Body::from("abcde"), &limits(4))
+            .await
+            .expect_err("too long");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 }

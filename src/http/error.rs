@@ -51,7 +51,9 @@ pub(super) enum ApiError {
     IncompleteBody,
     #[error("the body did not arrive within {seconds} seconds; send it again, faster or smaller")]
     RequestTimeout { seconds: u64 },
-    #[error("{0}; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')")]
+    #[error(
+        "{0}; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')"
+    )]
     UnsupportedMediaType(String),
     #[error("content-encoding is not supported; send the body as it is")]
     UnsupportedEncoding,
@@ -177,7 +179,9 @@ impl IntoResponse for ApiError {
         };
         let mut response = json(status, &body);
         if matches!(self, Self::Overloaded | Self::ShuttingDown) {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         response
     }

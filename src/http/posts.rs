@@ -32,17 +32,19 @@ pub(super) fn parse(json: &str, max_posts: usize) -> Result<Posts, ApiError> {
     };
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let posts = BodySeed(&mut notes).deserialize(&mut deserializer);
-    posts.and_then(|posts| deserializer.end().map(|()| posts)).map_err(|error| {
-        if is_deeper_than(json, MAX_DEPTH) {
-            return ApiError::JsonTooDeep {
-                max_depth: MAX_DEPTH,
-            };
-        }
-        notes.fault.unwrap_or_else(|| match error.classify() {
-            serde_json::error::Category::Data => notes.at.wrong_type(),
-            _ => invalid_json(json, &error),
+    posts
+        .and_then(|posts| deserializer.end().map(|()| posts))
+        .map_err(|error| {
+            if is_deeper_than(json, MAX_DEPTH) {
+                return ApiError::JsonTooDeep {
+                    max_depth: MAX_DEPTH,
+                };
+            }
+            notes.fault.unwrap_or_else(|| match error.classify() {
+                serde_json::error::Category::Data => notes.at.wrong_type(),
+                _ => invalid_json(json, &error),
+            })
         })
-    })
 }
 
 /// What the visitors know beyond serde's error.
@@ -72,7 +74,10 @@ enum Place {
 impl Place {
     fn wrong_type(&self) -> ApiError {
         let (path, expected) = match self {
-            Self::Body => ("the body".to_owned(), "a JSON object, such as {\"text\": \"...\"}"),
+            Self::Body => (
+                "the body".to_owned(),
+                "a JSON object, such as {\"text\": \"...\"}",
+            ),
             Self::Text => ("`text`".to_owned(), "a string"),
             Self::Texts => ("`texts`".to_owned(), "a list of strings"),
             Self::Item(i) => (format!("`texts[{i}]`"), "a string"),
@@ -239,13 +244,20 @@ mod tests {
     }
 
     fn check_error(json: &str, expected: &str) {
-        assert_eq!(parse(json, 3).expect_err(json).to_string(), expected, "{json}");
+        assert_eq!(
+            parse(json, 3).expect_err(json).to_string(),
+            expected,
+            "{json}"
+        );
     }
 
     #[test]
     fn posts_are_taken_as_they_are() {
         check(r#" {"text" : "a b" } "#, &one("a b"));
-        check(r#"{"te\u0078t":"\u0000 \ud83d\ude00 \n"}"#, &one("\0 😀 \n"));
+        check(
+            r#"{"te\u0078t":"\u0000 \ud83d\ude00 \n"}"#,
+            &one("\0 😀 \n"),
+        );
         check(r#"{"text":""}"#, &one(""));
         let many = Posts::Many(["a", "", "c"].map(str::to_owned).to_vec());
         check(r#"{"texts":["a","","c"]}"#, &many);
@@ -283,9 +295,7 @@ mod tests {
 
     #[test]
     fn depth_is_told_from_other_faults() {
-        let deep = |json: &str| {
-            matches!(parse(json, 3), Err(ApiError::JsonTooDeep { .. }))
-        };
+        let deep = |json: &str| matches!(parse(json, 3), Err(ApiError::JsonTooDeep { .. }));
         assert!(deep(&"[".repeat(100_000)));
         assert!(deep(&format!(r#"{{"text":{}"#, "[".repeat(32))));
         assert!(!deep(&format!(r#"{{"text":{}"#, "[".repeat(31))));
@@ -298,9 +308,18 @@ mod tests {
     fn broken_json_says_where() {
         for (json, expected) in [
             ("", "it is empty; send {\"text\": \"...\"}"),
-            ("{\"text\":\"a\"", "EOF while parsing an object at line 1 column 11"),
-            ("{\"text\":\"a\"}\n}", "trailing characters at line 2 column 1"),
-            ("{\"text\":\"a\n\"}", "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0"),
+            (
+                "{\"text\":\"a\"",
+                "EOF while parsing an object at line 1 column 11",
+            ),
+            (
+                "{\"text\":\"a\"}\n}",
+                "trailing characters at line 2 column 1",
+            ),
+            (
+                "{\"text\":\"a\n\"}",
+                "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0",
+            ),
         ] {
             check_error(json, &format!("the body is not valid JSON: {expected}"));
         }
@@ -315,7 +334,10 @@ mod tests {
             r#"{"text":"\ude00"}"#,
         ] {
             let message = parse(json, 3).expect_err(json).to_string();
-            assert!(message.contains("half of a surrogate pair at line 1"), "{message}");
+            assert!(
+                message.contains("half of a surrogate pair at line 1"),
+                "{message}"
+            );
         }
     }
 }

@@ -95,7 +95,10 @@ fn route_path(request: &lambda_http::Request) -> Option<String> {
         }
         RequestContext::ApiGatewayV2(context) => {
             // `POST /v1/{proxy+}`, or `$default`, which says nothing of the path.
-            let template = context.route_key.as_deref().and_then(|key| key.split_once(' '));
+            let template = context
+                .route_key
+                .as_deref()
+                .and_then(|key| key.split_once(' '));
             let has_stage = is_own_domain(context.domain_name.as_deref());
             let stage = context.stage.as_deref().filter(|_| has_stage);
             (template.map(|(_method, path)| path), stage)

@@ -67,7 +67,8 @@ struct Server {
 impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT);
         Self {
             router: app(state.clone()),
             state,
@@ -132,7 +133,10 @@ impl Server {
         }
         drop(listener);
         tracing::info!(grace_seconds = GRACE.as_secs(), "stopping");
-        if tokio::time::timeout(GRACE, self.graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(GRACE, self.graceful.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!("connections were cut: their requests took longer than the grace");
         }
     }
@@ -140,7 +144,10 @@ impl Server {
 
 fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 async fn serve_connection(

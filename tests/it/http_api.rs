@@ -8,7 +8,11 @@ use serde_json::json;
 
 #[tokio::test]
 async fn one_text() {
-    let reply = send(service(), post(r#"{"text":"I love this, what a wonderful day!"}"#)).await;
+    let reply = send(
+        service(),
+        post(r#"{"text":"I love this, what a wonderful day!"}"#),
+    )
+    .await;
     assert_snapshot!(reply.render(), @r#"
     200 OK
     content-type: application/json
@@ -177,7 +181,10 @@ async fn info() {
     let mut json = reply.json();
     // Which engine runs depends on the CPU.
     let engine = json["engine"].take();
-    assert!(engine["engine"].is_string() && engine["threads"] == 1, "{engine}");
+    assert!(
+        engine["engine"].is_string() && engine["threads"] == 1,
+        "{engine}"
+    );
     let max_tokens = json["limits"]["max_tokens"].take();
     assert!(max_tokens.as_u64().is_some_and(|n| n >= 64), "{max_tokens}");
     assert!(json["model"].take().is_string());
@@ -212,6 +219,9 @@ async fn head_is_get_without_the_body() {
         assert_eq!(head.status, StatusCode::OK);
         assert_eq!(head.text, "");
         let length = head.headers.get("content-length").expect("a length");
-        assert_eq!(length.to_str().ok(), Some(full.text.len().to_string().as_str()));
+        assert_eq!(
+            length.to_str().ok(),
+            Some(full.text.len().to_string().as_str())
+        );
     }
 }

@@ -20,8 +20,15 @@ async fn error_of(app: Router, request: Request<Body>) -> String {
     let json = reply.json();
     assert_eq!(reply.headers["content-type"], "application/json");
     let error = json["error"].as_object().expect("an error");
-    assert_eq!((json.as_object().map(serde_json::Map::len), error.len()), (Some(1), 2));
-    let mut lines = format!("{} {}", reply.status.as_u16(), error["code"].as_str().expect("a code"));
+    assert_eq!(
+        (json.as_object().map(serde_json::Map::len), error.len()),
+        (Some(1), 2)
+    );
+    let mut lines = format!(
+        "{} {}",
+        reply.status.as_u16(),
+        error["code"].as_str().expect("a code")
+    );
     for name in ["allow", "retry-after"] {
         if let Some(value) = reply.headers.get(name) {
             lines += &format!("\n{name}: {}", value.to_str().expect("ASCII"));
@@ -84,7 +91,11 @@ async fn broken_json() {
     400 json_too_deep
     the JSON is nested more than 32 levels deep; posts are plain strings
     ");
-    let deep = format!(r#"{{"text":"a","more":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        r#"{{"text":"a","more":{}1{}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
     assert_snapshot!(error(post(deep)).await, @r"
     400 json_too_deep
     the JSON is nested more than 32 levels deep; posts are plain strings
@@ -150,7 +161,12 @@ async fn media_types() {
     415 unsupported_media_type
     this charset is not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
     ");
-    let gzip = request(Method::POST, "/v1/sentiment", &[("content-encoding", "gzip")], "{}");
+    let gzip = request(
+        Method::POST,
+        "/v1/sentiment",
+        &[("content-encoding", "gzip")],
+        "{}",
+    );
     assert_snapshot!(error(gzip).await, @r"
     415 unsupported_encoding
     content-encoding is not supported; send the body as it is
@@ -163,8 +179,17 @@ async fn routes_and_methods() {
     404 unknown_route
     there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
     ");
-    for path in ["/", "/v1/sentiment/", "//v1/sentiment", "/v1/../healthz", "/%2e%2e/etc/passwd"] {
-        assert!(error(get(path)).await.starts_with("404 unknown_route"), "{path}");
+    for path in [
+        "/",
+        "/v1/sentiment/",
+        "//v1/sentiment",
+        "/v1/../healthz",
+        "/%2e%2e/etc/passwd",
+    ] {
+        assert!(
+            error(get(path)).await.starts_with("404 unknown_route"),
+            "{path}"
+        );
     }
     assert_snapshot!(error(get("/v1/sentiment")).await, @r"
     405 method_not_allowed

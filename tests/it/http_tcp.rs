@@ -27,7 +27,9 @@ impl Server {
         let mut line = String::new();
         stdout.read_line(&mut line).expect("one line");
         let addr = line.trim_end().strip_prefix("listening on http://");
-        let addr = addr.unwrap_or_else(|| panic!("not an address: {line:?}")).to_owned();
+        let addr = addr
+            .unwrap_or_else(|| panic!("not an address: {line:?}"))
+            .to_owned();
         Self {
             process,
             stdout,
@@ -37,7 +39,9 @@ impl Server {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.addr).expect("the server accepts");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
         stream
     }
 
@@ -56,13 +60,16 @@ impl Drop for Server {
     }
 }
 
-const HEAD: &str = "POST /v1/sentiment HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
+const HEAD: &str =
+    "POST /v1/sentiment HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
 const BODY: &str = r#"{"text":"I love this, what a wonderful day!"}"#;
 
 /// Everything up to the end of the connection.
 fn read_all(mut stream: TcpStream) -> String {
     let mut reply = String::new();
-    stream.read_to_string(&mut reply).expect("a reply, then the end");
+    stream
+        .read_to_string(&mut reply)
+        .expect("a reply, then the end");
     reply
 }
 
@@ -85,7 +92,10 @@ fn what_was_accepted_is_answered_before_the_server_stops() {
     server.terminate();
     // The socket is closed once the signal has been seen.
     while TcpStream::connect(&server.addr).is_ok() {
-        assert!(stopped.elapsed() < Duration::from_secs(5), "still accepting");
+        assert!(
+            stopped.elapsed() < Duration::from_secs(5),
+            "still accepting"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     write!(accepted, "{second}").expect("sent");
@@ -115,7 +125,9 @@ fn a_body_refused_unread_does_not_cost_the_answer() {
         }
     }
     let mut reply = [0; 12];
-    stream.read_exact(&mut reply).expect("the answer was not lost");
+    stream
+        .read_exact(&mut reply)
+        .expect("the answer was not lost");
     assert_eq!(&reply, b"HTTP/1.1 413");
 }
 
@@ -135,6 +147,11 @@ fn what_is_not_http_ends_its_own_connection_only() {
     }
     let mut stream = server.connect();
     let close = "connection: close\r\n";
-    write!(stream, "{HEAD}{close}content-length: {}\r\n\r\n{BODY}", BODY.len()).expect("sent");
+    write!(
+        stream,
+        "{HEAD}{close}content-length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    )
+    .expect("sent");
     assert!(read_all(stream).contains(r#""label":"positive""#));
 }

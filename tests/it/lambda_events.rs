@@ -11,7 +11,9 @@ use tower::Service;
 async fn invoke(event: &str) -> Value {
     let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
     let mut adapter = Adapter::from(lambda::service(service()));
-    let reply = adapter.call(LambdaEvent::new(payload, Context::default())).await;
+    let reply = adapter
+        .call(LambdaEvent::new(payload, Context::default()))
+        .await;
     serde_json::to_value(reply.expect("infallible")).expect("a reply is JSON")
 }
 
@@ -95,7 +97,16 @@ async fn a_stage_is_stripped_once_and_only_as_a_whole_segment() {
 
 #[test]
 fn what_is_no_http_event_is_an_error() {
-    for event in [event("sqs").as_str(), "{}", "null", "[]", r#"{"text":"good"}"#] {
-        assert!(serde_json::from_str::<LambdaRequest>(event).is_err(), "{event}");
+    for event in [
+        event("sqs").as_str(),
+        "{}",
+        "null",
+        "[]",
+        r#"{"text":"good"}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<LambdaRequest>(event).is_err(),
+            "{event}"
+        );
     }
 }

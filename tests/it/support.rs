@@ -36,10 +36,15 @@ pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
             threads: NonZeroUsize::MIN,
             max_post_bytes: MAX_POST_BYTES,
         };
-        Classifier::load(&options).expect("the default model loads").into()
+        Classifier::load(&options)
+            .expect("the default model loads")
+            .into()
     });
     let classifier = classifier.lock().expect("forking does not panic").fork();
-    Batcher::start(classifier, max_pending_posts.try_into().expect("more than 0"))
+    Batcher::start(
+        classifier,
+        max_pending_posts.try_into().expect("more than 0"),
+    )
 }
 
 pub(crate) fn state(limits: Limits) -> AppState {
@@ -106,9 +111,14 @@ fn redact(value: &mut Value) {
 
 /// Sends one request to a router of its own.
 pub(crate) async fn send(app: Router, request: Request<Body>) -> Reply {
-    let response = app.oneshot(request).await.expect("the router is infallible");
+    let response = app
+        .oneshot(request)
+        .await
+        .expect("the router is infallible");
     let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 64 << 20).await.expect("a whole body");
+    let bytes = axum::body::to_bytes(body, 64 << 20)
+        .await
+        .expect("a whole body");
     Reply {
         status: parts.status,
         headers: parts.headers,
