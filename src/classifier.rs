@@ -8,7 +8,7 @@ use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::reference::Reference;
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Kernels};
 use crate::text::{TextPipeline, Truncated};
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
 use std::num::NonZeroUsize;
@@ -128,7 +128,12 @@ impl Classifier {
             config.vocab_size,
             model.path(),
         )?;
-        let engine = Int8Engine::new(model, options.isa, options.threads)?;
+        let kernels = match options.isa {
+            None => Kernels::detect(),
+            Some(isa) => Kernels::new(isa)
+                .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
+        };
+        let engine = Int8Engine::new(Arc::new(model), kernels, options.threads.get());
         Ok(Self::new(info, text, Box::new(engine), options))
     }
 

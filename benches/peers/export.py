@@ -1,0 +1,168 @@
+"""Makes the ONNX files that ONNX Runtime and rten are measured on.
+
+    python export.py MODEL OUT
+
+Writes into OUT, each once:
+
+    f32.onnx, f32-fused.onnx     the graph as exported, and after onnxruntime's transformers optimizer
+    int8.onnx, int8-fused.onnx   both quantized dynamically: int8 weights per channel, uint8 activations
+"""
+
+import collections
+import os
+import sys
+import warnings
+from pathlib import Path
+
+VARIANTS = ("f32", "f32-fused", "int8", "int8-fused")
+# 17 is the first opset with LayerNormalization as one operator.
+OPSET = 18
+
+
+def export(model, out):
+    """Writes the files of `VARIANTS` that `out` lacks; returns {variant: why it could not be made}."""
+    import json
+
+    config = json.loads((model / "config.json").read_text())
+    out.mkdir(parents=True, exist_ok=True)
+    failed = {}
+    steps = {
+        "f32": lambda to: export_f32(model, to),
+        "f32-fused": lambda to: fuse(out / "f32.onnx", to, config),
+        "int8": lambda to: quantize(out / "f32.onnx", to, config),
+        "int8-fused": lambda to: quantize(out / "f32-fused.onnx", to, config),
+    }
+    for variant, make in steps.items():
+        path = out / f"{variant}.onnx"
+        if path.exists():
+            continue
+        # Under another name until it is whole: a killed run must not leave a broken cache.
+        scratch = out / f".{variant}.onnx"
+        try:
+            make(scratch)
+            os.replace(scratch, path)
+        except Exception as error:  # noqa: BLE001 - a variant that fails is reported, not fatal
+            failed[variant] = f"{type(error).__name__}: {error}"
+    return failed
+
+
+def load_torch(model):
+    """The model folder as a float32 PyTorch module in inference mode."""
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    module = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    return module.eval()
+
+
+def export_f32(model, to):
+    import onnx
+    import torch
+
+    class Graph(torch.nn.Module):
+        """Ids and mask in, logits out: no token types, which are all zero here."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = load_torch(model)
+            # Exports to plain MatMul and Softmax, which every runtime knows and can fuse.
+            self.model.set_attn_implementation("eager")
+
+        def forward(self, input_ids, attention_mask):
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    # Neither size may be 1 or equal to the other: the exporter would take them for constants.
+    ids = torch.randint(1000, 2000, (2, 24))
+    names = ["input_ids", "attention_mask"]
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=512)}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Graph(),
+            (ids, torch.ones_like(ids)),
+            str(to),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes={name: axes for name in names},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    graph = onnx.load(to)
+    onnx.checker.check_model(graph)
+    for value in graph.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if any(dim.HasField("dim_value") for dim in dims):
+            raise ValueError(f"{value.name} has a fixed size")
+    # The exporter's notes on shapes contradict what quantization makes of the classifier.
+    del graph.graph.value_info[:]
+    onnx.save(graph, to)
+
+
+def fuse(source, to, config):
+    from onnxruntime.transformers import optimizer
+
+    fused = optimizer.optimize_model(
+        str(source),
+        model_type="bert",
+        num_heads=config["num_attention_heads"],
+        hidden_size=config["hidden_size"],
+        opt_level=0,
+    )
+    if not sum(fused.get_fused_operator_statistics().values()):
+        raise ValueError("the optimizer fused nothing")
+    del fused.model.graph.value_info[:]
+    fused.save_model_to_file(str(to))
+
+
+def quantize(source, to, config):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        str(source),
+        str(to),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        # Products of two activations (attention) stay f32: quantizing them costs accuracy.
+        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": 1},
+    )
+    check_int8(to, config["num_hidden_layers"])
+
+
+def check_int8(path, layers):
+    """Refuses files whose int8 weights would be turned back into floats: they run at f32 speed."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    types = {i.name: i.data_type for i in graph.initializer}
+    int8 = [
+        node
+        for node in graph.node
+        if node.op_type in ("MatMulInteger", "DynamicQuantizeMatMul", "QAttention")
+        and types.get(node.input[1]) == onnx.TensorProto.INT8
+    ]
+    found = collections.Counter(node.op_type for node in int8)
+    # Q, K and V are three products a layer, or one QAttention; three more follow.
+    want = layers * (4 if found["QAttention"] else 6)
+    if sum(found.values()) < want:
+        raise ValueError(f"of at least {want} int8 products only {dict(found)} are there")
+    float_weights = [
+        node.name
+        for node in graph.node
+        if node.op_type in ("MatMul", "Gemm", "Attention")
+        and types.get(node.input[1]) == onnx.TensorProto.FLOAT
+    ]
+    # The classifier and the pooler are one row each; nothing larger may be left.
+    if len(float_weights) > 2:
+        raise ValueError(f"products left in float: {float_weights}")
+
+
+if __name__ == "__main__":
+    problems = export(Path(sys.argv[1]), Path(sys.argv[2]))
+    for variant, reason in problems.items():
+        print(f"{variant}: {reason}", file=sys.stderr)
+    sys.exit(bool(problems))

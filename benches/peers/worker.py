@@ -1,0 +1,139 @@
+"""Engines used from Python: ONNX Runtime and PyTorch, one a process, driven by lines.
+
+    python worker.py ENGINE WEIGHTS MODEL_FOLDER POSTS
+
+Speaks what src/main.rs describes, so that every engine is measured the same way.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+# For how long a shape is repeated.
+MEASURE_SECONDS = 0.6
+MIN_RUNS = 5
+
+
+class OnnxRuntime:
+    def __init__(self, weights, model):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self.session = onnxruntime.InferenceSession(
+            weights, options, providers=["CPUExecutionProvider"]
+        )
+
+    def logits(self, input_ids, attention_mask):
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self.session.run(["logits"], feed)[0]
+
+
+class Torch:
+    """transformers' own class with its fastest attention, in f32 or bfloat16."""
+
+    def __init__(self, weights, model, dtype="float32"):
+        import torch
+
+        from export import load_torch
+
+        torch.set_num_threads(1)
+        self.torch = torch
+        self.module = load_torch(Path(model)).to(getattr(torch, dtype))
+
+    def logits(self, input_ids, attention_mask):
+        torch = self.torch
+        # Without padding the mask says nothing, and attention is faster without it.
+        mask = None if attention_mask.all() else torch.from_numpy(attention_mask)
+        with torch.inference_mode():
+            output = self.module(input_ids=torch.from_numpy(input_ids), attention_mask=mask)
+            return output.logits.float().numpy()
+
+
+ENGINES = {
+    "ort": OnnxRuntime,
+    "torch-f32": Torch,
+    "torch-bf16": lambda weights, model: Torch(weights, model, "bfloat16"),
+}
+
+
+class Worker:
+    def __init__(self, engine, weights, model, posts):
+        self.make_engine = lambda: ENGINES[engine](weights, model)
+        self.model = Path(model)
+        self.texts = json.loads(Path(posts).read_text(encoding="utf-8"))
+        self.last_labels = []
+        # What a process pays once for Python's own sake is not the engine's load time.
+        __import__("onnxruntime" if engine == "ort" else "transformers")
+
+    def load(self):
+        self.engine = None
+        start = time.perf_counter()
+        self.tokenizer = Tokenizer.from_file(str(self.model / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(int(os.environ["PEERS_MAX_TOKENS"]))
+        self.engine = self.make_engine()
+        return {"ms": 1e3 * (time.perf_counter() - start)}
+
+    def single(self, tokens):
+        return self.uniform(1, tokens)
+
+    def uniform(self, posts, tokens):
+        # Arbitrary tokens: what they are does not change the work.
+        ids = 1000 + np.arange(posts * tokens, dtype=np.int64).reshape(posts, tokens) * 7919 % 20000
+        mask = np.ones_like(ids)
+        self.engine.logits(ids, mask)
+        times = []
+        begin = time.perf_counter()
+        while len(times) < MIN_RUNS or time.perf_counter() - begin < MEASURE_SECONDS:
+            start = time.perf_counter()
+            self.engine.logits(ids, mask)
+            times.append(time.perf_counter() - start)
+        return {"ms": 1e3 * statistics.median(times)}
+
+    def mixed(self, batch, every=1):
+        texts = self.texts[::every]
+        start = time.perf_counter()
+        posts = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)]
+        order = sorted(range(len(posts)), key=lambda post: len(posts[post]))
+        labels = np.zeros(len(posts), np.int64)
+        for first in range(0, len(order), batch):
+            chosen = order[first : first + batch]
+            ids = np.zeros((len(chosen), len(posts[chosen[-1]])), np.int64)
+            mask = np.zeros_like(ids)
+            for row, post in enumerate(chosen):
+                ids[row, : len(posts[post])] = posts[post]
+                mask[row, : len(posts[post])] = 1
+            labels[chosen] = self.engine.logits(ids, mask).argmax(axis=1)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        self.last_labels = labels.tolist()
+        return {"ms": milliseconds, "posts": len(posts), "tokens": sum(map(len, posts))}
+
+    def labels(self):
+        return self.last_labels
+
+
+def main():
+    worker = Worker(*sys.argv[1:])
+    answers = os.fdopen(os.dup(1), "w")
+    # Libraries print what they like; standard output is for answers.
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        command, *numbers = line.split()
+        try:
+            answer = getattr(worker, command)(*map(int, numbers))
+        except Exception as error:  # noqa: BLE001 - the driver reports it and goes on
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
