@@ -20,8 +20,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
             let usage = error.is::<cli::UsageError>();
+            eprintln!(
+                "error: {}",
+                if usage {
+                    error.to_string()
+                } else {
+                    one_line(&error)
+                }
+            );
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
@@ -32,4 +39,32 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .root_cause()
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes on one line. Some errors say in their own words what
+/// their cause was; that is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("a.txt: no such file")
+            .context("reading");
+        assert_eq!(one_line(&error), "reading: a.txt: no such file");
+        assert_eq!(one_line(&anyhow::anyhow!("b\nc").context("a")), "a: b c");
+    }
 }

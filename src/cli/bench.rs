@@ -75,7 +75,7 @@ pub(crate) fn run(args: &BenchArgs, model: &ModelArgs) -> anyhow::Result<()> {
         None => made_up_posts(),
     };
     let isas: Vec<Option<Isa>> = if args.all_isas {
-        kernels::available().into_iter().map(Some).collect()
+        Isa::available().into_iter().map(Some).collect()
     } else {
         vec![options.isa]
     };
@@ -115,8 +115,8 @@ fn bench(options: &ModelOptions, posts: &[String]) -> anyhow::Result<Report> {
         engine: engine.engine,
         isa: engine.isa.unwrap_or("none"),
         threads: engine.threads,
-        peak_gops: isa.map(kernels::bench::peak_gops),
-        gemm: isa.map(bench_gemm).unwrap_or_default(),
+        peak_gops: None,
+        gemm: isa.map_or(Ok(Vec::new()), bench_gemm)?,
         single: Vec::new(),
         uniform: Vec::new(),
         mixed: bench_mixed(&mut classifier, posts)?,
@@ -135,20 +135,19 @@ fn bench(options: &ModelOptions, posts: &[String]) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn bench_gemm(isa: Isa) -> Vec<Gemm> {
+fn bench_gemm(isa: Isa) -> anyhow::Result<Vec<Gemm>> {
     let mut figures = Vec::new();
     for m in ROWS {
         for (n, k) in LAYERS {
-            let mut gemm = kernels::bench::Gemm::new(isa, m, n, k);
+            let mut gemm = kernels::bench::Gemm::new(isa, m, n, k)?;
             let time = measure(|| {
                 gemm.run();
-                Ok::<(), std::convert::Infallible>(())
-            });
-            let Ok(time) = time;
+                anyhow::Ok(())
+            })?;
             figures.push(Gemm::new([m, n, k], &time));
         }
     }
-    figures
+    Ok(figures)
 }
 
 /// Token ids that are valid for this model, whatever its vocabulary.

@@ -4,7 +4,7 @@ mod metrics;
 
 use super::posts::Lines;
 use super::progress::Progress;
-use anyhow::{Context, anyhow, bail};
+use anyhow::bail;
 use clap::Args;
 use coldread::classifier::{Classifier, ModelInfo};
 use coldread::config::ModelArgs;
@@ -12,7 +12,7 @@ use coldread_model::ProblemType;
 use metrics::{Calibration, Confusion, at_temperature_one};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Enough posts to fill the engine's batches.

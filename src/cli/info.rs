@@ -3,7 +3,7 @@
 use clap::Args;
 use coldread::classifier::Classifier;
 use coldread::config::ModelArgs;
-use coldread::kernels;
+use coldread::kernels::Isa;
 use serde_json::json;
 use std::io::{self, Write};
 
@@ -22,10 +22,7 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let classifier = Classifier::load(&model.options())?;
     let info = classifier.info();
     let engine = classifier.engine_info();
-    let isas: Vec<&str> = kernels::available()
-        .into_iter()
-        .map(kernels::Isa::name)
-        .collect();
+    let isas: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
     let mut out = io::stdout().lock();
     if args.json {
         let report = json!({

@@ -1,6 +1,7 @@
 //! The log: to standard error, so that standard output holds results and nothing else.
 
 use anyhow::Context;
+use coldread::serve::lambda::is_lambda;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
@@ -22,16 +23,11 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    if serves && on_lambda() {
+    if serves && is_lambda() {
         // CloudWatch indexes the fields of JSON lines.
         builder.json().flatten_event(true).init();
     } else {
         builder.init();
     }
     Ok(())
-}
-
-/// Whether the Lambda service started this process.
-pub(crate) fn on_lambda() -> bool {
-    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some_and(|value| !value.is_empty())
 }

@@ -1,11 +1,12 @@
 //! `coldread serve`: the model behind HTTP or the Lambda Runtime API.
 
 use super::UsageError;
-use super::logging::on_lambda;
 use anyhow::Context;
 use coldread::batcher::Batcher;
 use coldread::classifier::Classifier;
 use coldread::config::Config;
+use coldread::serve;
+use coldread::serve::lambda::is_lambda;
 use tokio::runtime::Builder;
 
 pub(crate) fn run(config: Config) -> anyhow::Result<()> {
@@ -17,7 +18,7 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
     let classifier = Classifier::load(&config.model.options())?;
     let batcher = Batcher::start(classifier, config.max_pending_posts);
     // A Lambda sandbox has one request at a time: more threads would only cost start-up.
-    let mut runtime = if on_lambda() {
+    let mut runtime = if is_lambda() {
         Builder::new_current_thread()
     } else {
         Builder::new_multi_thread()
@@ -26,5 +27,5 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    runtime.block_on(coldread::serve::serve(config, batcher))
+    Ok(runtime.block_on(serve::serve(&config, batcher))?)
 }
