@@ -1,6 +1,7 @@
 //! `config.json` of a Hugging Face text-classification model.
 
 use crate::error::{LoadError, read};
+use crate::quantize::MAX_K;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -27,6 +28,8 @@ const MAX_HEADS: usize = 1 << 10;
 const MAX_POSITIONS: usize = 1 << 17;
 const MAX_TOKEN_TYPES: usize = 1 << 10;
 const MAX_LABELS: usize = 1 << 16;
+
+const _: () = assert!(MAX_HIDDEN <= MAX_INTERMEDIATE && MAX_INTERMEDIATE <= MAX_K);
 
 /// The families of models that an engine here runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -405,3 +408,6 @@ fn distinct(labels: &[String]) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ impl NormalizationProfile {
             return Err(LoadError::invalid(path, "max_repeat must be at least 1"));
         }
         if let Some(file) = &self.emoji {
-            // `\\` separates nothing here, but would on Windows.
+            // A backslash separates nothing here, but does on Windows.
             let is_plain_name = Path::new(file)
                 .file_name()
                 .is_some_and(|name| name == &**file)

@@ -26,6 +26,7 @@ pub struct QuantizedRows {
 impl QuantizedRows {
     /// An empty matrix of `k` columns with room for `rows` rows.
     pub fn with_capacity(rows: usize, k: usize) -> Self {
+        assert!(k <= MAX_K, "sums over {k} products may not fit an i32");
         Self {
             codes: Vec::with_capacity(rows * k),
             scales: Vec::with_capacity(rows),
@@ -81,6 +82,65 @@ impl QuantizedLinear {
             .chain(&mut self.bias[..channels])
         {
             *value *= factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn quantized(row: &[f32]) -> QuantizedRows {
+        let mut rows = QuantizedRows::with_capacity(1, row.len());
+        rows.push(row);
+        rows
+    }
+
+    #[test]
+    fn the_largest_weight_gets_the_largest_code() {
+        for max in [1.0_f32, 0.1, 3.3e38, f32::MIN_POSITIVE * 200.0, 7.1e-5] {
+            assert_eq!(
+                quantized(&[max, -max, 0.0, max / 2.0]).codes[..3],
+                [127, -127, 0]
+            );
+        }
+    }
+
+    #[test]
+    fn rows_of_zeros() {
+        for row in [
+            [0.0, -0.0],
+            [f32::MIN_POSITIVE, 0.0],
+            [f32::from_bits(1), 0.0],
+        ] {
+            let rows = quantized(&row);
+            assert_eq!(
+                (&rows.codes[..], &rows.scales[..]),
+                (&[0, 0][..], &[0.0][..])
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_sum_of_products_fits() {
+        let k = i64::try_from(MAX_K).unwrap();
+        assert!(k * 255 * 127 <= i64::from(i32::MAX));
+        assert!((k + 1) * 255 * 127 > i64::from(i32::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn weights_are_kept_within_half_a_step(
+            row in prop::collection::vec(-10.0_f32..10.0, 1..200),
+        ) {
+            let rows = quantized(&row);
+            let scale = rows.scales[0];
+            for (code, w) in rows.codes.iter().zip(&row) {
+                prop_assert!((f32::from(*code) * scale - w).abs() <= scale * 0.500_01);
+            }
+            let sum: i32 = rows.codes.iter().map(|&c| i32::from(c)).sum();
+            prop_assert_eq!(rows.col_sums(), [sum]);
         }
     }
 }
