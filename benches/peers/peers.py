@@ -146,13 +146,13 @@ class Coldread:
         return [names.index(row["label"]) if "label" in row else -1 for row in rows]
 
 
-def coldread_times(bench):
+def coldread_times(bench, posts):
     """The bench's figures in milliseconds a case, as the peers give them."""
     times = {f"single {row['tokens']}": row["ms"] for row in bench["single"]}
     for row in bench["uniform"]:
         tokens = row["batch"] * row["tokens"]
         times[f"uniform {row['batch']}x{row['tokens']}"] = 1e3 * tokens / row["tokens_per_second"]
-    times["mixed"] = 1e3 * bench["mixed"]["posts"] / bench["mixed"]["posts_per_second"]
+    times["mixed"] = 1e3 * posts / bench["mixed"]["posts_per_second"]
     times["load"] = bench["load_ms"]
     return {case: ms for case, ms in times.items() if case in (*SHAPES, "mixed", "load")}
 
@@ -235,7 +235,7 @@ def main():
             missing[key] = str(reason)
             return
         benches.append(bench)
-        figures[key] = coldread_times(bench)
+        figures[key] = coldread_times(bench, len(posts))
         memory[key] = bench.get("peak_memory_mb")
         tokens[key] = bench["mixed"]["tokens"]
 

@@ -122,10 +122,10 @@ class Worker:
 
 
 def main():
-    worker = Worker(*sys.argv[1:])
-    answers = os.fdopen(os.dup(1), "w")
     # Libraries print what they like; standard output is for answers.
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    worker = Worker(*sys.argv[1:])
     for line in sys.stdin:
         command, *numbers = line.split()
         try:
