@@ -115,7 +115,7 @@ fn bench(options: &ModelOptions, posts: &[String]) -> anyhow::Result<Report> {
         engine: engine.engine,
         isa: engine.isa.unwrap_or("none"),
         threads: engine.threads,
-        peak_gops: None,
+        peak_gops: isa.map(kernels::bench::peak_gops).transpose()?,
         gemm: isa.map_or(Ok(Vec::new()), bench_gemm)?,
         single: Vec::new(),
         uniform: Vec::new(),

@@ -49,7 +49,8 @@ does not stop the others; the exit code is 1 only when none could be scored.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScoreArgs {
-    /// Posts to score; without any, and without --input, standard input is read
+    /// Posts to score; without any, and without --input, standard input is read. One that
+    /// begins with a dash stands after `--`
     #[arg(value_name = "TEXT", conflicts_with_all = ["input", "format", "field", "no_header"])]
     posts: Vec<String>,
 
