@@ -8,8 +8,8 @@ use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::reference::Reference;
-use crate::kernels::Isa;
-use crate::text::TextPipeline;
+use crate::kernels::{Isa, Kernels};
+use crate::text::{TextPipeline, Truncated};
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub enum EngineChoice {
 }
 
 /// Everything that decides how a model is loaded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ModelOptions {
     /// A model folder or a packed file; `None` is the model in the binary.
     pub model: Option<PathBuf>,
@@ -87,6 +87,8 @@ pub struct Classifier {
     text: Arc<TextPipeline>,
     engine: Box<dyn Engine>,
     max_post_bytes: usize,
+    /// Kept between calls, like the next two, so that their memory is.
+    input_ids: Vec<u32>,
     batch: EncodedBatch,
     logits: Vec<f32>,
 }
@@ -99,7 +101,7 @@ impl Classifier {
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
         match &options.model {
-            None => Self::from_packed(crate::default_model()?, options),
+            None => Self::from_packed(crate::embedded_model()?, options),
             Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
             Some(path) => Self::from_packed(PackedModel::open(path)?, options),
         }
@@ -126,7 +128,12 @@ impl Classifier {
             config.vocab_size,
             model.path(),
         )?;
-        let engine = Int8Engine::new(model, options.isa, options.threads)?;
+        let kernels = match options.isa {
+            None => Kernels::detect(),
+            Some(isa) => Kernels::new(isa)
+                .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
+        };
+        let engine = Int8Engine::new(Arc::new(model), kernels, options.threads.get());
         Ok(Self::new(info, text, Box::new(engine), options))
     }
 
@@ -134,8 +141,7 @@ impl Classifier {
         if options.engine != EngineChoice::Reference {
             match coldread_model::pack(folder) {
                 Ok(bytes) => {
-                    let packed = PackedModel::from_bytes(bytes, &folder.path)?;
-                    return Self::from_packed(packed, options);
+                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options);
                 }
                 Err(LoadError::Unsupported { reason, .. })
                     if options.engine == EngineChoice::Auto =>
@@ -153,13 +159,7 @@ impl Classifier {
             max_tokens: config.max_tokens,
             temperature: folder.temperature,
         };
-        let path = folder.tokenizer_path();
-        let text = TextPipeline::new(
-            folder.profile.as_ref(),
-            &folder.tokenizer_json()?,
-            config.vocab_size,
-            &path,
-        )?;
+        let text = TextPipeline::open(folder)?;
         Ok(Self::new(info, text, Box::new(Reference::load(folder)?), options))
     }
 
@@ -174,6 +174,7 @@ impl Classifier {
             text: Arc::new(text),
             engine,
             max_post_bytes: options.max_post_bytes,
+            input_ids: Vec::new(),
             batch: EncodedBatch::default(),
             logits: Vec::new(),
         }
@@ -186,6 +187,7 @@ impl Classifier {
             text: Arc::clone(&self.text),
             engine: self.engine.fork(),
             max_post_bytes: self.max_post_bytes,
+            input_ids: Vec::new(),
             batch: EncodedBatch::default(),
             logits: Vec::new(),
         }
@@ -206,16 +208,30 @@ impl Classifier {
         self.max_post_bytes
     }
 
+    /// The engine itself, for benchmarks of batches of a given shape.
+    pub fn engine_mut(&mut self) -> &mut dyn Engine {
+        &mut *self.engine
+    }
+
+    /// A post's tokens, special tokens included, as [`Classifier::classify`] reads them.
+    pub fn token_ids(&self, post: &str) -> Result<Vec<u32>, InferError> {
+        let mut input_ids = Vec::new();
+        self.text
+            .encode(post, self.info.max_tokens, &mut input_ids)?;
+        Ok(input_ids)
+    }
+
     /// Scores posts; the results stand in the posts' order.
     ///
     /// A post that cannot be scored has its error in its place. An `Err` of the
     /// whole means that the engine failed, through no fault of a post.
     pub fn classify<T: AsRef<str>>(&mut self, posts: &[T]) -> Result<Vec<PostResult>, InferError> {
         let mut results = Vec::with_capacity(posts.len());
+        // A call that failed may have left something.
         self.batch.clear();
         for post in posts {
             // The sentiment of an encoded post is filled in when its batch has run.
-            results.push(self.encode(post.as_ref()).map(|truncated| Sentiment {
+            results.push(self.encode(post.as_ref())?.map(|truncated| Sentiment {
                 scores: Vec::new(),
                 label: 0,
                 truncated,
@@ -229,19 +245,22 @@ impl Classifier {
     }
 
     /// Normalises and tokenizes one post onto the batch; says whether it was cut.
-    fn encode(&mut self, post: &str) -> Result<bool, PostError> {
+    fn encode(&mut self, post: &str) -> Result<Result<bool, PostError>, InferError> {
         if post.len() > self.max_post_bytes {
-            return Err(PostError::TooLong {
+            return Ok(Err(PostError::TooLong {
                 bytes: post.len(),
                 max_bytes: self.max_post_bytes,
-            });
+            }));
         }
-        if post.trim().is_empty() {
-            return Err(PostError::Empty);
+        let Truncated(truncated) =
+            self.text
+                .encode(post, self.info.max_tokens, &mut self.input_ids)?;
+        // White space, but also lone joiners, variation selectors and the like.
+        if self.input_ids.len() <= self.text.num_special_tokens() {
+            return Ok(Err(PostError::Empty));
         }
-        let encoded = self.text.encode(post, self.info.max_tokens);
-        self.batch.push(&encoded.input_ids);
-        Ok(encoded.truncated)
+        self.batch.push(&self.input_ids);
+        Ok(Ok(truncated))
     }
 
     /// Runs what is on the batch and fills in the results that wait for it.

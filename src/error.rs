@@ -21,6 +21,17 @@ pub enum PostError {
     InvalidUtf8,
 }
 
+impl PostError {
+    /// The error's stable name in answers and in result files.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty_text",
+            Self::TooLong { .. } => "text_too_long",
+            Self::InvalidUtf8 => "invalid_utf8",
+        }
+    }
+}
+
 /// Why a request's posts were not scored at all.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {

@@ -1,21 +1,39 @@
 //! `config.json` of a Hugging Face text-classification model.
 
 use crate::error::{LoadError, read};
-use serde::Deserialize;
+use crate::quantize::MAX_K;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 /// The name of the configuration's file in a model folder.
 pub const FILE: &str = "config.json";
 
+/// Longer posts are cut here whatever the model allows: attention's cost grows
+/// with the square of the length, and a social post does not come near.
+pub const MAX_TOKENS: usize = 512;
+
+/// A post is at least a start token, one token and an end token.
+const MIN_TOKENS: usize = 3;
+
 /// Limits that no sound model comes near and that keep size arithmetic far from
-/// overflow.
-const MAX_SIZE: usize = 1 << 24;
+/// overflow: a matrix of the largest sizes has 2^39 elements, and a sum of
+/// 65,536 products of int8 codes stays within an i32.
+const MAX_VOCAB: usize = 1 << 24;
+const MAX_HIDDEN: usize = 1 << 15;
+const MAX_INTERMEDIATE: usize = 1 << 16;
 const MAX_LAYERS: usize = 1 << 10;
+const MAX_HEADS: usize = 1 << 10;
+const MAX_POSITIONS: usize = 1 << 17;
+const MAX_TOKEN_TYPES: usize = 1 << 10;
+const MAX_LABELS: usize = 1 << 16;
+
+const _: () = assert!(MAX_HIDDEN <= MAX_INTERMEDIATE && MAX_INTERMEDIATE <= MAX_K);
 
 /// The families of models that an engine here runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Architecture {
     /// `bert`: learned positions, token types, pooler (dense + tanh) before the head.
     Bert,
@@ -44,10 +62,17 @@ impl Architecture {
         ("deberta-v2", Self::DebertaV2),
         ("modernbert", Self::ModernBert),
     ];
+
+    /// The family of a `model_type`, if it is a known one.
+    fn of(model_type: &str) -> Option<Self> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == model_type)?;
+        Some(found.1)
+    }
 }
 
 /// The non-linearity of the feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x * Phi(x)`, Phi by the error function; Hugging Face's `gelu`.
     GeluErf,
@@ -58,7 +83,8 @@ pub enum Activation {
 }
 
 /// How logits become scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProblemType {
     /// One label holds: softmax.
     SingleLabel,
@@ -67,7 +93,7 @@ pub enum ProblemType {
 }
 
 /// What `config.json` says, checked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// `model_type`, as the file spells it.
     pub model_type: String,
@@ -152,89 +178,30 @@ impl ModelConfig {
         let model_type = raw
             .model_type
             .ok_or_else(|| invalid("missing field `model_type`".into()))?;
-        let architecture = Architecture::NAMES
-            .iter()
-            .find_map(|&(name, architecture)| (name == model_type).then_some(architecture))
-            .ok_or_else(|| {
-                let known: Vec<_> = Architecture::NAMES.iter().map(|n| n.0).collect();
-                unsupported(format!(
-                    "model_type {model_type:?} is not supported; supported are {}",
-                    known.join(", ")
-                ))
-            })?;
-        if let Some(kind) = raw.position_embedding_type.filter(|kind| kind != "absolute") {
+        let architecture = architecture(&model_type).map_err(unsupported)?;
+        if let Some(kind) = raw
+            .position_embedding_type
+            .filter(|kind| kind != "absolute")
+        {
             return Err(unsupported(format!(
                 "position_embedding_type {kind:?} is not supported; supported is \"absolute\""
             )));
         }
-
-        for (name, size, max) in [
-            ("vocab_size", raw.vocab_size, MAX_SIZE),
-            ("hidden_size", raw.hidden_size, 1 << 15),
-            ("num_hidden_layers", raw.num_hidden_layers, MAX_LAYERS),
-            ("num_attention_heads", raw.num_attention_heads, 1 << 10),
-            ("intermediate_size", raw.intermediate_size, 1 << 16),
-            ("max_position_embeddings", raw.max_position_embeddings, 1 << 17),
-        ] {
-            if size == 0 || size > max {
-                return Err(invalid(format!("{name} is {size}; it must be between 1 and {max}")));
-            }
-        }
-        if !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
-            return Err(invalid(format!(
-                "hidden_size {} is not a multiple of num_attention_heads {}",
-                raw.hidden_size, raw.num_attention_heads
-            )));
-        }
-        let layer_norm_eps = raw.layer_norm_eps.unwrap_or(1e-12);
-        if !(layer_norm_eps > 0.0 && layer_norm_eps < 1.0) {
-            return Err(invalid(format!("layer_norm_eps is {layer_norm_eps}")));
-        }
-
-        let hidden_act = match raw.hidden_act.as_deref().unwrap_or("gelu") {
-            "gelu" => Activation::GeluErf,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            other => {
-                return Err(unsupported(format!(
-                    "hidden_act {other:?} is not supported; supported are gelu, gelu_new, \
-                     gelu_fast, gelu_pytorch_tanh, relu"
-                )));
-            }
-        };
+        let hidden_act = activation(raw.hidden_act.as_deref()).map_err(unsupported)?;
         let labels = labels(raw.id2label, raw.num_labels).map_err(invalid)?;
-        let problem_type = match raw.problem_type.as_deref() {
-            None if labels.len() == 1 => ProblemType::MultiLabel,
-            None | Some("single_label_classification") => ProblemType::SingleLabel,
-            Some("multi_label_classification") => ProblemType::MultiLabel,
-            Some(other) => {
-                return Err(unsupported(format!(
-                    "problem_type {other:?} is not supported; supported are \
-                     single_label_classification, multi_label_classification"
-                )));
-            }
-        };
+        let problem_type =
+            problem_type(raw.problem_type.as_deref(), labels.len()).map_err(unsupported)?;
 
-        let pad_token_id = raw.pad_token_id.unwrap_or(match architecture {
-            Architecture::Roberta => 1,
-            _ => 0,
-        });
-        // RoBERTa numbers positions from the padding index on, so that the rows
-        // up to it are never used by a post.
-        let max_tokens = match architecture {
-            Architecture::Roberta => raw
-                .max_position_embeddings
-                .checked_sub(pad_token_id as usize + 1)
-                .filter(|&n| n >= 3)
-                .ok_or_else(|| invalid("max_position_embeddings leaves no position".into()))?,
-            _ => raw.max_position_embeddings,
-        };
-        Ok(Self {
+        let mut config = Self {
             model_type,
             architecture,
             vocab_size: raw.vocab_size,
             hidden_size: raw.hidden_size,
-            embedding_size: raw.embedding_size.unwrap_or(raw.hidden_size),
+            embedding_size: raw.embedding_size.unwrap_or(match architecture {
+                // transformers' own default, whatever hidden_size is.
+                Architecture::Electra => 128,
+                _ => raw.hidden_size,
+            }),
             num_hidden_layers: raw.num_hidden_layers,
             num_attention_heads: raw.num_attention_heads,
             intermediate_size: raw.intermediate_size,
@@ -244,24 +211,153 @@ impl ModelConfig {
                 Architecture::Roberta => 1,
                 _ => 0,
             }),
-            layer_norm_eps,
+            layer_norm_eps: raw.layer_norm_eps.unwrap_or(1e-12),
             hidden_act,
-            pad_token_id,
+            pad_token_id: raw.pad_token_id.unwrap_or(match architecture {
+                Architecture::Roberta => 1,
+                _ => 0,
+            }),
             problem_type,
             labels,
-            max_tokens: max_tokens.min(MAX_TOKENS),
-        })
+            max_tokens: 0,
+        };
+        config.max_tokens = config
+            .max_position_embeddings
+            .saturating_sub(config.position_offset())
+            .min(MAX_TOKENS);
+        config.check().map_err(invalid)?;
+        Ok(config)
+    }
+
+    /// Sees that the values are sound and fit together, for whoever got them
+    /// from elsewhere than [`ModelConfig::parse`]. What passes is safe to do size
+    /// arithmetic with.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, size, min, max) in [
+            ("vocab_size", self.vocab_size, 1, MAX_VOCAB),
+            ("hidden_size", self.hidden_size, 1, MAX_HIDDEN),
+            ("embedding_size", self.embedding_size, 1, MAX_HIDDEN),
+            ("num_hidden_layers", self.num_hidden_layers, 1, MAX_LAYERS),
+            (
+                "num_attention_heads",
+                self.num_attention_heads,
+                1,
+                MAX_HEADS,
+            ),
+            (
+                "intermediate_size",
+                self.intermediate_size,
+                1,
+                MAX_INTERMEDIATE,
+            ),
+            (
+                "max_position_embeddings",
+                self.max_position_embeddings,
+                1,
+                MAX_POSITIONS,
+            ),
+            ("type_vocab_size", self.type_vocab_size, 0, MAX_TOKEN_TYPES),
+            ("number of labels", self.labels.len(), 1, MAX_LABELS),
+        ] {
+            if size < min || size > max {
+                return Err(format!(
+                    "{name} is {size}; it must be between {min} and {max}"
+                ));
+            }
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return Err(format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                self.hidden_size, self.num_attention_heads
+            ));
+        }
+        let eps = self.layer_norm_eps;
+        if !(eps > 0.0 && eps < 1.0) {
+            return Err(format!(
+                "layer_norm_eps is {eps}; it must be between 0 and 1"
+            ));
+        }
+        if self.pad_token_id as usize >= self.vocab_size {
+            return Err(format!(
+                "pad_token_id {} is not below vocab_size {}",
+                self.pad_token_id, self.vocab_size
+            ));
+        }
+        let positions = self
+            .max_position_embeddings
+            .saturating_sub(self.position_offset())
+            .min(MAX_TOKENS);
+        if positions < MIN_TOKENS {
+            return Err(format!(
+                "max_position_embeddings {} leaves positions for {positions} tokens; a post \
+                 takes at least {MIN_TOKENS}",
+                self.max_position_embeddings
+            ));
+        }
+        if !(MIN_TOKENS..=positions).contains(&self.max_tokens) {
+            return Err(format!(
+                "max_tokens is {}; it must be between {MIN_TOKENS} and {positions}",
+                self.max_tokens
+            ));
+        }
+        if Architecture::of(&self.model_type) != Some(self.architecture) {
+            return Err(format!(
+                "model_type {:?} is not of the architecture {:?}",
+                self.model_type, self.architecture
+            ));
+        }
+        distinct(&self.labels)
     }
 
     /// Width of one attention head.
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads
     }
+
+    /// The row of the position embedding that a post's first token uses. `RoBERTa`
+    /// numbers positions from the padding index on, so that the rows up to it
+    /// are never used by a post.
+    pub fn position_offset(&self) -> usize {
+        match self.architecture {
+            Architecture::Roberta => self.pad_token_id as usize + 1,
+            _ => 0,
+        }
+    }
 }
 
-/// Longer posts are cut here whatever the model allows: attention's cost grows
-/// with the square of the length, and a social post does not come near.
-pub const MAX_TOKENS: usize = 512;
+fn architecture(model_type: &str) -> Result<Architecture, String> {
+    Architecture::of(model_type).ok_or_else(|| {
+        let known: Vec<_> = Architecture::NAMES.iter().map(|n| n.0).collect();
+        format!(
+            "model_type {model_type:?} is not supported; supported are {}",
+            known.join(", ")
+        )
+    })
+}
+
+fn activation(hidden_act: Option<&str>) -> Result<Activation, String> {
+    match hidden_act.unwrap_or("gelu") {
+        "gelu" => Ok(Activation::GeluErf),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        other => Err(format!(
+            "hidden_act {other:?} is not supported; supported are gelu, gelu_new, \
+             gelu_fast, gelu_pytorch_tanh, relu"
+        )),
+    }
+}
+
+fn problem_type(name: Option<&str>, labels: usize) -> Result<ProblemType, String> {
+    match name {
+        None if labels == 1 => Ok(ProblemType::MultiLabel),
+        None | Some("single_label_classification") => Ok(ProblemType::SingleLabel),
+        Some("multi_label_classification") => Ok(ProblemType::MultiLabel),
+        Some(other) => Err(format!(
+            "problem_type {other:?} is not supported; supported are \
+             single_label_classification, multi_label_classification"
+        )),
+    }
+}
 
 fn labels(
     id2label: Option<BTreeMap<String, Value>>,
@@ -270,7 +366,7 @@ fn labels(
     let Some(id2label) = id2label else {
         // transformers' own default.
         let n = num_labels.unwrap_or(2);
-        if n == 0 || n > 1 << 16 {
+        if n == 0 || n > MAX_LABELS {
             return Err(format!("num_labels is {n}"));
         }
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
@@ -295,10 +391,23 @@ fn labels(
         }
         *slot = name;
     }
-    for (i, label) in labels.iter().enumerate() {
-        if labels[..i].contains(label) {
+    distinct(&labels)?;
+    Ok(labels)
+}
+
+/// Answers name labels, so that two of one name could not be told apart.
+fn distinct(labels: &[String]) -> Result<(), String> {
+    let mut seen = HashSet::with_capacity(labels.len());
+    for label in labels {
+        if label.is_empty() {
+            return Err("id2label: a label has no name".into());
+        }
+        if !seen.insert(label) {
             return Err(format!("id2label: the label {label:?} stands there twice"));
         }
     }
-    Ok(labels)
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

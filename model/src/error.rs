@@ -56,3 +56,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
         source,
     })
 }
+
+/// Reads a file that a model may lack: only a missing one is `None`, an
+/// unreadable one is an error.
+pub(crate) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
+    match read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(LoadError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

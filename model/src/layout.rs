@@ -104,7 +104,7 @@ pub struct Layer<'a> {
 /// state goes through `dense` and `activation` (where there is one), then `classifier`.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
-    /// BERT's pooler, RoBERTa's, DistilBERT's and ELECTRA's `dense`; BERT without a
+    /// BERT's pooler, `RoBERTa`'s, `DistilBERT`'s and ELECTRA's `dense`; BERT without a
     /// pooler has none.
     pub dense: Option<Dense<'a>>,
     /// The non-linearity after `dense`.
@@ -129,11 +129,11 @@ pub struct Dense<'a> {
 /// The non-linearity of a classification head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadActivation {
-    /// BERT, RoBERTa.
+    /// BERT, `RoBERTa`.
     Tanh,
     /// ELECTRA.
     GeluErf,
-    /// DistilBERT.
+    /// `DistilBERT`.
     Relu,
 }
 
@@ -144,7 +144,7 @@ pub struct Embeddings<'a> {
     /// One row a token.
     pub word: Embedding<'a>,
     /// One f32 row `[width]` a position; a post's token `i` uses row `i`: where a
-    /// family's positions start later (RoBERTa), the rows before are not stored.
+    /// family's positions start later (`RoBERTa`), the rows before are not stored.
     /// The row of token type 0, the only one a post uses, is already added in.
     pub position: &'a [f32],
     /// The normalisation of the sum.

@@ -6,21 +6,35 @@
 //! so that the engines start from values that are known to be consistent, and
 //! a broken folder is refused at start with the file and the reason.
 //!
+//! For the int8 engine a folder is packed into one file ([`pack_to_file`]), which
+//! is then mapped and read in place ([`PackedModel`]).
+//!
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `config.json`: architecture, sizes, labels |
 //! | [`folder`] | the folder as a whole |
-//! | [`layout`] | the memory layout that the int8 kernels read |
 //! | [`profile`] | how a model wants its text normalised |
+//! | [`tensors`] | `model.safetensors`, tensor by tensor |
+//! | [`import`] | from a folder to a packed model |
+//! | [`quantize`] | from f32 to int8 |
+//! | [`packed`] | the packed model: format, checks, views |
+//! | [`layout`] | the memory layout that the int8 kernels read |
 //! | [`error`] | why a model was refused |
 
 pub mod config;
 pub mod error;
 pub mod folder;
+pub mod import;
 pub mod layout;
+mod mapped;
+pub mod packed;
 pub mod profile;
+pub mod quantize;
+pub mod tensors;
 
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;
 pub use folder::ModelFolder;
+pub use import::{pack, pack_to_file};
+pub use packed::PackedModel;
 pub use profile::NormalizationProfile;

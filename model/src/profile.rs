@@ -6,7 +6,7 @@
 //! themselves are in the service crate's `text` module and, word for word the
 //! same, in `model/train/normalize.py`.
 
-use crate::error::{LoadError, read};
+use crate::error::{LoadError, read, read_optional};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -62,41 +62,56 @@ impl NormalizationProfile {
     /// Reads the profile of a folder; `None` when the folder has none.
     pub fn open(folder: &Path) -> Result<Option<Self>, LoadError> {
         let path = folder.join(FILE);
-        if !path.exists() {
+        let Some(bytes) = read_optional(&path)? else {
             return Ok(None);
-        }
-        let bytes = read(&path)?;
+        };
         let mut profile: Self =
             serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
-        if profile.version != VERSION {
-            return Err(LoadError::unsupported(
-                &path,
-                format!(
-                    "version {} of the normalisation profile; this release knows version {VERSION}",
-                    profile.version
-                ),
-            ));
-        }
-        if profile.max_repeat == Some(0) {
-            return Err(LoadError::invalid(&path, "max_repeat must be at least 1"));
-        }
+        profile.check(&path)?;
         if let Some(file) = &profile.emoji {
-            let is_plain_name = Path::new(file).file_name().is_some_and(|name| name == &**file);
-            if !is_plain_name {
-                return Err(LoadError::invalid(
-                    &path,
-                    format!("emoji: {file:?} is not the name of a file in the folder"),
-                ));
-            }
-            profile.emoji_words = read_emoji_words(&folder.join(file))?;
+            let path = folder.join(file);
+            profile.emoji_words = parse_emoji_words(&read(&path)?, &path)?;
         }
         Ok(Some(profile))
     }
+
+    /// Sees that this release knows the profile's steps; `path` names it in errors.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), LoadError> {
+        if self.version != VERSION {
+            return Err(LoadError::unsupported(
+                path,
+                format!(
+                    "version {} of the normalisation profile; this release knows version {VERSION}",
+                    self.version
+                ),
+            ));
+        }
+        if self.max_repeat == Some(0) {
+            return Err(LoadError::invalid(path, "max_repeat must be at least 1"));
+        }
+        if let Some(file) = &self.emoji {
+            // A backslash separates nothing here, but does on Windows.
+            let is_plain_name = Path::new(file)
+                .file_name()
+                .is_some_and(|name| name == &**file)
+                && !file.contains('\\');
+            if !is_plain_name {
+                return Err(LoadError::invalid(
+                    path,
+                    format!("emoji: {file:?} is not the name of a file in the folder"),
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
-fn read_emoji_words(path: &Path) -> Result<Vec<(String, String)>, LoadError> {
-    let bytes = read(path)?;
-    let text = str::from_utf8(&bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
+/// Reads an emoji table: an emoji, a tab and its words on each line.
+pub(crate) fn parse_emoji_words(
+    bytes: &[u8],
+    path: &Path,
+) -> Result<Vec<(String, String)>, LoadError> {
+    let text = str::from_utf8(bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
     text.lines()
         .enumerate()
         .map(|(i, line)| match line.split_once('\t') {

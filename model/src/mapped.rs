@@ -1,0 +1,29 @@
+//! Files mapped into memory: the workspace's one `unsafe` call outside the kernels.
+
+use crate::error::LoadError;
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::Path;
+
+/// Maps a file for reading.
+///
+/// Whoever replaces a model must write a new file and rename it over the old
+/// one, as [`pack_to_file`](crate::import::pack_to_file) does: a mapping keeps
+/// the old contents then. A file that is shortened in place ends the process
+/// with SIGBUS, and one that is overwritten in place changes scores under way.
+#[allow(
+    unsafe_code,
+    reason = "mapping a file is unsafe because others may change it"
+)]
+pub(crate) fn map(path: &Path) -> Result<Mmap, LoadError> {
+    let read = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(read)?;
+    // SAFETY: the mapping is private and read-only, and its bytes are only ever
+    // read as plain numbers or checked text, for which every bit pattern is
+    // valid, so that a writer elsewhere can make values wrong, not types. The
+    // documentation above says what those who write model files must not do.
+    unsafe { Mmap::map(&file) }.map_err(read)
+}

@@ -1,0 +1,304 @@
+//! `coldread eval`: how good a model is on labelled posts.
+
+mod metrics;
+
+use super::posts::Lines;
+use super::progress::Progress;
+use anyhow::bail;
+use clap::Args;
+use coldread::classifier::{Classifier, ModelInfo};
+use coldread::config::ModelArgs;
+use coldread_model::ProblemType;
+use metrics::{Calibration, Confusion, at_temperature_one};
+use serde_json::{Map, Value, json};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Enough posts to fill the engine's batches.
+const BATCH_POSTS: usize = 512;
+
+const EXPLANATION: &str = "\
+Each line of FILE is a label, a tab and a post:
+  2<TAB>what a day!
+  negative<TAB>so tired of this
+The label is its index in the model or its name. A line that is anything else ends the
+run, and so does a post that cannot be scored.
+
+Recall, precision and F1 are scikit-learn's with zero_division=0; macro averages go over
+the classes that occur, as truth or as prediction. The rows of the confusion matrix are
+the true labels, its columns the predicted ones. The expected calibration error has 15
+bins of equal width; `ece_before` is the error without the model's temperature.
+posts_per_second counts text to scores, tokenization included, loading and reading
+excluded.
+
+Examples:
+  coldread eval val.tsv
+  coldread eval val.tsv --json | jq .macro_recall
+  coldread --engine reference eval val.tsv";
+
+/// Measure the model on labelled posts.
+#[derive(Debug, Args)]
+#[command(after_help = EXPLANATION)]
+pub(crate) struct EvalArgs {
+    /// A file of label<TAB>post lines; `-` is standard input
+    file: PathBuf,
+
+    /// Print one JSON object
+    ///
+    /// Its keys: posts, accuracy, macro_recall, macro_f1, per_class ({label: {precision,
+    /// recall, f1, support}}), confusion (rows: truth, columns: prediction),
+    /// posts_per_second, ece, ece_before, temperature, model, engine.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was counted over the file.
+struct Evaluation {
+    confusion: Confusion,
+    calibrated: Calibration,
+    uncalibrated: Calibration,
+    time: Duration,
+}
+
+pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
+    let options = model.options();
+    let lines = Lines::open(&args.file, options.max_post_bytes)?;
+    let mut classifier = Classifier::load(&options)?;
+    let evaluation = evaluate(lines, &mut classifier)?;
+    if evaluation.confusion.posts() == 0 {
+        bail!("{}: no posts to measure on", args.file.display());
+    }
+    let engine = classifier.engine_info().engine;
+    let report = report(&evaluation, classifier.info(), engine);
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{:#}", Value::Object(report))?;
+    } else {
+        print(&mut out, &report, &classifier.info().labels, &evaluation)?;
+    }
+    Ok(())
+}
+
+fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
+    let info = classifier.info().clone();
+    let mut progress = Progress::start(lines.total_bytes(), true);
+    let mut evaluation = Evaluation {
+        confusion: Confusion::new(info.labels.len()),
+        calibrated: Calibration::default(),
+        uncalibrated: Calibration::default(),
+        time: Duration::ZERO,
+    };
+    loop {
+        let mut labels = Vec::new();
+        let mut posts = Vec::new();
+        let first_line = lines.number() + 1;
+        while posts.len() < BATCH_POSTS
+            && let Some(line) = lines.next()?
+        {
+            let (label, post) = parse(&line, &info.labels).map_err(|e| lines.error(&e))?;
+            labels.push(label);
+            posts.push(post.to_owned());
+        }
+        if posts.is_empty() {
+            break;
+        }
+        let started = Instant::now();
+        let results = classifier.classify(&posts)?;
+        evaluation.time += started.elapsed();
+        for (i, (result, truth)) in results.into_iter().zip(labels).enumerate() {
+            let sentiment =
+                result.map_err(|e| lines.error_at(first_line + i as u64, &e.to_string()))?;
+            let correct = sentiment.label == truth;
+            evaluation.confusion.add(truth, sentiment.label);
+            evaluation
+                .calibrated
+                .add(f64::from(sentiment.score()), correct);
+            let before = at_temperature_one(&sentiment.scores, info.temperature);
+            evaluation
+                .uncalibrated
+                .add(before[sentiment.label], correct);
+        }
+        progress.advance(posts.len(), lines.bytes_read());
+    }
+    progress.clear();
+    Ok(evaluation)
+}
+
+/// Splits `label<TAB>post`; the error says what was expected.
+fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), String> {
+    let (label, post) = line
+        .split_once('\t')
+        .ok_or_else(|| "expected label<TAB>post, found no tab".to_owned())?;
+    let label = label.trim();
+    let by_index = label
+        .parse::<usize>()
+        .ok()
+        .filter(|&index| index < labels.len());
+    let index = by_index
+        .or_else(|| {
+            labels
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case(label))
+        })
+        .ok_or_else(|| {
+            // A long one is no label but text, and posts do not belong in messages.
+            let found = match label.chars().count() {
+                0..=20 => format!("{label:?}"),
+                characters => format!("of {characters} characters"),
+            };
+            let (last, names) = (labels.len() - 1, labels.join(", "));
+            format!("unknown label {found}; expected 0 to {last} or one of {names}")
+        })?;
+    Ok((index, post))
+}
+
+fn report(evaluation: &Evaluation, info: &ModelInfo, engine: &str) -> Map<String, Value> {
+    let confusion = &evaluation.confusion;
+    let per_class: Map<String, Value> = info
+        .labels
+        .iter()
+        .zip(confusion.per_class())
+        .map(|(label, class)| {
+            let figures = json!({
+                "precision": class.precision,
+                "recall": class.recall,
+                "f1": class.f1,
+                "support": class.support,
+            });
+            (label.clone(), figures)
+        })
+        .collect();
+    // Sigmoids are one confidence a label; the error defined here is of a single choice.
+    let single_label = info.problem_type == ProblemType::SingleLabel;
+    let report = json!({
+        "model": info.name,
+        "engine": engine,
+        "posts": confusion.posts(),
+        "accuracy": confusion.accuracy(),
+        "macro_recall": confusion.macro_recall(),
+        "macro_f1": confusion.macro_f1(),
+        "per_class": per_class,
+        "confusion": confusion.rows(),
+        "ece": single_label.then(|| evaluation.calibrated.error()),
+        "ece_before": single_label.then(|| evaluation.uncalibrated.error()),
+        "temperature": shortest(info.temperature),
+        "posts_per_second": confusion.posts() as f64 / evaluation.time.as_secs_f64(),
+    });
+    match report {
+        Value::Object(report) => report,
+        _ => unreachable!("the macro makes what is written above"),
+    }
+}
+
+/// The f64 that prints as the f32 does.
+fn shortest(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
+fn print(
+    out: &mut impl Write,
+    report: &Map<String, Value>,
+    labels: &[String],
+    evaluation: &Evaluation,
+) -> io::Result<()> {
+    let number = |key: &str| report[key].as_f64().unwrap_or(f64::NAN);
+    let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
+    let confusion = &evaluation.confusion;
+    writeln!(
+        out,
+        "model              {} ({})",
+        text("model"),
+        text("engine")
+    )?;
+    writeln!(out, "posts              {}", confusion.posts())?;
+    writeln!(out, "accuracy           {:.4}", number("accuracy"))?;
+    writeln!(out, "macro recall       {:.4}", number("macro_recall"))?;
+    writeln!(out, "macro F1           {:.4}", number("macro_f1"))?;
+    if !report["ece"].is_null() {
+        writeln!(
+            out,
+            "calibration error  {:.4} ({:.4} without the temperature of {:.3})",
+            number("ece"),
+            number("ece_before"),
+            number("temperature")
+        )?;
+    }
+    writeln!(
+        out,
+        "posts per second   {:.0}\n",
+        number("posts_per_second")
+    )?;
+
+    let column = labels
+        .iter()
+        .map(|label| label.chars().count())
+        .max()
+        .unwrap_or(0)
+        .max(9);
+    writeln!(
+        out,
+        "{:column$}  precision  recall      f1  support   predicted {}",
+        "true label",
+        labels
+            .iter()
+            .map(|l| format!("{l:>column$}"))
+            .collect::<Vec<_>>()
+            .join(" "),
+        column = column + 1,
+    )?;
+    for ((label, class), row) in labels
+        .iter()
+        .zip(confusion.per_class())
+        .zip(confusion.rows())
+    {
+        let counts: Vec<String> = row.iter().map(|n| format!("{n:>column$}")).collect();
+        writeln!(
+            out,
+            "{label:first$}  {:>9.4}  {:>6.4}  {:>6.4}  {:>7}             {}",
+            class.precision,
+            class.recall,
+            class.f1,
+            class.support,
+            counts.join(" "),
+            first = column + 1,
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_indices_or_names() {
+        let labels = ["negative", "neutral", "positive"].map(str::to_owned);
+        assert_eq!(parse("2\tso good", &labels), Ok((2, "so good")));
+        assert_eq!(parse("Neutral\ta\tb", &labels), Ok((1, "a\tb")));
+        assert_eq!(parse("2 \t\"q\"", &labels), Ok((2, "\"q\"")));
+        for (line, part) in [
+            (
+                "3\tx",
+                "unknown label \"3\"; expected 0 to 2 or one of negative, neutral, positive",
+            ),
+            ("-1\tx", "unknown label"),
+            (
+                "some text without a label\tx",
+                "unknown label of 25 characters",
+            ),
+            ("1.0\tx", "unknown label"),
+            ("\tx", "unknown label \"\""),
+            ("no tab", "expected label<TAB>post"),
+            ("", "expected label<TAB>post"),
+        ] {
+            let error = parse(line, &labels).unwrap_err();
+            assert!(error.contains(part), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_f32_prints_as_itself() {
+        assert_eq!(shortest(1.3).to_string(), "1.3");
+    }
+}

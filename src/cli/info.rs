@@ -1,0 +1,58 @@
+//! `coldread info`: what would run, without running it.
+
+use clap::Args;
+use coldread::classifier::Classifier;
+use coldread::config::ModelArgs;
+use coldread::kernels::Isa;
+use serde_json::json;
+use std::io::{self, Write};
+
+/// Show the model, the engine and the limits.
+///
+/// Loads the model as every other command does, so it also tells whether a model
+/// folder is sound.
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
+    let classifier = Classifier::load(&model.options())?;
+    let info = classifier.info();
+    let engine = classifier.engine_info();
+    let isas: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+    let mut out = io::stdout().lock();
+    if args.json {
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "model": info.name,
+            "labels": info.labels,
+            "engine": engine.engine,
+            "isa": engine.isa,
+            "available_isas": isas,
+            "threads": engine.threads,
+            "limits": {
+                "max_tokens": info.max_tokens,
+                "max_post_bytes": classifier.max_post_bytes(),
+            },
+        });
+        writeln!(out, "{report:#}")?;
+        return Ok(());
+    }
+    writeln!(out, "version         {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "model           {}", info.name)?;
+    writeln!(out, "labels          {}", info.labels.join(", "))?;
+    writeln!(out, "engine          {}", engine.engine)?;
+    writeln!(out, "isa             {}", engine.isa.unwrap_or("-"))?;
+    writeln!(out, "available isas  {}", isas.join(", "))?;
+    writeln!(out, "threads         {}", engine.threads)?;
+    writeln!(
+        out,
+        "limits          {} tokens are read of a post; {} bytes are taken",
+        info.max_tokens,
+        classifier.max_post_bytes()
+    )?;
+    Ok(())
+}

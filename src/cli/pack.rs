@@ -1,0 +1,166 @@
+//! `coldread pack`: a model folder as one file that is mapped and run as it is.
+
+use super::posts::read_all;
+use super::terminal::thousands;
+use anyhow::{Context, bail};
+use clap::Args;
+use coldread::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
+use coldread::config::ModelArgs;
+use coldread_model::ModelFolder;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A check reads so many posts at most; the reference takes minutes for them.
+const MAX_CHECKED_POSTS: usize = 10_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  coldread pack ./my-model -o my-model.coldread
+  coldread pack ./my-model -o my-model.coldread --check posts.txt
+  coldread --model my-model.coldread score \"what a day!\"";
+
+/// Write a model folder as one packed int8 file.
+///
+/// The folder is a Hugging Face model folder: config.json, tokenizer.json,
+/// model.safetensors. --model takes the folder or the packed file; the file starts faster.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PackArgs {
+    /// The model folder
+    folder: PathBuf,
+
+    /// The file to write; it appears under its name only when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Compare the packed model with the f32 reference on a file of posts (text lines,
+    /// label<TAB>post lines in .tsv, .csv or .jsonl)
+    #[arg(long, value_name = "POSTS")]
+    check: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
+    let options = model.options();
+    let posts = match &args.check {
+        Some(path) => read_all(path, options.max_post_bytes, MAX_CHECKED_POSTS)?,
+        None => Vec::new(),
+    };
+    let started = Instant::now();
+    coldread_model::pack_to_file(&ModelFolder::open(&args.folder)?, &args.output)?;
+    let bytes = fs::metadata(&args.output)
+        .with_context(|| args.output.display().to_string())?
+        .len();
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{}: {} bytes in {:.1} s",
+        args.output.display(),
+        thousands(bytes),
+        started.elapsed().as_secs_f64()
+    )?;
+    if !posts.is_empty() {
+        let agreement = compare(args, &options, &posts)?;
+        agreement.print(&mut out)?;
+    }
+    Ok(())
+}
+
+/// How alike two models' answers are.
+#[derive(Debug, Default, PartialEq)]
+struct Agreement {
+    posts: usize,
+    same_label: usize,
+    largest_difference: f32,
+    sum_of_differences: f64,
+}
+
+fn compare(args: &PackArgs, options: &ModelOptions, posts: &[String]) -> anyhow::Result<Agreement> {
+    let load = |path: &Path, engine| {
+        Classifier::load(&ModelOptions {
+            model: Some(path.to_owned()),
+            engine,
+            ..options.clone()
+        })
+    };
+    let packed = load(&args.output, EngineChoice::Int8)?.classify(posts)?;
+    let reference = load(&args.folder, EngineChoice::Reference)?.classify(posts)?;
+    let agreement = Agreement::of(&packed, &reference);
+    if agreement.posts == 0 {
+        bail!("no post of the check could be scored");
+    }
+    Ok(agreement)
+}
+
+impl Agreement {
+    fn of(packed: &[PostResult], reference: &[PostResult]) -> Self {
+        let mut agreement = Self::default();
+        for pair in packed.iter().zip(reference) {
+            let (Ok(packed), Ok(reference)) = pair else {
+                continue;
+            };
+            let largest = packed
+                .scores
+                .iter()
+                .zip(&reference.scores)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            agreement.posts += 1;
+            agreement.same_label += usize::from(packed.label == reference.label);
+            agreement.largest_difference = agreement.largest_difference.max(largest);
+            agreement.sum_of_differences += f64::from(largest);
+        }
+        agreement
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let posts = self.posts as f64;
+        writeln!(
+            out,
+            "labels equal to the f32 reference on {} of {} posts ({:.2}%); scores differ by {:.4} \
+             at most and {:.4} in the mean",
+            thousands(self.same_label as u64),
+            thousands(self.posts as u64),
+            100.0 * self.same_label as f64 / posts,
+            self.largest_difference,
+            self.sum_of_differences / posts,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldread::classifier::Sentiment;
+    use coldread::error::PostError;
+
+    fn sentiment(scores: [f32; 2]) -> PostResult {
+        Ok(Sentiment {
+            scores: scores.to_vec(),
+            label: usize::from(scores[1] > scores[0]),
+            truncated: false,
+        })
+    }
+
+    #[test]
+    fn agreement_counts_scored_posts_only() {
+        let packed = [
+            sentiment([0.5, 0.25]),
+            Err(PostError::Empty),
+            sentiment([0.0, 1.0]),
+        ];
+        let reference = [
+            sentiment([0.25, 0.5]),
+            Err(PostError::Empty),
+            sentiment([0.0, 1.0]),
+        ];
+        let expected = Agreement {
+            posts: 2,
+            same_label: 1,
+            largest_difference: 0.25,
+            sum_of_differences: 0.25,
+        };
+        assert_eq!(Agreement::of(&packed, &reference), expected);
+    }
+}

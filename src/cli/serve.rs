@@ -1,0 +1,31 @@
+//! `coldread serve`: the model behind HTTP or the Lambda Runtime API.
+
+use super::UsageError;
+use anyhow::Context;
+use coldread::batcher::Batcher;
+use coldread::classifier::Classifier;
+use coldread::config::Config;
+use coldread::serve;
+use coldread::serve::lambda::is_lambda;
+use tokio::runtime::Builder;
+
+pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+    config
+        .check()
+        .map_err(|error| UsageError::new(error.to_string()))?;
+    // Before the runtime takes its first request: on Lambda that is the init phase,
+    // and anywhere else a model that does not load should not open a port.
+    let classifier = Classifier::load(&config.model.options())?;
+    let batcher = Batcher::start(classifier, config.max_pending_posts);
+    // A Lambda sandbox has one request at a time: more threads would only cost start-up.
+    let mut runtime = if is_lambda() {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    Ok(runtime.block_on(serve::serve(&config, batcher))?)
+}

@@ -1,0 +1,311 @@
+//! Everything that can be set, in one place: flags, their `COLDREAD_*` variables
+//! and what each limit costs.
+//!
+//! clap fills the structs. What no single flag can decide alone (limits that
+//! contradict each other, and which address a platform asks for) is decided by
+//! pure functions here, once, before anything is loaded.
+
+use crate::classifier::{EngineChoice, ModelOptions};
+use crate::kernels::Isa;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Where the server listens if nothing says otherwise: reachable from this machine only.
+const DEFAULT_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Variables by which platforms name the port, and the interface each of them expects.
+const PLATFORM_PORTS: [(&str, Ipv4Addr); 3] = [
+    // Azure Functions' host forwards from the same machine.
+    ("FUNCTIONS_CUSTOMHANDLER_PORT", Ipv4Addr::LOCALHOST),
+    // Vertex AI.
+    ("AIP_HTTP_PORT", Ipv4Addr::UNSPECIFIED),
+    // Cloud Run, App Runner, Heroku and many others.
+    ("PORT", Ipv4Addr::UNSPECIFIED),
+];
+
+/// Settings that are refused at start, with what to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// An address or a port that is none.
+    #[error("{name} is `{value}`, which is not {expected}")]
+    Address {
+        /// The flag and variable, or the platform's variable.
+        name: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// Two limits that contradict each other.
+    #[error("{0}")]
+    Limits(String),
+}
+
+/// Which model runs, and on what; the same for every subcommand.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// A Hugging Face model folder or a packed model file. Left out, it is the model
+    /// in the binary.
+    #[arg(long, env = "COLDREAD_MODEL", value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// What runs the model. `int8` is fast and refuses what it cannot run;
+    /// `reference` is candle in f32, slow and exact; `auto` is int8 where the
+    /// architecture allows.
+    #[arg(
+        long,
+        env = "COLDREAD_ENGINE",
+        default_value = "auto",
+        value_parser = engine_parser(),
+        value_name = "ENGINE"
+    )]
+    pub engine: EngineChoice,
+
+    /// The int8 kernels' instruction set. Left out, it is the best that this CPU has;
+    /// one that the CPU lacks is refused.
+    #[arg(long, env = "COLDREAD_ISA", value_parser = parse_isa, value_name = "ISA")]
+    pub isa: Option<Isa>,
+
+    /// Threads that one batch is spread over. More than the machine has cores, or
+    /// the container has of them, makes everything slower.
+    #[arg(long, env = "COLDREAD_THREADS", default_value = "1", value_name = "N")]
+    pub threads: NonZeroUsize,
+
+    /// The longest post in bytes of UTF-8. A longer one gets an error in its place.
+    /// Time and memory for normalising and tokenizing a post grow with its length.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_POST_BYTES",
+        default_value = "65536",
+        value_name = "BYTES"
+    )]
+    pub max_post_bytes: NonZeroUsize,
+}
+
+impl ModelArgs {
+    /// What [`crate::classifier::Classifier::load`] takes.
+    pub fn options(&self) -> ModelOptions {
+        ModelOptions {
+            model: self.model.clone(),
+            engine: self.engine,
+            isa: self.isa,
+            threads: self.threads,
+            max_post_bytes: self.max_post_bytes.get(),
+        }
+    }
+}
+
+/// Settings of the server.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub struct Config {
+    /// Where to listen, as IP:PORT; port 0 takes any free one. Left out, it is the
+    /// port in FUNCTIONS_CUSTOMHANDLER_PORT (on 127.0.0.1), AIP_HTTP_PORT or PORT
+    /// (both on 0.0.0.0), or else 127.0.0.1:8080. Lambda has no address.
+    #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
+    #[arg(long, env = "COLDREAD_ADDR", value_name = "IP:PORT")]
+    pub addr: Option<String>,
+
+    /// The longest request body in bytes. A longer one is refused with 413 and not
+    /// read further; every request in flight may hold this much memory. Lambda's own
+    /// limit is 6 MB.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_BODY_BYTES",
+        default_value = "4194304",
+        value_name = "BYTES"
+    )]
+    pub max_body_bytes: NonZeroUsize,
+
+    /// The most posts in one request; more are refused with 413. One request of this
+    /// size can keep a worker busy for seconds.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_POSTS",
+        default_value = "1000",
+        value_name = "N"
+    )]
+    pub max_posts: NonZeroUsize,
+
+    /// The most posts that wait or are being scored, over all requests; beyond that
+    /// requests are refused with 429. The larger, the longer a request may wait.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_PENDING_POSTS",
+        default_value = "4096",
+        value_name = "N"
+    )]
+    pub max_pending_posts: NonZeroUsize,
+
+    /// Which model runs, and on what.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+impl Config {
+    /// Refuses limits that contradict each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.max_posts > self.max_pending_posts {
+            return Err(ConfigError::Limits(format!(
+                "--max-posts ({}) is larger than --max-pending-posts ({}), so the largest \
+                 requests would be let in by an idle server only; lower the first or raise \
+                 the second",
+                self.max_posts, self.max_pending_posts
+            )));
+        }
+        if self.model.max_post_bytes > self.max_body_bytes {
+            return Err(ConfigError::Limits(format!(
+                "--max-post-bytes ({}) is larger than --max-body-bytes ({}), so no post could \
+                 be that long; lower the first or raise the second",
+                self.model.max_post_bytes, self.max_body_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where to listen, given what the environment holds.
+    ///
+    /// The variables are looked up through `env`, so that it can be tested without
+    /// changing the process's own environment. A blank value counts as none.
+    pub fn resolve_addr(
+        &self,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<SocketAddr, ConfigError> {
+        if let Some(addr) = filled(self.addr.clone()) {
+            return addr.trim().parse().map_err(|_| ConfigError::Address {
+                name: "--addr (COLDREAD_ADDR)",
+                value: addr,
+                expected: "IP:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080",
+            });
+        }
+        for (name, interface) in PLATFORM_PORTS {
+            if let Some(port) = filled(env(name)) {
+                let number = port.trim().parse().map_err(|_| ConfigError::Address {
+                    name,
+                    value: port,
+                    expected: "a port from 0 to 65535",
+                })?;
+                return Ok(SocketAddr::new(interface.into(), number));
+            }
+        }
+        Ok(DEFAULT_ADDR)
+    }
+}
+
+fn filled(value: Option<String>) -> Option<String> {
+    value.filter(|v| !v.trim().is_empty())
+}
+
+fn engine_parser() -> impl clap::builder::TypedValueParser<Value = EngineChoice> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser};
+    PossibleValuesParser::new(["auto", "int8", "reference"]).map(|name| match name.as_str() {
+        "int8" => EngineChoice::Int8,
+        "reference" => EngineChoice::Reference,
+        _ => EngineChoice::Auto,
+    })
+}
+
+fn parse_isa(name: &str) -> Result<Isa, String> {
+    name.parse::<Isa>().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn config(args: &[&str]) -> Config {
+        let args = ["coldread"].iter().chain(args);
+        Cli::try_parse_from(args)
+            .expect("the arguments parse")
+            .config
+    }
+
+    fn check_addr(args: &[&str], env: &[(&str, &str)], expected: Result<&str, &str>) {
+        let env = |name: &str| {
+            let found = env.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let got = config(args).resolve_addr(env);
+        let got = got.map(|a| a.to_string()).map_err(|e| e.to_string());
+        let got = got.as_ref().map(String::as_str).map_err(String::as_str);
+        assert_eq!(got, expected, "{args:?}");
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_platform_and_the_platform_over_the_default() {
+        let all = [
+            ("PORT", "3"),
+            ("AIP_HTTP_PORT", "2"),
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "1"),
+        ];
+        check_addr(&["--addr", "[::1]:9000"], &all, Ok("[::1]:9000"));
+        check_addr(&[], &all, Ok("127.0.0.1:1"));
+        check_addr(&[], &all[..2], Ok("0.0.0.0:2"));
+        check_addr(&[], &all[..1], Ok("0.0.0.0:3"));
+        check_addr(&[], &[], Ok("127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn a_blank_value_counts_as_none() {
+        let env = [("FUNCTIONS_CUSTOMHANDLER_PORT", ""), ("PORT", " 8081 ")];
+        check_addr(&["--addr", " "], &env, Ok("0.0.0.0:8081"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_name() {
+        check_addr(
+            &["--addr", "localhost:8080"],
+            &[("PORT", "80")],
+            Err(
+                "--addr (COLDREAD_ADDR) is `localhost:8080`, which is not IP:PORT, such as \
+                 127.0.0.1:8080 or 0.0.0.0:8080",
+            ),
+        );
+        for port in ["http", "-1", "65536", "80.0"] {
+            let message = format!("PORT is `{port}`, which is not a port from 0 to 65535");
+            check_addr(&[], &[("PORT", port)], Err(&message));
+        }
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        config(&[]).check().expect("the defaults agree");
+        let message = |args: &[&str]| config(args).check().expect_err("refused").to_string();
+        assert!(message(&["--max-posts", "5000"]).contains("--max-pending-posts (4096)"));
+        assert!(message(&["--max-body-bytes", "1000"]).contains("--max-post-bytes (65536)"));
+    }
+
+    #[test]
+    fn model_flags_become_model_options() {
+        let args = ["--model", "m", "--engine", "reference", "--threads", "2"];
+        let options = config(&args).model.options();
+        assert_eq!(options.model, Some(PathBuf::from("m")));
+        assert_eq!(options.engine, EngineChoice::Reference);
+        assert_eq!(options.isa, None);
+        assert_eq!(options.threads.get(), 2);
+        assert_eq!(options.max_post_bytes, 65536);
+    }
+
+    #[test]
+    fn what_no_flag_takes_is_refused() {
+        for args in [
+            ["--engine", "fast"],
+            ["--isa", "mmx"],
+            ["--threads", "0"],
+            ["--max-posts", "0"],
+            ["--max-body-bytes", "4MB"],
+        ] {
+            let parsed = Cli::try_parse_from(["coldread"].iter().chain(&args));
+            assert!(parsed.is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One worker's forward pass over chunks of posts.
+//!
+//! Post-norm, as in BERT: `x = norm(x + attention(x)); x = norm(x + feed_forward(x))`.
+//! Rows of f32 are padded with zeros to 16 columns, which every operation preserves.
+
+use super::{Weights, chunks};
+use crate::engine::EncodedBatch;
+use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv};
+use coldread_model::layout::{Embeddings, Head, Layer, LayerNorm, Linear, NR, padded_n};
+use coldread_model::{Activation, ModelConfig};
+use std::ops::Range;
+
+/// Everything that a thread writes to.
+#[derive(Default)]
+pub(super) struct Worker {
+    /// ELECTRA's narrower embeddings.
+    embedded: AlignedVec<f32>,
+    /// Hidden states, and what the next residual sum starts from.
+    hidden: AlignedVec<f32>,
+    /// The hidden states' codes.
+    codes: Codes,
+    qkv: AlignedVec<f32>,
+    /// The last layer's queries, hidden states and codes: first tokens only.
+    first_queries: AlignedVec<f32>,
+    first_hidden: AlignedVec<f32>,
+    first_codes: Codes,
+    /// Attention's output.
+    context: AlignedVec<f32>,
+    intermediate: AlignedVec<f32>,
+    /// Codes of `context`, then of `intermediate`.
+    inner_codes: Codes,
+    attention: AlignedVec<f32>,
+    pooled: AlignedVec<f32>,
+}
+
+/// A chunk of posts and the sizes that its buffers follow from.
+struct Chunk<'a> {
+    kernels: Kernels,
+    config: &'a ModelConfig,
+    /// Where each post begins within the chunk, and at last where the chunk ends.
+    cu_seqlens: &'a [u32],
+    input_ids: &'a [u32],
+}
+
+impl Chunk<'_> {
+    fn tokens(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    fn len(&self) -> usize {
+        self.cu_seqlens.len() - 1
+    }
+
+    /// The rows of each post.
+    fn posts(&self) -> impl Iterator<Item = Range<usize>> + Clone {
+        let base = self.cu_seqlens[0];
+        let ends = self.cu_seqlens.windows(2);
+        ends.map(move |ends| (ends[0] - base) as usize..(ends[1] - base) as usize)
+    }
+
+    /// A whole linear layer.
+    fn linear(&self, codes: &Codes, weights: Linear<'_>, epilogue: Epilogue, out: &mut [f32]) {
+        let stride = padded_n(weights.n);
+        self.kernels
+            .linear(codes, weights, 0..stride / NR, epilogue, out, stride);
+    }
+}
+
+impl Worker {
+    /// The logits of `posts`, `[posts, labels]`.
+    pub(super) fn run(
+        &mut self,
+        model: &dyn Weights,
+        kernels: Kernels,
+        token_budget: usize,
+        batch: &EncodedBatch,
+        posts: Range<usize>,
+        logits: &mut [f32],
+    ) {
+        let head = model.head();
+        let mut rest = logits;
+        for posts in chunks(batch, posts, token_budget) {
+            let cu_seqlens = &batch.cu_seqlens()[posts.start..=posts.end];
+            let ids = cu_seqlens[0] as usize..cu_seqlens[posts.len()] as usize;
+            let chunk = Chunk {
+                kernels,
+                config: model.config(),
+                cu_seqlens,
+                input_ids: &batch.input_ids()[ids],
+            };
+            let (logits, others) = rest.split_at_mut(posts.len() * head.classifier.n);
+            rest = others;
+            self.embed(&chunk, &model.embeddings());
+            let layers = chunk.config.num_hidden_layers;
+            for i in 0..layers - 1 {
+                self.layer(&chunk, &model.layer(i));
+            }
+            self.last_layer(&chunk, &model.layer(layers - 1));
+            self.head(&chunk, &head, logits);
+        }
+    }
+
+    fn embed(&mut self, chunk: &Chunk<'_>, embeddings: &Embeddings<'_>) {
+        let Chunk {
+            kernels, config, ..
+        } = *chunk;
+        let (tokens, width) = (chunk.tokens(), embeddings.word.width);
+        let stride = padded_n(width);
+        self.hidden.grow(tokens * padded_n(config.hidden_size));
+        let out = if embeddings.projection.is_some() {
+            self.embedded.grow(tokens * stride);
+            &mut self.embedded
+        } else {
+            &mut self.hidden
+        };
+        for post in chunk.posts() {
+            let ids = &chunk.input_ids[post.clone()];
+            let rows = &mut out[post.start * stride..post.end * stride];
+            kernels.embed(ids, embeddings.word, embeddings.position, rows);
+        }
+        let eps = config.layer_norm_eps as f32;
+        kernels.normalize(out, tokens, width, embeddings.norm, eps, &mut self.codes);
+        if let Some(projection) = embeddings.projection {
+            chunk.linear(&self.codes, projection, Epilogue::Store, &mut self.hidden);
+            kernels.quantize(&self.hidden, tokens, projection.n, &mut self.codes);
+        }
+    }
+
+    fn layer(&mut self, chunk: &Chunk<'_>, layer: &Layer<'_>) {
+        let tokens = chunk.tokens();
+        let stride = padded_n(layer.qkv.n);
+        self.qkv.grow(tokens * stride);
+        chunk.linear(&self.codes, layer.qkv, Epilogue::Store, &mut self.qkv);
+
+        let hidden_stride = padded_n(chunk.config.hidden_size);
+        self.context.grow(tokens * hidden_stride);
+        for post in chunk.posts() {
+            let rows = &self.qkv[post.start * stride..post.end * stride];
+            let qkv = Qkv {
+                queries: rows,
+                query_stride: stride,
+                num_queries: post.len(),
+                keys_values: rows,
+                stride,
+                tokens: post.len(),
+                num_heads: chunk.config.num_attention_heads,
+                head_dim: chunk.config.head_dim(),
+            };
+            let out = &mut self.context[post.start * hidden_stride..];
+            chunk
+                .kernels
+                .attention(qkv, out, hidden_stride, &mut self.attention);
+        }
+        let (hidden, codes) = (&mut self.hidden, &mut self.codes);
+        let inner = (
+            &mut self.context,
+            &mut self.intermediate,
+            &mut self.inner_codes,
+        );
+        after_attention(chunk, layer, tokens, hidden, codes, inner);
+    }
+
+    /// As `layer`, but only keys and values are computed for all tokens.
+    fn last_layer(&mut self, chunk: &Chunk<'_>, layer: &Layer<'_>) {
+        let Chunk {
+            kernels, config, ..
+        } = *chunk;
+        let (tokens, posts) = (chunk.tokens(), chunk.len());
+        let hidden = config.hidden_size;
+        let (stride, hidden_stride) = (padded_n(layer.qkv.n), padded_n(hidden));
+        let first_rows = chunk.posts().map(|post| post.start);
+
+        // Where `hidden` is no multiple of a panel, the panel at the border serves both.
+        let first_panel = hidden / NR;
+        self.qkv.grow(tokens * stride);
+        let columns = &mut self.qkv[first_panel * NR..];
+        let key_value_panels = first_panel..stride / NR;
+        kernels.linear(
+            &self.codes,
+            layer.qkv,
+            key_value_panels,
+            Epilogue::Store,
+            columns,
+            stride,
+        );
+        self.first_codes.gather(&self.codes, first_rows.clone());
+        self.first_queries.grow(posts * hidden_stride);
+        let (codes, queries) = (&self.first_codes, &mut self.first_queries);
+        let query_panels = 0..hidden_stride / NR;
+        kernels.linear(
+            codes,
+            layer.qkv,
+            query_panels,
+            Epilogue::Store,
+            queries,
+            hidden_stride,
+        );
+
+        self.context.grow(posts * hidden_stride);
+        for (i, post) in chunk.posts().enumerate() {
+            let qkv = Qkv {
+                queries: &self.first_queries[i * hidden_stride..],
+                query_stride: hidden_stride,
+                num_queries: 1,
+                keys_values: &self.qkv[post.start * stride..post.end * stride],
+                stride,
+                tokens: post.len(),
+                num_heads: config.num_attention_heads,
+                head_dim: config.head_dim(),
+            };
+            let out = &mut self.context[i * hidden_stride..];
+            kernels.attention(qkv, out, hidden_stride, &mut self.attention);
+        }
+        self.first_hidden.grow(posts * hidden_stride);
+        for (out, row) in self
+            .first_hidden
+            .chunks_exact_mut(hidden_stride)
+            .zip(first_rows)
+        {
+            out.copy_from_slice(&self.hidden[row * hidden_stride..(row + 1) * hidden_stride]);
+        }
+        let (hidden, codes) = (&mut self.first_hidden, &mut self.first_codes);
+        let inner = (
+            &mut self.context,
+            &mut self.intermediate,
+            &mut self.inner_codes,
+        );
+        after_attention(chunk, layer, posts, hidden, codes, inner);
+    }
+
+    fn head(&mut self, chunk: &Chunk<'_>, head: &Head<'_>, logits: &mut [f32]) {
+        let kernels = chunk.kernels;
+        let hidden = chunk.config.hidden_size;
+        let rows = self.first_hidden.chunks_exact(padded_n(hidden));
+        for (row, logits) in rows.zip(logits.chunks_exact_mut(head.classifier.n)) {
+            let mut x = &row[..hidden];
+            if let Some(dense) = head.dense {
+                self.pooled.grow(dense.n);
+                let pooled = &mut self.pooled[..dense.n];
+                kernels.dense(dense, x, pooled);
+                kernels.activate(head.activation, pooled);
+                x = pooled;
+            }
+            kernels.dense(head.classifier, x, logits);
+        }
+    }
+}
+
+/// From attention's output (the first buffer of `inner`) to the layer's: `rows` hidden
+/// states in place, and their codes.
+fn after_attention(
+    chunk: &Chunk<'_>,
+    layer: &Layer<'_>,
+    rows: usize,
+    hidden: &mut [f32],
+    codes: &mut Codes,
+    inner: (&mut AlignedVec<f32>, &mut AlignedVec<f32>, &mut Codes),
+) {
+    let Chunk {
+        kernels, config, ..
+    } = *chunk;
+    let (context, intermediate, inner_codes) = inner;
+    let size = config.hidden_size;
+    let eps = config.layer_norm_eps as f32;
+    let norm = |hidden: &mut [f32], norm: LayerNorm<'_>, codes: &mut Codes| {
+        kernels.normalize(hidden, rows, size, norm, eps, codes);
+    };
+    let activation = match config.hidden_act {
+        Activation::GeluErf => Epilogue::GeluErf,
+        Activation::GeluTanh => Epilogue::GeluTanh,
+        Activation::Relu => Epilogue::Relu,
+    };
+
+    kernels.quantize(context, rows, size, inner_codes);
+    chunk.linear(inner_codes, layer.attention_output, Epilogue::Add, hidden);
+    norm(hidden, layer.attention_norm, codes);
+
+    intermediate.grow(rows * padded_n(layer.intermediate.n));
+    chunk.linear(codes, layer.intermediate, activation, intermediate);
+    kernels.quantize(intermediate, rows, layer.intermediate.n, inner_codes);
+    chunk.linear(inner_codes, layer.output, Epilogue::Add, hidden);
+    norm(hidden, layer.output_norm, codes);
+}

@@ -1,0 +1,185 @@
+//! The native API: handlers and what their answers look like on the wire.
+
+use super::AppState;
+use super::body::{self, Media};
+use super::error::{ApiError, ErrorBody, json};
+use super::posts::{self, Posts};
+use crate::classifier::{PostResult, Sentiment};
+use crate::engine::EngineInfo;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use coldread_model::ProblemType;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+/// `POST /v1/sentiment`
+pub(super) async fn sentiment(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let media = Media::of(request.headers())?;
+    let bytes = body::read(request.into_body(), &app.limits).await?;
+    let text = body::utf8(&bytes)?;
+    let posts = match media {
+        Media::Json => posts::parse(text, app.limits.max_posts)?,
+        Media::PlainText => Posts::One(text.to_owned()),
+    };
+    // The posts are copies by now; the body need not wait with them.
+    drop(bytes);
+
+    let model = app.batcher.model();
+    let (labels, model) = (&model.labels[..], model.name.as_str());
+    match posts {
+        Posts::One(post) => {
+            let mut results = app.batcher.classify(vec![post]).await?;
+            let sentiment = results.pop().ok_or_else(no_result)??;
+            Ok(json(
+                StatusCode::OK,
+                &Scored::new(&sentiment, labels, Some(model)),
+            ))
+        }
+        Posts::Many(posts) => {
+            let results = app.batcher.classify(posts).await?;
+            let results = results.iter().map(|r| Item::new(r, labels)).collect();
+            Ok(json(StatusCode::OK, &Many { results, model }))
+        }
+    }
+}
+
+/// One post in, none out: the batcher promises that this does not happen.
+fn no_result() -> ApiError {
+    ApiError::Internal {
+        cause: "the batcher gave no result for a post".to_owned(),
+    }
+}
+
+/// A scored post: an answer of its own, then with the model's name, or one in a batch.
+#[derive(Serialize)]
+struct Scored<'a> {
+    label: &'a str,
+    score: f32,
+    scores: Scores<'a>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+}
+
+impl<'a> Scored<'a> {
+    fn new(sentiment: &'a Sentiment, labels: &'a [String], model: Option<&'a str>) -> Self {
+        Self {
+            label: &labels[sentiment.label],
+            score: sentiment.score(),
+            scores: Scores {
+                labels,
+                scores: &sentiment.scores,
+            },
+            truncated: sentiment.truncated,
+            model,
+        }
+    }
+}
+
+/// `{"negative": 0.01, ...}` in the model's order.
+///
+/// Scores stay f32 up to the printer, which gives the shortest digits that read
+/// back as the same f32; by way of f64 0.98 would become 0.9800000190734863.
+struct Scores<'a> {
+    labels: &'a [String],
+    scores: &'a [f32],
+}
+
+impl Serialize for Scores<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.labels.len()))?;
+        for (label, score) in self.labels.iter().zip(self.scores) {
+            map.serialize_entry(label, score)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct Many<'a> {
+    results: Vec<Item<'a>>,
+    model: &'a str,
+}
+
+/// One place of a batch.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item<'a> {
+    Scored(Scored<'a>),
+    Failed(ErrorBody),
+}
+
+impl<'a> Item<'a> {
+    fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
+        match result {
+            Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
+            Err(error) => Self::Failed(ErrorBody::of_post(error)),
+        }
+    }
+}
+
+/// `GET /healthz`: the process is alive.
+pub(super) async fn healthz() -> Response {
+    json(StatusCode::OK, &Status { status: "ok" })
+}
+
+/// `GET /readyz`: the process wants traffic.
+pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::ShuttingDown);
+    }
+    Ok(json(StatusCode::OK, &Status { status: "ready" }))
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+}
+
+/// `GET /v1/info`: what runs here, and what it takes.
+pub(super) async fn info(State(app): State<AppState>) -> Response {
+    let model = app.batcher.model();
+    let info = Info {
+        model: &model.name,
+        labels: &model.labels,
+        problem_type: match model.problem_type {
+            ProblemType::SingleLabel => "single_label_classification",
+            ProblemType::MultiLabel => "multi_label_classification",
+        },
+        engine: app.batcher.engine(),
+        limits: InfoLimits {
+            max_body_bytes: app.limits.max_body_bytes,
+            max_posts: app.limits.max_posts,
+            max_post_bytes: app.batcher.max_post_bytes(),
+            max_tokens: model.max_tokens,
+            max_pending_posts: app.limits.max_pending_posts,
+        },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    json(StatusCode::OK, &info)
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    model: &'a str,
+    labels: &'a [String],
+    /// As a model's `config.json` spells it.
+    problem_type: &'static str,
+    engine: &'a EngineInfo,
+    limits: InfoLimits,
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct InfoLimits {
+    max_body_bytes: usize,
+    max_posts: usize,
+    max_post_bytes: usize,
+    max_tokens: usize,
+    max_pending_posts: usize,
+}

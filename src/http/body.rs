@@ -1,0 +1,200 @@
+//! From a request's headers and body to bytes, within limits.
+
+use super::Limits;
+use super::error::ApiError;
+use axum::body::{Body, HttpBody};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    /// An object with posts.
+    Json,
+    /// One post.
+    PlainText,
+}
+
+impl Media {
+    /// Decides by the headers alone, so that a body of the wrong kind is never read.
+    /// Without a content type it is taken for JSON.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let identity = |value: &str| value.trim().eq_ignore_ascii_case("identity");
+        for encoding in headers.get_all(CONTENT_ENCODING) {
+            if !encoding.to_str().is_ok_and(identity) {
+                return Err(ApiError::UnsupportedEncoding);
+            }
+        }
+        let Some(content_type) = headers.get(CONTENT_TYPE) else {
+            return Ok(Self::Json);
+        };
+        let unsupported = |what: &str| Err(ApiError::UnsupportedMediaType(what.to_owned()));
+        let Ok(content_type) = content_type.to_str() else {
+            return unsupported("the content type is not readable");
+        };
+        let mut parts = content_type.split(';');
+        let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+        let media = match essence.as_str() {
+            "application/json" => Self::Json,
+            "text/plain" => Self::PlainText,
+            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
+            // What curl -d says when nobody tells it otherwise.
+            "application/x-www-form-urlencoded" => return unsupported("forms are not supported"),
+            _ => return unsupported("this content type is not supported"),
+        };
+        for parameter in parts {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let value = value.trim().trim_matches('"');
+            // ASCII is UTF-8 too.
+            let is_utf8 = ["utf-8", "utf8", "us-ascii"]
+                .iter()
+                .any(|charset| value.eq_ignore_ascii_case(charset));
+            if name.trim().eq_ignore_ascii_case("charset") && !is_utf8 {
+                return unsupported("this charset is not supported");
+            }
+        }
+        Ok(media)
+    }
+}
+
+/// Reads a body whole. One that is declared longer than the limit is refused unread.
+pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > limits.max_body_bytes as u64 {
+        return Err(too_large(limits));
+    }
+    tokio::time::timeout(limits.body_timeout, collect(body, limits))
+        .await
+        .unwrap_or_else(|_| {
+            Err(ApiError::RequestTimeout {
+                seconds: limits.body_timeout.as_secs(),
+            })
+        })
+}
+
+async fn collect(mut body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    // Nearly every body comes in one piece, which is then not copied.
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing that is of use here.
+        let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
+            continue;
+        };
+        if first.len() + rest.len() + data.len() > limits.max_body_bytes {
+            return Err(too_large(limits));
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn too_large(limits: &Limits) -> ApiError {
+    ApiError::BodyTooLarge {
+        max_bytes: limits.max_body_bytes,
+    }
+}
+
+/// The body as text, without the byte order mark that some editors and shells put first.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|e| ApiError::InvalidUtf8 {
+        at: e.valid_up_to(),
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use hyper::body::Frame;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    fn check_media(content_type: &str, expected: Option<Media>) {
+        let value = HeaderValue::from_str(content_type).expect("a header value");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
+        assert_eq!(Media::of(&headers).ok(), expected, "{content_type}");
+    }
+
+    #[test]
+    fn content_types() {
+        check_media("application/json", Some(Media::Json));
+        check_media("Application/JSON; charset=\"UTF-8\"", Some(Media::Json));
+        check_media("application/vnd.api+json;v=1", Some(Media::Json));
+        check_media("text/plain", Some(Media::PlainText));
+        check_media(
+            "text/plain;format=flowed; Charset=utf-8",
+            Some(Media::PlainText),
+        );
+        check_media("text/plain; charset=iso-8859-1", None);
+        check_media("application/json; charset=utf-16", None);
+        check_media("application/x-www-form-urlencoded", None);
+        check_media("image/svg+json", None);
+        check_media("", None);
+    }
+
+    #[test]
+    fn no_content_type_is_json() {
+        assert_eq!(Media::of(&HeaderMap::new()).ok(), Some(Media::Json));
+    }
+
+    fn limits(max_body_bytes: usize) -> Limits {
+        Limits {
+            max_body_bytes,
+            max_posts: 1,
+            max_pending_posts: 1,
+            body_timeout: Duration::from_secs(1),
+        }
+    }
+
+    /// A body of undeclared length that comes in pieces.
+    struct Pieces(Vec<&'static [u8]>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(
+                self.0
+                    .pop()
+                    .map(|piece| Ok(Frame::data(Bytes::from_static(piece)))),
+            )
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_put_together_up_to_the_limit() {
+        let body = || Body::new(Pieces(vec![b"e", b"cd", b"", b"ab"]));
+        assert_eq!(read(body(), &limits(5)).await.expect("fits"), "abcde");
+        let error = read(body(), &limits(4))
+            .await
+            .expect_err("one byte too many");
+        assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
+    }
+
+    #[tokio::test]
+    async fn a_body_declared_too_long_is_not_read() {
+        let error = read(Body::from("abcde"), &limits(4))
+            .await
+            .expect_err("too long");
+        assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
+    }
+}

@@ -1,0 +1,195 @@
+//! The one table from a fault to its status, its code and its message.
+//!
+//! Codes are part of the API and never change their meaning; messages say what to
+//! do and may be reworded. What went wrong inside goes to the log only.
+
+use crate::error::{InferError, PostError};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Seconds after which a refused caller may try again.
+///
+/// A full queue is worked off in about this time; a random spread is the caller's part.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request as a whole has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The only post of a request cannot be scored.
+    #[error(transparent)]
+    Post(#[from] PostError),
+
+    #[error("the body is not valid UTF-8 (byte {at}); re-encode it")]
+    InvalidUtf8 { at: usize },
+    #[error("the body is not valid JSON: {0}")]
+    InvalidJson(String),
+    #[error("the JSON is nested more than {max_depth} levels deep; posts are plain strings")]
+    JsonTooDeep { max_depth: usize },
+    #[error("{path} must be {expected}")]
+    InvalidType {
+        path: String,
+        expected: &'static str,
+    },
+    #[error("unknown field `{0}`; the fields are `text` and `texts`")]
+    UnknownField(String),
+    #[error("the field `{0}` is there twice; send it once")]
+    DuplicateField(&'static str),
+    #[error("`text` or `texts` is missing; send {{\"text\": \"...\"}} or {{\"texts\": [\"...\"]}}")]
+    MissingField,
+    #[error("`text` and `texts` exclude each other; send one of them")]
+    ConflictingFields,
+    #[error("`texts` is empty; send at least one post")]
+    NoTexts,
+    #[error("`texts` has more than {max_posts} posts; split the request")]
+    TooManyPosts { max_posts: usize },
+
+    #[error("the body has more than {max_bytes} bytes; split the request")]
+    BodyTooLarge { max_bytes: usize },
+    #[error("the body ended early or was malformed; send it again in full")]
+    IncompleteBody,
+    #[error("the body did not arrive within {seconds} seconds; send it again, faster or smaller")]
+    RequestTimeout { seconds: u64 },
+    #[error(
+        "{0}; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')"
+    )]
+    UnsupportedMediaType(String),
+    #[error("content-encoding is not supported; send the body as it is")]
+    UnsupportedEncoding,
+
+    #[error("there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs")]
+    UnknownRoute,
+    #[error("this route does not take {0}; the Allow header lists what it takes")]
+    MethodNotAllowed(Method),
+
+    #[error("too many posts are waiting; try again after a moment")]
+    Overloaded,
+    #[error("the service is shutting down; try again, another instance will answer")]
+    ShuttingDown,
+    #[error("the service failed to answer; try again, and tell its operator if that does not help")]
+    Internal { cause: String },
+}
+
+impl ApiError {
+    /// A handler panicked. The panic hook has already reported where.
+    pub(super) fn panicked() -> Self {
+        Self::Internal {
+            cause: "a handler panicked".to_owned(),
+        }
+    }
+
+    /// The table.
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Post(error) => (post_status(error), post_code(error)),
+            Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
+            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
+            Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),
+            Self::InvalidType { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_type"),
+            Self::UnknownField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_field"),
+            Self::DuplicateField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "duplicate_field"),
+            Self::MissingField => (StatusCode::UNPROCESSABLE_ENTITY, "missing_field"),
+            Self::ConflictingFields => (StatusCode::UNPROCESSABLE_ENTITY, "conflicting_fields"),
+            Self::NoTexts => (StatusCode::UNPROCESSABLE_ENTITY, "no_texts"),
+            Self::TooManyPosts { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_posts"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::IncompleteBody => (StatusCode::BAD_REQUEST, "incomplete_body"),
+            Self::RequestTimeout { .. } => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::UnsupportedMediaType(_) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Self::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding")
+            }
+            Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown_route"),
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
+            Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}
+
+/// A single post's fault as a whole request's status.
+fn post_status(error: &PostError) -> StatusCode {
+    match error {
+        PostError::Empty => StatusCode::UNPROCESSABLE_ENTITY,
+        PostError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        PostError::InvalidUtf8 => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// A post's fault has the same code alone and within a batch.
+fn post_code(error: &PostError) -> &'static str {
+    match error {
+        PostError::Empty => "empty_text",
+        PostError::TooLong { .. } => "text_too_long",
+        PostError::InvalidUtf8 => "invalid_utf8",
+    }
+}
+
+impl From<InferError> for ApiError {
+    fn from(error: InferError) -> Self {
+        match error {
+            InferError::Overloaded => Self::Overloaded,
+            InferError::ShuttingDown => Self::ShuttingDown,
+            InferError::Internal(cause) => Self::Internal { cause },
+        }
+    }
+}
+
+/// `{"error": {"code": ..., "message": ...}}`
+#[derive(Serialize)]
+pub(super) struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Serialize)]
+struct ErrorDetail {
+    code: &'static str,
+    message: String,
+}
+
+impl ErrorBody {
+    /// What stands in a batch in the place of a post that has no sentiment.
+    pub(super) fn of_post(error: &PostError) -> Self {
+        Self {
+            error: ErrorDetail {
+                code: post_code(error),
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        match &self {
+            Self::Internal { cause } => tracing::error!(cause, code, "a request failed"),
+            // Only the code: the message may quote the request.
+            _ => tracing::debug!(status = status.as_u16(), code, "a request was refused"),
+        }
+        let body = ErrorBody {
+            error: ErrorDetail {
+                code,
+                message: self.to_string(),
+            },
+        };
+        let mut response = json(status, &body);
+        if matches!(self, Self::Overloaded | Self::ShuttingDown) {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+}
+
+/// A reply. Everything sent here is of our own making and has no failing key or value.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(body).expect("our own answers are serializable");
+    let content_type = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    (status, [content_type], bytes).into_response()
+}

@@ -1,0 +1,280 @@
+//! u8 activations by packed i8 weights, with the way back to f32 in the same
+//! pass.
+//!
+//! A row of activations stands for `(code - zero_point) * scale`, a channel of
+//! weights for `w * scale[channel]`, so that
+//! `y = (sum(code * w) - zero_point * sum(w)) * scale * scale[channel] + bias`.
+//! The sum is an exact i32 on every instruction set; from there on each step is
+//! one IEEE operation: `fma(fma(-zero_point, col_sum, acc), scale * w_scale, bias)`.
+//!
+//! Blocking: a few panels are the outer loop and rows the inner one, so that the
+//! weights come once from beyond L2 and the panels at hand stay in L1 while all
+//! rows pass. Rows are split evenly over the register tile's height (30 rows make
+//! 8, 8, 7 and 7), each height being an instance of its own. `K` is not blocked:
+//! the longest panels in sight (3 x 16 channels, K = 3072) are 147 kB.
+
+use super::math;
+use super::simd::{LANES, Simd};
+use coldread_model::layout::{KR, Linear, NR, padded_k};
+use std::ops::Range;
+
+/// Largest `k`: an i32 holds the sum of `k` products of a u8 and an i8.
+pub(crate) const MAX_K: usize = i32::MAX as usize / (255 * 128);
+
+/// An instruction set's integer part.
+pub(crate) trait Kernel: Copy + Send + Sync + 'static {
+    /// Its float part.
+    type S: Simd;
+    /// Rows of a full tile, 8 at most.
+    const MR: usize;
+    /// Panels of a full tile, 3 at most.
+    const NP: usize;
+    /// Bytes that a stored activation code takes.
+    const CODE_BYTES: usize;
+
+    fn simd(self) -> Self::S;
+
+    /// Clamps 64 codes to 0..=255 and stores them the way `tile` reads them.
+    fn store_codes(self, q: [<Self::S as Simd>::I; 4], out: &mut [u8]);
+
+    /// `sum over k of code * weight` for `MR` rows and `NP` panels.
+    ///
+    /// # Safety
+    /// `a` must be valid for `MR` rows, `a_stride` bytes apart, of `steps * KR`
+    /// codes each, and `b` for `NP` panels, `panel_bytes` apart, of `steps` steps.
+    unsafe fn tile<const MR: usize, const NP: usize>(
+        self,
+        a: *const u8,
+        a_stride: usize,
+        b: *const i8,
+        panel_bytes: usize,
+        steps: usize,
+    ) -> [[<Self::S as Simd>::I; NP]; MR];
+
+    /// What `tile` gives, as the sum over unsigned codes: where codes are stored
+    /// less 128 (NEON), the panel's column sums bring it back.
+    #[inline(always)]
+    fn unsigned(
+        self,
+        acc: <Self::S as Simd>::I,
+        _col_sums: <Self::S as Simd>::I,
+    ) -> <Self::S as Simd>::I {
+        acc
+    }
+
+    /// Runs `rounds` rounds of the dot product instruction on registers alone; gives
+    /// the operations done. The yardstick of `bench`.
+    fn peak(self, rounds: u64) -> u64;
+
+    /// The whole product; AMX has its own.
+    #[inline(always)]
+    fn gemm(self, task: &mut Gemm<'_>) {
+        by_register_tiles(self, task);
+    }
+}
+
+/// How a row of codes stands for floats.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RowQuantization {
+    /// The distance between neighbouring codes.
+    pub scale: f32,
+    /// The code of 0.0.
+    pub zero_point: f32,
+}
+
+/// What happens to `x W^T + b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epilogue {
+    /// It is stored.
+    Store,
+    /// It is added to what the output holds: the residual connection.
+    Add,
+    /// Its GELU by the error function is stored.
+    GeluErf,
+    /// Its GELU by the tanh approximation is stored.
+    GeluTanh,
+    /// `max(0, y)` is stored.
+    Relu,
+}
+
+/// One product, its lengths checked by `Kernels::linear`.
+#[derive(Debug)]
+pub(crate) struct Gemm<'a> {
+    pub(crate) codes: &'a [u8],
+    pub(crate) rows: &'a [RowQuantization],
+    pub(crate) weights: Linear<'a>,
+    /// The panels to compute; the first one's channels go to column 0.
+    pub(crate) panels: Range<usize>,
+    pub(crate) epilogue: Epilogue,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) out_stride: usize,
+}
+
+/// Dequantises a tile of accumulators into `out` and applies the epilogue.
+pub(crate) struct Finish<'t, 'a, K> {
+    kernel: K,
+    task: &'t mut Gemm<'a>,
+}
+
+impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
+    #[inline(always)]
+    pub(crate) fn new(kernel: K, task: &'t mut Gemm<'a>) -> Self {
+        Self { kernel, task }
+    }
+
+    /// One row of one panel.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize, panel: usize, acc: <K::S as Simd>::I) {
+        let s = self.kernel.simd();
+        let w = &self.task.weights;
+        let (scales, _) = w.scales.as_chunks::<LANES>();
+        let (col_sums, _) = w.col_sums.as_chunks::<LANES>();
+        let (bias, _) = w.bias.as_chunks::<LANES>();
+        let RowQuantization { scale, zero_point } = self.task.rows[row];
+        let start = row * self.task.out_stride + (panel - self.task.panels.start) * NR;
+        let out = self.task.out[start..]
+            .first_chunk_mut::<LANES>()
+            .expect("a padded row");
+
+        let sums = s.load_i32(&col_sums[panel]);
+        let acc = self.kernel.unsigned(acc, sums);
+        let y = s.fma(s.splat(-zero_point), s.to_f32(sums), s.to_f32(acc));
+        let scale = s.mul(s.splat(scale), s.load(&scales[panel]));
+        let y = s.fma(y, scale, s.load(&bias[panel]));
+        let y = if self.task.epilogue == Epilogue::Add {
+            s.add(y, s.load(out))
+        } else {
+            y
+        };
+        s.store(y, out);
+    }
+
+    /// The non-linearity over rows and panels that `row` has stored, while they
+    /// are in L1: a loop of its own, so that its twenty instructions are not
+    /// copied into every shape of tile.
+    #[inline(always)]
+    pub(crate) fn activate(&mut self, rows: Range<usize>, panels: Range<usize>) {
+        let s = self.kernel.simd();
+        match self.task.epilogue {
+            Epilogue::Store | Epilogue::Add => {}
+            Epilogue::GeluErf => self.map(
+                rows,
+                panels,
+                #[inline(always)]
+                |x| math::gelu(s, x),
+            ),
+            Epilogue::GeluTanh => {
+                self.map(
+                    rows,
+                    panels,
+                    #[inline(always)]
+                    |x| math::gelu_tanh(s, x),
+                );
+            }
+            Epilogue::Relu => self.map(
+                rows,
+                panels,
+                #[inline(always)]
+                |x| math::relu(s, x),
+            ),
+        }
+    }
+
+    #[inline(always)]
+    fn map(
+        &mut self,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        f: impl Fn(<K::S as Simd>::F) -> <K::S as Simd>::F,
+    ) {
+        let s = self.kernel.simd();
+        let column = (panels.start - self.task.panels.start) * NR;
+        for row in rows {
+            let start = row * self.task.out_stride + column;
+            let out = &mut self.task.out[start..start + panels.len() * NR];
+            for x in out.as_chunks_mut::<LANES>().0 {
+                s.store(f(s.load(x)), x);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn by_register_tiles<K: Kernel>(kernel: K, task: &mut Gemm<'_>) {
+    let panels = task.panels.clone();
+    let mut panel = panels.start;
+    while panel < panels.end {
+        let wide = K::NP > 1 && panels.end - panel >= K::NP;
+        let width = if wide { K::NP } else { 1 };
+        rows(kernel, task, panel..panel + width);
+        panel += width;
+    }
+}
+
+/// All rows by one tile's panels.
+#[inline(always)]
+fn rows<K: Kernel>(kernel: K, task: &mut Gemm<'_>, panels: Range<usize>) {
+    let m = task.rows.len();
+    let mut row = 0;
+    while row < m {
+        let tiles = (m - row).div_ceil(K::MR);
+        let height = (m - row).div_ceil(tiles);
+        match panels.len() {
+            3 => by_height::<K, 3>(kernel, task, row, height, panels.start),
+            2 => by_height::<K, 2>(kernel, task, row, height, panels.start),
+            _ => by_height::<K, 1>(kernel, task, row, height, panels.start),
+        }
+        Finish::new(kernel, task).activate(row..row + height, panels.clone());
+        row += height;
+    }
+}
+
+#[inline(always)]
+fn by_height<K: Kernel, const NP: usize>(
+    kernel: K,
+    task: &mut Gemm<'_>,
+    row: usize,
+    height: usize,
+    panel: usize,
+) {
+    if NP > K::NP {
+        return;
+    }
+    match height {
+        1 => tile::<K, 1, NP>(kernel, task, row, panel),
+        2 => tile::<K, 2, NP>(kernel, task, row, panel),
+        3 => tile::<K, 3, NP>(kernel, task, row, panel),
+        4 => tile::<K, 4, NP>(kernel, task, row, panel),
+        5 => tile::<K, 5, NP>(kernel, task, row, panel),
+        6 => tile::<K, 6, NP>(kernel, task, row, panel),
+        7 => tile::<K, 7, NP>(kernel, task, row, panel),
+        _ => tile::<K, 8, NP>(kernel, task, row, panel),
+    }
+}
+
+#[inline(always)]
+#[allow(unsafe_code, reason = "reads activations and weights through pointers")]
+fn tile<K: Kernel, const MR: usize, const NP: usize>(
+    kernel: K,
+    task: &mut Gemm<'_>,
+    row: usize,
+    panel: usize,
+) {
+    if MR > K::MR {
+        return;
+    }
+    let k = padded_k(task.weights.k);
+    let a_stride = k * K::CODE_BYTES;
+    let panel_bytes = k * NR;
+    let a = &task.codes[row * a_stride..(row + MR) * a_stride];
+    let b = &task.weights.panels[panel * panel_bytes..(panel + NP) * panel_bytes];
+    // SAFETY: the two slices are exactly what `tile` reads.
+    let acc =
+        unsafe { kernel.tile::<MR, NP>(a.as_ptr(), a_stride, b.as_ptr(), panel_bytes, k / KR) };
+    let mut finish = Finish::new(kernel, task);
+    for (r, acc) in acc.into_iter().enumerate() {
+        for (p, acc) in acc.into_iter().enumerate() {
+            finish.row(row + r, panel + p, acc);
+        }
+    }
+}

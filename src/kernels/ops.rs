@@ -1,0 +1,166 @@
+//! The one dynamic boundary: every operation of the encoder, instantiated for
+//! every instruction set.
+//!
+//! An operation covers a block of rows or a whole product, so that the call
+//! costs nothing next to it. Inside, all generic code is inlined into a function
+//! that carries `#[target_feature]`, which is what turns [`super::simd::Simd`]'s
+//! methods into single instructions.
+
+use super::attention::{self, Attention};
+use super::gemm::{Gemm, Kernel};
+use super::isa::Isa;
+use super::rowwise::{self, Embed, Normalize, Quantize};
+use super::scalar::Scalar;
+use coldread_model::layout::{Dense, HeadActivation};
+use std::fmt::Debug;
+
+/// The operations. Lengths were checked by `Kernels`.
+pub(crate) trait Ops: Debug + Send + Sync {
+    fn isa(&self) -> Isa;
+    /// Bytes that a stored activation code takes.
+    fn code_bytes(&self) -> usize;
+    fn peak(&self, rounds: u64) -> u64;
+    fn gemm(&self, task: &mut Gemm<'_>);
+    fn quantize(&self, task: &mut Quantize<'_>);
+    fn normalize(&self, task: &mut Normalize<'_>);
+    fn embed(&self, task: &mut Embed<'_>);
+    fn attention(&self, task: &mut Attention<'_>);
+    fn dense(&self, dense: Dense<'_>, x: &[f32], out: &mut [f32]);
+    fn activate(&self, activation: HeadActivation, x: &mut [f32]);
+}
+
+/// Implements `Ops` for a token: its [`Isa`], the queries and vectors of an
+/// attention tile, and the features that its kernels and floats need.
+macro_rules! instantiate {
+    ($kernel:ty, $isa:expr, $mq:literal x $kv:literal $(, $features:literal)?) => {
+        instantiate!(@impl $kernel, $isa, $mq, $kv, [$($features)?]
+            gemm: Gemm<'_> = |kernel, task| kernel.gemm(task);
+            quantize: Quantize<'_> = |kernel, task| rowwise::quantize(kernel, task);
+            normalize: Normalize<'_> = |kernel, task| rowwise::normalize(kernel, task);
+            embed: Embed<'_> = |kernel, task| rowwise::embed(kernel, task);
+            attention: Attention<'_> =
+                |kernel, task| attention::attention::<_, $mq, $kv>(kernel, task);
+        );
+    };
+    (@impl $kernel:ty, $isa:expr, $mq:literal, $kv:literal, $features:tt
+        $($name:ident: $task:ty = |$k:ident, $t:ident| $body:expr;)*) => {
+        impl Ops for $kernel {
+            fn isa(&self) -> Isa {
+                $isa
+            }
+            fn code_bytes(&self) -> usize {
+                <$kernel as Kernel>::CODE_BYTES
+            }
+            fn peak(&self, rounds: u64) -> u64 {
+                Kernel::peak(*self, rounds)
+            }
+            $(fn $name(&self, task: &mut $task) {
+                instantiate!(@fn $features ($k: $kernel, $t: &mut $task) $body);
+                // SAFETY: the token proves that the CPU has these features.
+                unsafe { run(*self, task) }
+            })*
+            fn dense(&self, dense: Dense<'_>, x: &[f32], out: &mut [f32]) {
+                instantiate!(@fn $features
+                    (kernel: $kernel, args: (Dense<'_>, &[f32], &mut [f32]))
+                    rowwise::dense(kernel.simd(), args.0, args.1, args.2));
+                // SAFETY: the token proves that the CPU has these features.
+                unsafe { run(*self, (dense, x, out)) }
+            }
+            fn activate(&self, activation: HeadActivation, x: &mut [f32]) {
+                instantiate!(@fn $features
+                    (kernel: $kernel, args: (HeadActivation, &mut [f32]))
+                    rowwise::activate(kernel.simd(), args.0, args.1));
+                // SAFETY: the token proves that the CPU has these features.
+                unsafe { run(*self, (activation, x)) }
+            }
+        }
+    };
+    (@fn [$($features:literal)?] ($k:ident: $kernel:ty, $t:ident: $task:ty) $body:expr) => {
+        $(#[target_feature(enable = $features)])?
+        unsafe fn run($k: $kernel, $t: $task) {
+            $body;
+        }
+    };
+}
+
+instantiate!(Scalar, Isa::Scalar, 2 x 1);
+
+/// The operations of an instruction set, if this CPU has it.
+pub(crate) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
+    match isa {
+        Isa::Scalar => Some(&Scalar),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::AmxInt8 => x86::lookup(isa),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => arm::lookup(),
+        #[allow(unreachable_patterns, reason = "what is left depends on the target")]
+        _ => None,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{
+        Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops, Quantize,
+        attention, rowwise,
+    };
+    use crate::kernels::amx::AmxInt8;
+    use crate::kernels::avx_vnni::AvxVnni;
+    use crate::kernels::avx2::Avx2;
+    use crate::kernels::avx512::Avx512;
+    use std::sync::OnceLock;
+
+    instantiate!(Avx2, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(AvxVnni, Isa::AvxVnni, 6 x 1, "avxvnni,avx2,fma");
+    instantiate!(
+        Avx512, Isa::Avx512Vnni, 8 x 2,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
+    );
+    instantiate!(
+        AmxInt8, Isa::AmxInt8, 8 x 2,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
+    );
+
+    /// Asks the CPU once and keeps the token.
+    fn once<T: Ops>(
+        cell: &'static OnceLock<Option<T>>,
+        new: fn() -> Option<T>,
+    ) -> Option<&'static dyn Ops> {
+        cell.get_or_init(new)
+            .as_ref()
+            .map(|token| token as &dyn Ops)
+    }
+
+    pub(super) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
+        static AVX2: OnceLock<Option<Avx2>> = OnceLock::new();
+        static AVX_VNNI: OnceLock<Option<AvxVnni>> = OnceLock::new();
+        static AVX512: OnceLock<Option<Avx512>> = OnceLock::new();
+        static AMX: OnceLock<Option<AmxInt8>> = OnceLock::new();
+        match isa {
+            Isa::Avx2 => once(&AVX2, Avx2::new),
+            Isa::AvxVnni => once(&AVX_VNNI, AvxVnni::new),
+            Isa::Avx512Vnni => once(&AVX512, Avx512::new),
+            Isa::AmxInt8 => once(&AMX, AmxInt8::new),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{
+        Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops, Quantize,
+        attention, rowwise,
+    };
+    use crate::kernels::neon::NeonDotprod;
+    use std::sync::OnceLock;
+
+    instantiate!(NeonDotprod, Isa::NeonDotprod, 6 x 1, "neon,dotprod");
+
+    pub(super) fn lookup() -> Option<&'static dyn Ops> {
+        static NEON: OnceLock<Option<NeonDotprod>> = OnceLock::new();
+        NEON.get_or_init(NeonDotprod::new)
+            .as_ref()
+            .map(|token| token as &dyn Ops)
+    }
+}

@@ -1,0 +1,108 @@
+//! Every instruction set that this CPU has against the scalar specification, bit for
+//! bit, and the elementary functions against f64.
+
+mod math;
+mod parity;
+
+use super::{AlignedVec, Isa, Kernels, Number};
+
+/// Every instruction set of this CPU but the scalar one.
+pub(super) fn vector_isas() -> Vec<Isa> {
+    Isa::available()
+        .into_iter()
+        .filter(|&isa| isa != Isa::Scalar)
+        .collect()
+}
+
+pub(super) fn kernels(isa: Isa) -> Kernels {
+    Kernels::new(isa).expect("available")
+}
+
+pub(super) fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+pub(super) fn aligned<T: Number>(values: &[T], len: usize) -> AlignedVec<T> {
+    let mut v = AlignedVec::new(len);
+    v[..values.len()].copy_from_slice(values);
+    v
+}
+
+/// Numbers in a fixed pseudo-random order.
+pub(super) struct Random(pub(super) u32);
+
+impl Random {
+    pub(super) fn byte(&mut self) -> u8 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 24) as u8
+    }
+
+    /// Between -4 and 4.
+    pub(super) fn float(&mut self) -> f32 {
+        let high = f32::from(self.byte());
+        (high + f32::from(self.byte()) / 256.0) / 32.0 - 4.0
+    }
+}
+
+#[test]
+fn names_are_read_back() {
+    for isa in Isa::ALL {
+        assert_eq!(isa.name().parse(), Ok(isa));
+    }
+    let error = "avx9".parse::<Isa>().expect_err("no such thing");
+    assert!(error.to_string().contains("avx2"), "{error}");
+}
+
+#[test]
+fn an_instruction_set_of_another_cpu_is_refused_with_what_there_is() {
+    let foreign = if cfg!(target_arch = "x86_64") {
+        Isa::NeonDotprod
+    } else {
+        Isa::Avx2
+    };
+    let error = Kernels::new(foreign).expect_err("not here");
+    assert!(error.to_string().contains("scalar"), "{error}");
+}
+
+/// What the system reports, found independently of `Isa::available`: a kernel that
+/// silently does not run fails here.
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn every_instruction_set_that_the_system_reports_runs() {
+    let info = std::fs::read_to_string("/proc/cpuinfo").expect("cpuinfo");
+    let flags = info
+        .lines()
+        .find(|line| line.starts_with("flags"))
+        .expect("flags");
+    let has = |wanted: &[&str]| {
+        wanted
+            .iter()
+            .all(|w| flags.split(' ').any(|flag| flag == *w))
+    };
+    for (isa, wanted) in [
+        (Isa::Avx2, &["avx2", "fma"][..]),
+        (Isa::AvxVnni, &["avx_vnni"]),
+        (
+            Isa::Avx512Vnni,
+            &["avx512f", "avx512bw", "avx512vl", "avx512_vnni"],
+        ),
+        (Isa::AmxInt8, &["amx_tile", "amx_int8", "avx512_vnni"]),
+    ] {
+        assert_eq!(Kernels::new(isa).is_ok(), has(wanted), "{isa}");
+    }
+}
+
+#[test]
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+fn every_instruction_set_that_the_system_reports_runs() {
+    let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+    assert_eq!(Kernels::new(Isa::NeonDotprod).is_ok(), dotprod);
+}
+
+#[test]
+fn the_best_one_is_detected() {
+    assert_eq!(
+        Kernels::detect().isa(),
+        *Isa::available().last().expect("scalar")
+    );
+}

@@ -1,0 +1,369 @@
+//! One specification, bit for bit, at sizes round every tile's edges.
+
+use super::{Random, aligned, bits, kernels, vector_isas};
+use crate::kernels::{AlignedVec, Codes, Epilogue, Isa, Kernels, Qkv, RowQuantization};
+use coldread_model::layout::{
+    Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, pack_panels, padded_n,
+};
+
+/// A random layer; `extreme` weights are -128 and 127 only.
+struct Layer {
+    n: usize,
+    k: usize,
+    weights: Vec<i8>,
+    panels: AlignedVec<i8>,
+    scales: AlignedVec<f32>,
+    col_sums: AlignedVec<i32>,
+    bias: AlignedVec<f32>,
+}
+
+impl Layer {
+    fn new(r: &mut Random, n: usize, k: usize, extreme: bool) -> Self {
+        let weight = |r: &mut Random| match r.byte() {
+            b if extreme => [i8::MIN, i8::MAX][usize::from(b > 127)],
+            b => b as i8,
+        };
+        let weights: Vec<i8> = (0..n * k).map(|_| weight(r)).collect();
+        let panels = pack_panels(&weights, n, k);
+        let sums: Vec<i32> = weights
+            .chunks_exact(k)
+            .map(|row| row.iter().map(|&w| i32::from(w)).sum())
+            .collect();
+        let scales: Vec<f32> = (0..n).map(|_| (r.float() + 5.0) * 1e-3).collect();
+        let bias: Vec<f32> = (0..n).map(|_| r.float()).collect();
+        Self {
+            n,
+            k,
+            panels: aligned(&panels, panels.len()),
+            scales: aligned(&scales, padded_n(n)),
+            col_sums: aligned(&sums, padded_n(n)),
+            bias: aligned(&bias, padded_n(n)),
+            weights,
+        }
+    }
+
+    fn view(&self) -> Linear<'_> {
+        Linear {
+            n: self.n,
+            k: self.k,
+            panels: &self.panels,
+            scales: &self.scales,
+            col_sums: &self.col_sums,
+            bias: &self.bias,
+        }
+    }
+}
+
+/// `m` rows of `k` values, zero-padded; `extreme` ones sit at both ends of the range.
+fn rows(r: &mut Random, m: usize, k: usize, extreme: bool) -> AlignedVec<f32> {
+    let mut x = AlignedVec::new(m * padded_n(k));
+    for row in x.chunks_exact_mut(padded_n(k)) {
+        let wide = r.float();
+        for x in &mut row[..k] {
+            *x = r.float() * wide;
+            if extreme {
+                *x = if *x > -2.0 { 255.0 } else { -0.0 };
+            }
+        }
+    }
+    x
+}
+
+fn quantize(kernels: Kernels, x: &[f32], m: usize, k: usize) -> Codes {
+    let mut codes = Codes::new();
+    kernels.quantize(x, m, k, &mut codes);
+    codes
+}
+
+fn linear(
+    kernels: Kernels,
+    x: &[f32],
+    m: usize,
+    layer: &Layer,
+    epilogue: Epilogue,
+) -> (Vec<RowQuantization>, Vec<f32>) {
+    let codes = quantize(kernels, x, m, layer.k);
+    let stride = padded_n(layer.n);
+    let mut out = aligned(&[], m * stride);
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = (i % 7) as f32;
+    }
+    kernels.linear(
+        &codes,
+        layer.view(),
+        0..stride / NR,
+        epilogue,
+        &mut out,
+        stride,
+    );
+    (codes.rows().to_vec(), out.to_vec())
+}
+
+/// Scalar against the formula; and every other instruction set against scalar.
+fn check_linear(m: usize, n: usize, k: usize, extreme: bool) {
+    let r = &mut Random((m * 7 + n * 3 + k) as u32);
+    let layer = Layer::new(r, n, k, extreme);
+    let x = rows(r, m, k, extreme);
+    for epilogue in [
+        Epilogue::Store,
+        Epilogue::Add,
+        Epilogue::GeluErf,
+        Epilogue::GeluTanh,
+        Epilogue::Relu,
+    ] {
+        let (row_scales, scalar) = linear(kernels(Isa::Scalar), &x, m, &layer, epilogue);
+        if epilogue == Epilogue::Store {
+            check_store(&layer, &x, &row_scales, &scalar);
+        }
+        for isa in vector_isas() {
+            let (scales, y) = linear(kernels(isa), &x, m, &layer, epilogue);
+            assert_eq!(scales, row_scales, "{isa} {m} {n} {k}");
+            assert_eq!(bits(&y), bits(&scalar), "{isa} {m} {n} {k} {epilogue:?}");
+        }
+    }
+}
+
+/// The scalar path against i64 sums and f64 arithmetic.
+fn check_store(layer: &Layer, x: &[f32], scales: &[RowQuantization], y: &[f32]) {
+    let (x_stride, y_stride) = (padded_n(layer.k), padded_n(layer.n));
+    for (i, q) in scales.iter().enumerate() {
+        let codes: Vec<i64> = x[i * x_stride..][..layer.k]
+            .iter()
+            .map(|x| {
+                let code = f64::from(*x) / f64::from(q.scale) + f64::from(q.zero_point);
+                assert!((-0.51..255.51).contains(&code), "code {code}");
+                code.round_ties_even().clamp(0.0, 255.0) as i64 - q.zero_point as i64
+            })
+            .collect();
+        for n in 0..layer.n {
+            let weights = &layer.weights[n * layer.k..(n + 1) * layer.k];
+            let sum: i64 = codes
+                .iter()
+                .zip(weights)
+                .map(|(x, &w)| x * i64::from(w))
+                .sum();
+            let scale = f64::from(q.scale) * f64::from(layer.scales[n]);
+            let expected = sum as f64 * scale + f64::from(layer.bias[n]);
+            let y = f64::from(y[i * y_stride + n]);
+            // A code at the border of two may fall either way, one unit of weight each.
+            let slack = 2.0 * 128.0 * scale + 1e-5 * expected.abs() + 1e-4;
+            assert!((y - expected).abs() < slack, "{y} for {expected}");
+        }
+        assert!(
+            y[i * y_stride + layer.n..(i + 1) * y_stride]
+                .iter()
+                .all(|&y| y == 0.0)
+        );
+    }
+}
+
+#[test]
+fn products_at_the_edges_of_every_tile() {
+    for m in [1, 2, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 35, 48, 65] {
+        for (n, k) in [(1, 1), (16, 64), (17, 65), (49, 63), (96, 130)] {
+            check_linear(m, n, k, false);
+        }
+    }
+}
+
+#[test]
+fn products_of_the_model_s_shapes() {
+    for (n, k) in [(1152, 384), (384, 1536)] {
+        check_linear(11, n, k, false);
+    }
+}
+
+#[test]
+fn extreme_codes_and_weights_are_summed_exactly() {
+    for (m, n, k) in [(1, 16, 64), (3, 33, 1536), (18, 20, 3072)] {
+        check_linear(m, n, k, true);
+    }
+}
+
+#[test]
+fn nothing_is_a_product_too() {
+    let layer = Layer::new(&mut Random(1), 16, 64, false);
+    for isa in vector_isas() {
+        linear(kernels(isa), &[], 0, &layer, Epilogue::Store);
+    }
+}
+
+#[test]
+fn a_range_of_panels_gives_those_columns() {
+    let r = &mut Random(5);
+    let layer = Layer::new(r, 7 * NR, 70, false);
+    let x = rows(r, 21, 70, false);
+    for isa in vector_isas() {
+        let whole = linear(kernels(isa), &x, 21, &layer, Epilogue::Store).1;
+        let codes = quantize(kernels(isa), &x, 21, 70);
+        let mut part = vec![0.0; 21 * 4 * NR];
+        kernels(isa).linear(
+            &codes,
+            layer.view(),
+            2..6,
+            Epilogue::Store,
+            &mut part,
+            4 * NR,
+        );
+        for (part, whole) in part.chunks_exact(4 * NR).zip(whole.chunks_exact(7 * NR)) {
+            assert_eq!(bits(part), bits(&whole[2 * NR..6 * NR]), "{isa}");
+        }
+    }
+}
+
+#[test]
+fn a_row_s_product_depends_on_the_row_alone() {
+    let r = &mut Random(9);
+    let layer = Layer::new(r, 50, 70, false);
+    let x = rows(r, 40, 70, false);
+    for isa in vector_isas() {
+        let whole = linear(kernels(isa), &x, 40, &layer, Epilogue::GeluErf).1;
+        for (x, y) in x
+            .chunks_exact(padded_n(70))
+            .zip(whole.chunks_exact(padded_n(50)))
+        {
+            assert_eq!(
+                bits(&linear(kernels(isa), x, 1, &layer, Epilogue::GeluErf).1),
+                bits(y)
+            );
+        }
+    }
+}
+
+#[test]
+fn layer_norm_embedding_and_gather() {
+    for n in [1, 15, 16, 17, 36, 64, 100, 384] {
+        let r = &mut Random(n as u32);
+        let codes: Vec<i8> = (0..20 * n).map(|_| r.byte() as i8).collect();
+        let scales: Vec<f32> = (0..20).map(|_| r.float()).collect();
+        let position: Vec<f32> = (0..9 * n).map(|_| r.float()).collect();
+        let weight: Vec<f32> = (0..n).map(|_| r.float()).collect();
+        let bias: Vec<f32> = (0..n).map(|_| r.float()).collect();
+        let run = |isa: Isa| {
+            let kernels = kernels(isa);
+            let mut x = aligned(&[], 9 * padded_n(n));
+            let word = Embedding {
+                rows: 20,
+                width: n,
+                codes: &codes,
+                scales: &scales,
+            };
+            kernels.embed(&[3, 19, 0, 7, 7, 1, 2, 18, 11], word, &position, &mut x);
+            let embedded = bits(&x);
+            let norm = LayerNorm {
+                weight: &weight,
+                bias: &bias,
+            };
+            let mut codes = Codes::new();
+            kernels.normalize(&mut x, 9, n, norm, 1e-12, &mut codes);
+            let mut first = Codes::new();
+            first.gather(&codes, [8, 0, 4].into_iter());
+            assert_eq!(first.rows()[2], codes.rows()[4]);
+            (embedded, bits(&x), codes.rows().to_vec())
+        };
+        let scalar = run(Isa::Scalar);
+        for isa in vector_isas() {
+            assert_eq!(run(isa), scalar, "{isa} {n}");
+        }
+    }
+}
+
+#[test]
+fn attention_of_any_length_and_width() {
+    for (heads, head_dim) in [(1, 1), (2, 8), (3, 16), (2, 20), (2, 32), (1, 64)] {
+        for tokens in [1, 2, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 40, 100] {
+            let hidden = heads * head_dim;
+            let r = &mut Random(tokens as u32);
+            let qkv: Vec<f32> = (0..tokens * 3 * hidden).map(|_| r.float()).collect();
+            let run = |isa: Isa, num_queries: usize| {
+                let mut out = vec![0.0; num_queries * hidden];
+                let qkv = Qkv {
+                    queries: &qkv,
+                    query_stride: 3 * hidden,
+                    num_queries,
+                    keys_values: &qkv,
+                    stride: 3 * hidden,
+                    tokens,
+                    num_heads: heads,
+                    head_dim,
+                };
+                kernels(isa).attention(qkv, &mut out, hidden, &mut AlignedVec::default());
+                bits(&out)
+            };
+            let scalar = run(Isa::Scalar, tokens);
+            assert_eq!(run(Isa::Scalar, 1), scalar[..hidden]);
+            for isa in vector_isas() {
+                assert_eq!(
+                    run(isa, tokens),
+                    scalar,
+                    "{isa} {tokens} {heads} {head_dim}"
+                );
+                assert_eq!(
+                    run(isa, 1),
+                    scalar[..hidden],
+                    "{isa} {tokens} {heads} {head_dim}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn dense_layers_and_their_activations() {
+    for k in [1, 15, 16, 17, 384] {
+        let r = &mut Random(k as u32);
+        let weight: Vec<f32> = (0..5 * k).map(|_| r.float()).collect();
+        let x: Vec<f32> = (0..k).map(|_| r.float()).collect();
+        let dense = Dense {
+            n: 5,
+            k,
+            weight: &weight,
+            bias: &[1.0, 2.0, 3.0, 4.0, 5.0],
+        };
+        let run = |isa: Isa, activation| {
+            let mut out = [0.0; 5];
+            kernels(isa).dense(dense, &x, &mut out);
+            kernels(isa).activate(activation, &mut out);
+            bits(&out)
+        };
+        for activation in [
+            HeadActivation::Tanh,
+            HeadActivation::GeluErf,
+            HeadActivation::Relu,
+        ] {
+            for isa in vector_isas() {
+                assert_eq!(
+                    run(isa, activation),
+                    run(Isa::Scalar, activation),
+                    "{isa} {k}"
+                );
+            }
+        }
+    }
+}
+
+/// A hostile file may hold any floats: results are then unspecified, but nothing
+/// panics or leaves its buffer.
+#[test]
+fn hostile_floats_do_no_harm() {
+    let r = &mut Random(3);
+    let mut layer = Layer::new(r, 33, 70, false);
+    layer.scales.fill(f32::NAN);
+    layer.bias.fill(f32::INFINITY);
+    let mut x = rows(r, 9, 70, false);
+    for (x, hostile) in x
+        .iter_mut()
+        .step_by(5)
+        .zip([f32::NAN, f32::INFINITY, f32::MIN].iter().cycle())
+    {
+        *x = *hostile;
+    }
+    for isa in vector_isas() {
+        linear(kernels(isa), &x, 9, &layer, Epilogue::GeluErf);
+        let norm = LayerNorm {
+            weight: &[f32::NAN; 70],
+            bias: &[f32::INFINITY; 70],
+        };
+        kernels(isa).normalize(&mut x, 9, 70, norm, f32::NAN, &mut Codes::new());
+    }
+}

@@ -1,0 +1,67 @@
+//! Where requests come from: Lambda's Runtime API or a TCP socket. Both are thin
+//! adapters round the same [`crate::http::app`].
+
+pub mod lambda;
+mod linger;
+mod tcp;
+
+use crate::batcher::Batcher;
+use crate::config::{Config, ConfigError};
+use crate::http::{AppState, Limits};
+use std::io;
+use std::net::SocketAddr;
+
+/// Why serving did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The settings do not make sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {addr}: {source}; choose another with --addr or COLDREAD_ADDR")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses something else.
+    #[error("cannot serve: {0}")]
+    Io(#[from] io::Error),
+    /// Lambda's environment is not complete.
+    #[error("AWS_LAMBDA_RUNTIME_API is set, but {0} is not; Lambda sets both")]
+    LambdaEnv(&'static str),
+    /// The Runtime API cannot be reached or answers what it should not.
+    #[error("the Lambda runtime stopped: {0}")]
+    Lambda(lambda_http::Error),
+}
+
+/// Serves until told to stop: on Lambda if this is Lambda, else over HTTP.
+///
+/// The model is loaded by now, which on Lambda is the init phase.
+pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> {
+    config.check()?;
+    let state = AppState::new(batcher, Limits::from(config));
+    if lambda::is_lambda() {
+        lambda::run(state).await
+    } else {
+        let addr = config.resolve_addr(|name| std::env::var(name).ok())?;
+        tcp::run(addr, state).await
+    }
+}
+
+/// Ends at the first SIGTERM or Ctrl-C. As process 1 of a container neither would
+/// have any effect if it were not asked for.
+async fn stop_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,145 @@
+//! The same router on Lambda, behind API Gateway (REST and HTTP APIs), a Function
+//! URL or an ALB.
+//!
+//! `lambda_http` turns each platform's event into a request and the reply into what
+//! that platform expects. An event that is of none of them, or that it cannot turn
+//! into a request, is reported to Lambda as an error and the next one is served.
+//! Replies are buffered, not streamed: they are small, and the streaming protocol
+//! would exclude events that are not HTTP.
+//!
+//! **Paths.** API Gateway deploys an API under a stage and, on a custom domain, under
+//! a base path; neither is part of our routes. `lambda_http` puts the stage before
+//! the path even where the event's path has none, so its path is not used here:
+//! [`route_path`] works from the event's own path and request context instead, which
+//! is the only way to tell a stage named `v1` from our `/v1`.
+
+use super::{ServeError, stop_signal};
+use crate::http::{AppState, app};
+use axum::Router;
+use axum::http::uri::{PathAndQuery, Uri};
+use axum::response::Response;
+use lambda_http::ext::RequestExt;
+use lambda_http::request::RequestContext;
+use std::convert::Infallible;
+use tower::{Service, service_fn};
+
+/// Whether this process was started by Lambda, or by something that plays it.
+pub fn is_lambda() -> bool {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some_and(|api| !api.is_empty())
+}
+
+/// Takes one event after another from the Runtime API.
+pub(super) async fn run(state: AppState) -> Result<(), ServeError> {
+    // `lambda_http` panics where one of these is missing.
+    for name in [
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+    ] {
+        if std::env::var_os(name).is_none() {
+            return Err(ServeError::LambdaEnv(name));
+        }
+    }
+    tokio::select! {
+        ended = lambda_http::run(service(app(state))) => ended.map_err(ServeError::Lambda),
+        // Lambda itself sends no signal; local emulators and containers do.
+        stopped = stop_signal() => Ok(stopped?),
+    }
+}
+
+/// What an HTTP event goes through: the router, reached by our own paths.
+pub fn service(
+    router: Router,
+) -> impl Service<lambda_http::Request, Response = Response, Error = Infallible, Future: Send> + Clone
+{
+    service_fn(move |mut request: lambda_http::Request| {
+        let mut router = router.clone();
+        if let Some(uri) = route_uri(&request) {
+            *request.uri_mut() = uri;
+        }
+        async move { router.call(request.map(into_axum_body)).await }
+    })
+}
+
+fn into_axum_body(body: lambda_http::Body) -> axum::body::Body {
+    match body {
+        lambda_http::Body::Text(text) => text.into(),
+        lambda_http::Body::Binary(bytes) => bytes.into(),
+        _ => axum::body::Body::empty(),
+    }
+}
+
+/// The request's URI under our own path, if the event tells one.
+fn route_uri(request: &lambda_http::Request) -> Option<Uri> {
+    let path = route_path(request)?;
+    let path_and_query = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    // A path that needs escapes is none of our routes; it is left as `lambda_http` made it.
+    let path_and_query = PathAndQuery::try_from(path_and_query).ok()?;
+    Some(Uri::from(path_and_query))
+}
+
+/// The path without stage and base path.
+fn route_path(request: &lambda_http::Request) -> Option<String> {
+    let raw_path = request.raw_http_path();
+    let (template, stage) = match request.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => {
+            // A REST API's `path` comes without the stage and its context's with it,
+            // so where both are equal on the API's own domain the stage is in both.
+            let has_stage = is_own_domain(context.domain_name.as_deref())
+                && context.path.as_deref() == Some(raw_path);
+            let stage = context.stage.as_deref().filter(|_| has_stage);
+            (context.resource_path.as_deref(), stage)
+        }
+        RequestContext::ApiGatewayV2(context) => {
+            // `POST /v1/{proxy+}`, or `$default`, which says nothing of the path.
+            let template = context
+                .route_key
+                .as_deref()
+                .and_then(|key| key.split_once(' '));
+            let has_stage = is_own_domain(context.domain_name.as_deref());
+            let stage = context.stage.as_deref().filter(|_| has_stage);
+            (template.map(|(_method, path)| path), stage)
+        }
+        _ => return None,
+    };
+    // The route that API Gateway matched tells the path below stage and base path, if
+    // its parameters are as they were sent.
+    if let Some(template) = template
+        && let Some(path) = expand(template, request)
+        && raw_path.ends_with(&path)
+    {
+        return Some(path);
+    }
+    let stripped = stage
+        .and_then(|stage| raw_path.strip_prefix('/')?.strip_prefix(stage))
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match stripped {
+        Some("") => Some("/".to_owned()),
+        Some(path) => Some(path.to_owned()),
+        None => Some(raw_path.to_owned()),
+    }
+}
+
+/// Whether requests came to the API's own domain, where a named stage is part of the
+/// path. On a custom domain it is not.
+fn is_own_domain(domain_name: Option<&str>) -> bool {
+    domain_name.is_none_or(|name| name.contains(".execute-api."))
+}
+
+/// `/v1/{name}` or `/{proxy+}` with the request's parameters filled in.
+fn expand(template: &str, request: &lambda_http::Request) -> Option<String> {
+    let parameters = request.path_parameters_ref()?;
+    let mut path = String::new();
+    for segment in template.strip_prefix('/')?.split('/') {
+        path.push('/');
+        let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
+        path.push_str(match name {
+            Some(name) => parameters.first(name.trim_end_matches('+'))?,
+            None => segment,
+        });
+    }
+    Some(path)
+}

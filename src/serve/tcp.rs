@@ -1,0 +1,182 @@
+//! Plain HTTP/1.1 on a TCP socket.
+//!
+//! An accept loop of its own rather than `axum::serve`, which has no time limit for
+//! a request's head, no limit on connections and no bound on how long it drains.
+
+use super::linger::Linger;
+use super::{ServeError, stop_signal};
+use crate::http::{AppState, app};
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower::Service;
+
+/// How long a request's head may take. hyper counts from the moment it waits for one,
+/// so this also ends idle connections, and must outlast the 60 seconds for which
+/// load balancers keep theirs: else they send requests into closing connections.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long accepted requests may take once the process is told to stop. Platforms
+/// that wait at all wait 10 seconds.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Connections at a time; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// How long to wait when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on `addr`, says so on standard output in one line, and serves until the
+/// process is told to stop.
+pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeError> {
+    let listener = TcpListener::bind(addr)
+        .await
+        .map_err(|source| ServeError::Bind { addr, source })?;
+    // The signal is asked for before anyone can know that the server is there.
+    let stop = stop_signal();
+    announce(listener.local_addr()?)?;
+    Server::new(state).run(listener, stop).await
+}
+
+/// The only line on standard output: scripts that ask for port 0 read it.
+fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening on http://{addr}")?;
+    stdout.flush()
+}
+
+struct Server {
+    state: AppState,
+    router: Router,
+    http: http1::Builder,
+    connections: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+}
+
+impl Server {
+    fn new(state: AppState) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT);
+        Self {
+            router: app(state.clone()),
+            state,
+            http,
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            graceful: GracefulShutdown::new(),
+        }
+    }
+
+    async fn run(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = io::Result<()>>,
+    ) -> Result<(), ServeError> {
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                stopped = &mut stop => break stopped?,
+                (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
+            }
+        }
+        self.drain(listener).await;
+        Ok(())
+    }
+
+    /// The next connection, as soon as there is room for it.
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
+        let permit = Arc::clone(&self.connections).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return (stream, permit),
+                // One that was gone before it was accepted.
+                Err(e) if is_connection_error(&e) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let (http, router) = (self.http.clone(), self.router.clone());
+        let watcher = self.graceful.watcher();
+        tokio::spawn(async move {
+            serve_connection(stream, &http, router, watcher).await;
+            drop(permit);
+        });
+    }
+
+    /// Answers what was accepted, the kernel's backlog included, and nothing more.
+    async fn drain(self, listener: TcpListener) {
+        self.state.start_draining();
+        // The first that is not there yet ends the loop.
+        loop {
+            tokio::select! {
+                biased;
+                (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
+                () = std::future::ready(()) => break,
+            }
+        }
+        drop(listener);
+        tracing::info!(grace_seconds = GRACE.as_secs(), "stopping");
+        if tokio::time::timeout(GRACE, self.graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were cut: their requests took longer than the grace");
+        }
+    }
+}
+
+fn is_connection_error(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    http: &http1::Builder,
+    router: Router,
+    watcher: Watcher,
+) {
+    // Answers are small and written at once; waiting for more to send only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let unread = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Linger::new(stream, Arc::clone(&unread)));
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (mut router, unread) = (router.clone(), Arc::clone(&unread));
+        async move {
+            let has_body = !request.body().is_end_stream();
+            let response = router.call(request.map(Body::new)).await?;
+            // A refusal may have left a body unread, which is still on its way.
+            if has_body && response.status().is_client_error() {
+                unread.store(true, Ordering::Release);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = watcher.watch(http.serve_connection(io, service));
+    if let Err(error) = connection.await {
+        // Clients that go away are no news.
+        tracing::debug!(%error, "a connection ended");
+    }
+}

@@ -1,0 +1,120 @@
+//! From a post to the token ids that a transformer reads.
+//!
+//! [`TextPipeline`] joins a model's [`Normalizer`] and its [`Tokenizer`]. The
+//! first exists because posts are not the text that tokenizers were made for:
+//! BERT's vocabulary has no emoji, spells a link letter by letter and reads
+//! `&amp;` as three words.
+//!
+//! # The normalisation profile
+//!
+//! Which steps a model's text goes through belongs to the model: it was trained
+//! on text treated so. They stand in `normalization.json` in its folder
+//! ([`NormalizationProfile`](coldread_model::NormalizationProfile)); a model
+//! without that file gets every post unchanged. `model/train/normalize.py` does
+//! the same in Python for training, and `tests/data/normalization_vectors.jsonl`
+//! holds both to it. The steps run in this order:
+//!
+//! 1. `html_entities`: character references are decoded, once. Collected posts
+//!    are often escaped as HTML; `&amp;lt;` stays `&lt;`, since somebody may have
+//!    written it. Names are those of the HTML standard, the longest that fits;
+//!    only the old names that it lists without a semicolon may lack one. Numbers
+//!    are decimal or hexadecimal, their semicolon optional; 128 to 159 are read
+//!    as windows-1252, and 0, surrogates and what Unicode lacks as U+FFFD.
+//!    Anything else that begins with `&` stays.
+//! 2. `links`: a link says that there is one; where it leads is noise. It is
+//!    `http://` or `https://` in any case, or `www.` not behind an ASCII letter or
+//!    digit, and the longest run behind it of printable ASCII but `<`, `>` and `"`
+//!    and of U+00A1 to U+1FFF. Closing punctuation at its end (`.,!?;:')]}*`) is
+//!    the sentence's; without anything else in the run there is no link. It
+//!    becomes the profile's value between spaces. Links go before handles, which
+//!    they may contain.
+//! 3. `handles`: who is meant is noise as well, and private. It is `@` or its
+//!    full-width form `＠`, not behind an ASCII letter or digit, `_`, `.` or `@` (so
+//!    no mail address), and a run of `[A-Za-z0-9_]`; in federated networks also
+//!    `@` and a host of `[A-Za-z0-9.-]` that ends in a letter or digit. It becomes
+//!    the profile's value, without added spaces.
+//! 4. `quotes`: `‘ ’ ‛ ´ ′` become `'` and `“ ” ‟ ″` become `"`: phones
+//!    type the one, the training data mostly has the other.
+//! 5. `split_hashtags`: in `#` or `＃` and a run of `[A-Za-z0-9_]`, a space goes
+//!    between a lower-case and an upper-case ASCII letter, and `_` becomes one:
+//!    `#SoHappy` holds two words that the model knows.
+//! 6. `emoji`: U+FE0E, U+FE0F and skin tones (U+1F3FB to U+1F3FF) go, wherever
+//!    they stand: they say how an emoji is drawn. Then, at each position, the
+//!    longest emoji of the table becomes its words between spaces, so that
+//!    families and flags come as one. Of the same emoji many times over, nothing
+//!    between, `max_repeat` are kept. A joiner (U+200D) directly before or after
+//!    an emoji goes too: it would keep company with a part of an emoji that the
+//!    table does not know whole.
+//! 7. `max_repeat`: longer runs of one code point are cut to it; `sooooo` is no
+//!    word, `sooo` is at least short. ASCII digits are left alone: they are amounts.
+//! 8. Always: runs of white space become one space, with none at either end.
+//!    White space is the 25 code points with Unicode's property `White_Space`.
+
+mod emoji;
+mod markup;
+mod normalize;
+mod tokenize;
+
+pub use normalize::Normalizer;
+pub use tokenize::{Tokenizer, Truncated};
+
+use crate::error::InferError;
+use coldread_model::{LoadError, ModelFolder, NormalizationProfile};
+use std::borrow::Cow;
+use std::path::Path;
+
+/// A model's way from a post to token ids.
+pub struct TextPipeline {
+    normalizer: Option<Normalizer>,
+    tokenizer: Tokenizer,
+}
+
+impl TextPipeline {
+    /// Joins a model's profile and its `tokenizer.json`; `path` is only named in errors.
+    pub fn new(
+        profile: Option<&NormalizationProfile>,
+        tokenizer_json: &[u8],
+        vocab_size: usize,
+        path: &Path,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            normalizer: profile.map(Normalizer::new),
+            tokenizer: Tokenizer::from_bytes(path, tokenizer_json, vocab_size)?,
+        })
+    }
+
+    /// Reads a model folder's tokenizer and prepares its profile.
+    pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
+        let path = folder.tokenizer_path();
+        let json = std::fs::read(&path).map_err(|source| LoadError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Self::new(folder.profile.as_ref(), &json, folder.config.vocab_size, &path)
+    }
+
+    /// How many tokens a post of no text has.
+    pub fn num_special_tokens(&self) -> usize {
+        self.tokenizer.num_special_tokens()
+    }
+
+    /// The post as the tokenizer sees it.
+    pub fn normalize<'a>(&self, post: &'a str) -> Cow<'a, str> {
+        match &self.normalizer {
+            Some(normalizer) => normalizer.normalize(post),
+            None => Cow::Borrowed(post),
+        }
+    }
+
+    /// Replaces `input_ids` by the post's tokens, special tokens included and at
+    /// most `max_tokens` in all. They depend on the post alone.
+    pub fn encode(
+        &self,
+        post: &str,
+        max_tokens: usize,
+        input_ids: &mut Vec<u32>,
+    ) -> Result<Truncated, InferError> {
+        let normalized = self.normalize(post);
+        self.tokenizer.encode(&normalized, max_tokens, input_ids)
+    }
+}

@@ -1,0 +1,150 @@
+//! Applies a model's [`NormalizationProfile`] to a post.
+//!
+//! The steps and their reasons are in the [module above](super). Each is one
+//! pass that hands back `None` when it has nothing to change, so that a plain
+//! post is never copied. No step looks at a character more than a constant
+//! number of times: a hostile post costs no more per byte than a plain one.
+
+use super::emoji::{EmojiTable, remove_modifiers};
+use super::markup::{replace_handles, replace_links, split_hashtags};
+use coldread_model::NormalizationProfile;
+use coldread_model::profile::Quotes;
+use std::borrow::Cow;
+
+/// The steps of one model's profile, ready to run.
+#[derive(Debug, Clone)]
+pub struct Normalizer {
+    html_entities: bool,
+    links: Option<String>,
+    handles: Option<String>,
+    quotes: Option<Quotes>,
+    split_hashtags: bool,
+    emoji: Option<EmojiTable>,
+    max_repeat: Option<usize>,
+}
+
+impl Normalizer {
+    /// Prepares a profile. This is on the cold-start path: the emoji table, its
+    /// only large part, is copied into one string and sorted if it is not yet.
+    pub fn new(profile: &NormalizationProfile) -> Self {
+        let emoji = profile.emoji.as_ref();
+        Self {
+            html_entities: profile.html_entities,
+            links: profile.links.as_ref().map(|value| format!(" {value} ")),
+            handles: profile.handles.clone(),
+            quotes: profile.quotes,
+            split_hashtags: profile.split_hashtags,
+            emoji: emoji.map(|_| EmojiTable::new(&profile.emoji_words)),
+            max_repeat: profile.max_repeat,
+        }
+    }
+
+    /// The post as the model's tokenizer should see it; borrowed when nothing changes.
+    pub fn normalize<'a>(&self, post: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(post);
+        if self.html_entities {
+            // The crate follows the HTML standard's algorithm for text; the
+            // tests hold it against the specification and every named entity.
+            text = htmlize::unescape(text);
+        }
+        if let Some(value) = &self.links {
+            text = apply(text, |text| replace_links(text, value));
+        }
+        if let Some(value) = &self.handles {
+            text = apply(text, |text| replace_handles(text, value));
+        }
+        if self.quotes == Some(Quotes::Ascii) {
+            text = apply(text, ascii_quotes);
+        }
+        if self.split_hashtags {
+            text = apply(text, split_hashtags);
+        }
+        if let Some(table) = &self.emoji {
+            text = apply(text, remove_modifiers);
+            text = apply(text, |text| table.spell(text, self.max_repeat));
+        }
+        if let Some(limit) = self.max_repeat {
+            text = apply(text, |text| cut_repeats(text, limit));
+        }
+        apply(text, collapse_white_space)
+    }
+}
+
+/// Runs one step; `None` from it means that the text stays.
+fn apply<'a>(text: Cow<'a, str>, step: impl FnOnce(&str) -> Option<String>) -> Cow<'a, str> {
+    match step(&text) {
+        Some(changed) => Cow::Owned(changed),
+        None => text,
+    }
+}
+
+/// Typographic quotation marks, accents and primes used as such become ASCII ones.
+fn ascii_quotes(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return None;
+    }
+    let ascii = |c| match c {
+        '\u{2018}' | '\u{2019}' | '\u{201b}' | '\u{b4}' | '\u{2032}' => '\'',
+        '\u{201c}' | '\u{201d}' | '\u{201f}' | '\u{2033}' => '"',
+        other => other,
+    };
+    text.chars()
+        .any(|c| ascii(c) != c)
+        .then(|| text.chars().map(ascii).collect())
+}
+
+/// Runs of one character longer than `limit` are cut to it. Digits are left
+/// alone: 1000000 is not an emphatic 1000.
+fn cut_repeats(text: &str, limit: usize) -> Option<String> {
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut previous = None;
+    let mut run = 0_usize;
+    for (i, c) in text.char_indices() {
+        run = if previous == Some(c) { run + 1 } else { 1 };
+        previous = Some(c);
+        if run > limit && !c.is_ascii_digit() {
+            out.push_str(&text[copied..i]);
+            copied = i + c.len_utf8();
+        }
+    }
+    finish(text, copied, out)
+}
+
+/// What a step has written so far, with the rest of the text behind it; `None`
+/// if it has copied nothing yet, that is, changed nothing.
+pub(super) fn finish(text: &str, copied: usize, mut out: String) -> Option<String> {
+    (copied > 0).then(|| {
+        out.push_str(&text[copied..]);
+        out
+    })
+}
+
+/// Runs of Unicode `White_Space` become one space; none at either end.
+fn collapse_white_space(text: &str) -> Option<String> {
+    if is_collapsed(text) {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    Some(out)
+}
+
+fn is_collapsed(text: &str) -> bool {
+    let mut after_space = true;
+    for c in text.chars() {
+        if c.is_whitespace() && (after_space || c != ' ') {
+            return false;
+        }
+        after_space = c == ' ';
+    }
+    !after_space || text.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

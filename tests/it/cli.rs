@@ -1,0 +1,573 @@
+//! The binary as a person uses it: arguments, files and pipes in, lines and exit codes out.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// The default model's folder.
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/model/default");
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coldread"));
+    command.args(args);
+    // What the person who runs the tests has set must not count.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("COLDREAD_") || text.starts_with("AWS_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn spawn(args: &[&str]) -> Child {
+    command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// Runs the binary on `input`; returns its exit code, standard output and error.
+fn run(args: &[&str], input: &[u8]) -> (i32, String, String) {
+    let mut child = spawn(args);
+    let mut stdin = child.stdin.take().unwrap();
+    // A run that ends before it has read everything closes the pipe.
+    let _ = stdin.write_all(input);
+    drop(stdin);
+    finished(child.wait_with_output().unwrap())
+}
+
+fn finished(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
+    let code = output.status.code().expect("no signal ended it");
+    (code, text(output.stdout), text(output.stderr))
+}
+
+/// Standard output of a run that has to succeed without a word on standard error.
+#[track_caller]
+fn succeed(args: &[&str], input: &[u8]) -> String {
+    let (code, stdout, stderr) = run(args, input);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+    stdout
+}
+
+/// Standard error of a run that has to fail with `code` and one line.
+#[track_caller]
+fn fail(code: i32, args: &[&str], parts: &[&str]) {
+    let (found, stdout, stderr) = run(args, b"");
+    assert_eq!(found, code, "{args:?}: {stderr}");
+    assert_eq!(stdout, "", "{args:?}");
+    assert!(stderr.starts_with("error: "), "{args:?}: {stderr}");
+    for part in parts {
+        assert!(
+            stderr.contains(part),
+            "{args:?} does not say {part:?}: {stderr}"
+        );
+    }
+    if code == 1 {
+        assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
+    }
+}
+
+/// The label of each JSON line, or the code of its error.
+fn answers(stdout: &str) -> Vec<String> {
+    let records = stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records
+        .map(|record| match record.get("error") {
+            Some(error) => {
+                assert!(error["message"].is_string(), "{record}");
+                error["code"].as_str().unwrap().to_owned()
+            }
+            None => record["label"].as_str().unwrap().to_owned(),
+        })
+        .collect()
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.0.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+const GOOD: &str = "I love this, what a great day!";
+const BAD: &str = "I hate this, it is awful.";
+
+#[test]
+fn posts_in_the_arguments() {
+    let stdout = succeed(
+        &["score", GOOD, BAD, "", "two\nlines are great, I love it"],
+        b"",
+    );
+    assert_eq!(
+        answers(&stdout),
+        ["positive", "negative", "empty_text", "positive"]
+    );
+
+    let record: Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["label", "score", "scores"]);
+    let scores = record["scores"].as_object().unwrap();
+    assert_eq!(
+        scores.keys().collect::<Vec<_>>(),
+        ["negative", "neutral", "positive"]
+    );
+    let sum: f64 = scores.values().map(|score| score.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{record}");
+    assert_eq!(record["score"], scores["positive"]);
+}
+
+#[test]
+fn text_lines_stay_aligned_with_their_results() {
+    let mut input = b"\xef\xbb\xbf".to_vec();
+    input.extend(format!("{GOOD}\r\n\r\n").bytes());
+    input.extend(b"broken \xff\xfe bytes\r\n");
+    input.extend([b'x'; 70_000]);
+    input.extend(format!("\r\n   \n{BAD}").bytes());
+    let expected = [
+        "positive",
+        "empty_text",
+        "invalid_utf8",
+        "text_too_long",
+        "empty_text",
+        "negative",
+    ];
+    assert_eq!(answers(&succeed(&["score"], &input)), expected);
+    let files = Files::new();
+    let path = files.write("posts.txt", &input);
+    assert_eq!(
+        answers(&succeed(&["score", "--input", &path], b"")),
+        expected
+    );
+}
+
+#[test]
+fn every_format_gives_the_same_results() {
+    let files = Files::new();
+    let from_text = succeed(&["score"], format!("{GOOD}\n{BAD}\n").as_bytes());
+    let jsonl = format!("{{\"text\":{GOOD:?}}}\n\n{BAD:?}\n");
+    let csv = format!("id,text\n1,\"{GOOD}\"\n2,\"{BAD}\"\n");
+    let tsv = format!("text\tid\n{GOOD}\t1\n{BAD}\t2\n");
+    let labelled = format!("2\t{GOOD}\n0\t{BAD}\n");
+    for (name, content, flags) in [
+        ("posts.jsonl", jsonl.clone(), &[][..]),
+        ("posts.csv", csv.clone(), &[]),
+        ("posts.tsv", tsv, &[]),
+        ("labelled.tsv", labelled.clone(), &["--no-header"]),
+        ("numbered.tsv", labelled, &["--no-header", "--field", "2"]),
+        (
+            "body.csv",
+            csv.replace("text", "body"),
+            &["--field", "body"],
+        ),
+        ("second.csv", csv.clone(), &["--field", "2"]),
+        (
+            "jsonl.txt",
+            jsonl.replace("text", "body"),
+            &["--format", "jsonl", "--field", "body"],
+        ),
+    ] {
+        let path = files.write(name, content);
+        let args = [&["score", "--input", &path], flags].concat();
+        assert_eq!(succeed(&args, b""), from_text, "{name}");
+    }
+    let stdin = succeed(
+        &["score", "--input", "-", "--format", "csv"],
+        csv.as_bytes(),
+    );
+    assert_eq!(stdin, from_text);
+}
+
+#[test]
+fn rows_without_a_post_are_errors_in_their_place() {
+    let input =
+        format!("{{\"text\":{GOOD:?}}}\n{{\"text\":1}}\nnot json\n{{\"text\":\"\"}}\n{BAD:?}\n");
+    let stdout = succeed(&["score", "--format", "jsonl"], input.as_bytes());
+    assert_eq!(
+        answers(&stdout),
+        [
+            "positive",
+            "invalid_row",
+            "invalid_row",
+            "empty_text",
+            "negative"
+        ]
+    );
+    assert!(
+        stdout.lines().nth(2).unwrap().contains("line 3: "),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn csv_output_has_a_column_per_label() {
+    let stdout = succeed(&["score", "--output", "csv", GOOD, ""], b"");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "label,score,negative,neutral,positive,error");
+    let columns: Vec<&str> = lines[1].split(',').collect();
+    assert_eq!((columns[0], columns.len()), ("positive", 6));
+    assert_eq!(columns[1], columns[4]);
+    assert!(lines[2].starts_with(",,,,,empty_text: "), "{stdout}");
+}
+
+#[test]
+fn table_output_shows_label_score_and_post() {
+    let stdout = succeed(&["score", "--output", "table", GOOD], b"");
+    assert!(stdout.starts_with("positive  "), "{stdout}");
+    assert!(stdout.trim_end().ends_with(GOOD), "{stdout}");
+}
+
+#[test]
+fn a_long_post_says_that_it_was_cut() {
+    let stdout = succeed(&["score", &"great ".repeat(2000)], b"");
+    let record: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(record["truncated"], true);
+}
+
+#[test]
+fn nothing_in_is_nothing_out() {
+    assert_eq!(succeed(&["score"], b""), "");
+    assert_eq!(succeed(&["score", "--format", "csv"], b""), "");
+}
+
+#[test]
+fn only_bad_posts_are_a_failure() {
+    let (code, stdout, stderr) = run(&["score", "--format", "jsonl"], b"{\"body\":\"x\"}\n");
+    assert_eq!(code, 1);
+    assert_eq!(answers(&stdout), ["invalid_row"]);
+    assert!(stderr.contains("no key \"text\""), "{stderr}");
+}
+
+#[test]
+fn wrong_files_and_fields_are_named() {
+    let files = Files::new();
+    let csv = files.write("posts.csv", "id,body\n1,x\n");
+    let tsv = files.write("labelled.tsv", format!("2\t{GOOD}\n"));
+    let text = files.write("posts.txt", "x\n");
+    let folder = files.0.path().to_str().unwrap();
+    fail(
+        1,
+        &["score", "--input", "no/such.txt"],
+        &["no/such.txt", "No such file"],
+    );
+    fail(1, &["score", "--input", folder], &[folder, "directory"]);
+    fail(
+        1,
+        &["score", "--input", &csv],
+        &["posts.csv", "no column \"text\"", "\"body\""],
+    );
+    fail(
+        1,
+        &["score", "--input", &csv, "--field", "9"],
+        &["no column \"9\""],
+    );
+    fail(
+        1,
+        &["score", "--input", &tsv],
+        &["labelled.tsv", "--no-header"],
+    );
+    fail(
+        2,
+        &["score", "--input", &text, "--field", "x"],
+        &["--field"],
+    );
+    fail(
+        2,
+        &["score", "--input", &text, "--no-header"],
+        &["--no-header"],
+    );
+    fail(
+        2,
+        &["score", "--input", &tsv, "--no-header", "--field", "x"],
+        &["number"],
+    );
+    fail(2, &["score", "--input", &text, "post"], &["--input"]);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    fail(2, &["--bogus"], &["--bogus"]);
+    fail(2, &["score", "--bogus"], &["--bogus"]);
+    fail(2, &["scoer"], &["scoer", "score"]);
+    fail(2, &["eval"], &["FILE"]);
+    fail(2, &["score", "--format", "xml"], &["xml", "jsonl"]);
+    fail(2, &["info", "--engine", "fast"], &["fast"]);
+    fail(2, &["info", "--threads", "0"], &["threads"]);
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let version = succeed(&["--version"], b"");
+    assert_eq!(version, format!("coldread {}\n", env!("CARGO_PKG_VERSION")));
+    let help = succeed(&["--help"], b"");
+    for command in ["serve", "score", "eval", "info", "pack", "bench"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+        assert!(
+            succeed(&[command, "--help"], b"").contains("--model"),
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let files = Files::new();
+    let path = files.write("posts.txt", format!("{GOOD}\n").repeat(20_000));
+    let mut child = spawn(&["score", "--input", &path]);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(answers(&line), ["positive"]);
+    // The pipe is closed by now, and most of the file is not scored yet.
+    let (code, _, stderr) = finished(child.wait_with_output().unwrap());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_line_is_answered_at_once_and_ctrl_c_ends_it() {
+    let mut child = spawn(&["score"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for (post, label) in [(GOOD, "positive"), (BAD, "negative")] {
+        // The pipe stays open: the answer cannot wait for its end.
+        writeln!(stdin, "{post}").unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(answers(&line), [label]);
+    }
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    let (code, _, stderr) = finished(child.wait_with_output().unwrap());
+    assert_eq!((code, stderr.as_str()), (130, ""));
+}
+
+#[test]
+fn eval_reports_what_it_counted() {
+    let files = Files::new();
+    let path = files.write(
+        "val.tsv",
+        format!("2\t{GOOD}\nNEGATIVE\t{BAD}\n0\t{GOOD}\r\n"),
+    );
+    let report: Value = serde_json::from_str(&succeed(&["eval", &path, "--json"], b"")).unwrap();
+    assert_eq!(report["posts"], 3);
+    assert_eq!(
+        report["confusion"],
+        serde_json::json!([[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+    );
+    let close = |key: &str, expected: f64| {
+        let found = report[key].as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-9, "{key} is {found}");
+    };
+    close("accuracy", 2.0 / 3.0);
+    close("macro_recall", 0.75);
+    close("macro_f1", 2.0 / 3.0);
+    let mut keys: Vec<&str> = report
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    keys.sort_unstable();
+    assert_eq!(
+        keys,
+        [
+            "accuracy",
+            "confusion",
+            "ece",
+            "ece_before",
+            "engine",
+            "macro_f1",
+            "macro_recall",
+            "model",
+            "per_class",
+            "posts",
+            "posts_per_second",
+            "temperature",
+        ]
+    );
+    assert_eq!(report["per_class"]["negative"]["support"], 2);
+    assert!(report["posts_per_second"].as_f64().unwrap() > 0.0);
+    assert!((0.0..=1.0).contains(&report["ece"].as_f64().unwrap()));
+
+    let text = succeed(&["eval", &path], b"");
+    assert!(text.contains("macro recall       0.7500"), "{text}");
+}
+
+#[test]
+fn eval_refuses_bad_lines_by_number() {
+    let files = Files::new();
+    for (name, second, parts) in [
+        (
+            "label.tsv",
+            "3\tx".as_bytes(),
+            &["label.tsv:2: ", "expected 0 to 2"][..],
+        ),
+        (
+            "word.tsv",
+            b"great\tx",
+            &["word.tsv:2: ", "negative, neutral, positive"],
+        ),
+        ("tab.tsv", b"no tab", &["tab.tsv:2: ", "label<TAB>post"]),
+        ("blank.tsv", b"", &["blank.tsv:2: "]),
+        ("empty.tsv", b"2\t ", &["empty.tsv:2: ", "empty"]),
+        ("bytes.tsv", b"2\t\xff", &["bytes.tsv:2: ", "UTF-8"]),
+    ] {
+        let content = [b"2\tfine\n", second, b"\n1\tfine\n"].concat();
+        fail(1, &["eval", &files.write(name, content)], parts);
+    }
+    fail(
+        1,
+        &["eval", &files.write("nothing.tsv", "")],
+        &["nothing.tsv", "no posts"],
+    );
+    fail(1, &["eval", "no/such.tsv"], &["no/such.tsv"]);
+}
+
+#[test]
+fn info_tells_what_would_run() {
+    let info: Value = serde_json::from_str(&succeed(&["info", "--json"], b"")).unwrap();
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        info["labels"],
+        serde_json::json!(["negative", "neutral", "positive"])
+    );
+    assert!(
+        info["available_isas"]
+            .as_array()
+            .unwrap()
+            .contains(&"scalar".into())
+    );
+    assert_eq!(info["limits"]["max_post_bytes"], 65536);
+    let limited = succeed(&["info", "--json", "--max-post-bytes", "99"], b"");
+    assert_eq!(
+        serde_json::from_str::<Value>(&limited).unwrap()["limits"]["max_post_bytes"],
+        99
+    );
+    assert!(succeed(&["info"], b"").contains("negative, neutral, positive"));
+}
+
+#[test]
+fn the_model_is_chosen_before_or_after_the_command_or_by_variable() {
+    let expected = succeed(&["score", "--model", MODEL, GOOD], b"");
+    assert_eq!(succeed(&["--model", MODEL, "score", GOOD], b""), expected);
+    let output = command(&["score", GOOD])
+        .env("COLDREAD_MODEL", MODEL)
+        .output()
+        .unwrap();
+    assert_eq!(finished(output).1, expected);
+    let output = command(&["score", GOOD])
+        .env("COLDREAD_MODEL", "no/model")
+        .output()
+        .unwrap();
+    let (code, _, stderr) = finished(output);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no/model"), "{stderr}");
+}
+
+/// A copy of the default model's folder with one file changed, or left out.
+fn broken_model(files: &Files, name: &str, change: impl Fn(Vec<u8>) -> Option<Vec<u8>>) -> String {
+    let folder = files.0.path().join(format!("without-{name}"));
+    fs::create_dir(&folder).unwrap();
+    for entry in fs::read_dir(MODEL).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        let file = Path::new(path.file_name().unwrap());
+        let bytes = if file == Path::new(name) {
+            change(fs::read(&path).unwrap())
+        } else if path.is_file() {
+            fs::read(&path).ok()
+        } else {
+            None
+        };
+        if let Some(bytes) = bytes {
+            fs::write(folder.join(file), bytes).unwrap();
+        }
+    }
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn broken_models_are_refused_with_file_and_reason() {
+    let files = Files::new();
+    fail(1, &["score", "--model", "no/model", "x"], &["no/model"]);
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let missing = broken_model(&files, name, |_| None);
+        fail(1, &["score", "--model", &missing, "x"], &[name]);
+        fs::remove_dir_all(&missing).unwrap();
+        let truncated = broken_model(&files, name, |mut bytes| {
+            bytes.truncate(bytes.len() / 2);
+            Some(bytes)
+        });
+        fail(1, &["score", "--model", &truncated, "x"], &[name]);
+        fs::remove_dir_all(&truncated).unwrap();
+    }
+    // A configuration that does not fit the weights.
+    let inconsistent = broken_model(&files, "config.json", |bytes| {
+        let mut config: Value = serde_json::from_slice(&bytes).unwrap();
+        config["intermediate_size"] = 1024.into();
+        Some(config.to_string().into_bytes())
+    });
+    fail(
+        1,
+        &["score", "--model", &inconsistent, "x"],
+        &["model.safetensors"],
+    );
+    let packed = files.write("model.coldread", "not a packed model");
+    fail(1, &["score", "--model", &packed, "x"], &["model.coldread"]);
+}
+
+#[test]
+fn pack_writes_a_model_that_scores_the_same() {
+    let files = Files::new();
+    let packed = files.0.path().join("model.coldread");
+    let packed = packed.to_str().unwrap();
+    let posts = files.write("posts.txt", format!("{GOOD}\n{BAD}\n\nhm\n"));
+    let stdout = succeed(&["pack", MODEL, "-o", packed, "--check", &posts], b"");
+    assert!(stdout.contains("model.coldread: "), "{stdout}");
+    assert!(stdout.contains(" of 3 posts"), "{stdout}");
+    let expected = succeed(&["score", "--model", MODEL, GOOD, BAD], b"");
+    assert_eq!(
+        succeed(&["score", "--model", packed, GOOD, BAD], b""),
+        expected
+    );
+    fail(1, &["pack", "no/folder", "-o", packed], &["no/folder"]);
+    fail(
+        1,
+        &["pack", MODEL, "-o", "no/folder/model"],
+        &["no/folder/model"],
+    );
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_refused() {
+    let output = command(&["score", "x"])
+        .env("COLDREAD_LOG", "a=b=c")
+        .output()
+        .unwrap();
+    let (code, _, stderr) = finished(output);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("error: COLDREAD_LOG=a=b=c"), "{stderr}");
+}

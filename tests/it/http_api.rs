@@ -1,0 +1,227 @@
+//! What each endpoint answers.
+
+use crate::support::{LIMITS, get, post, post_as, request, send, service, state};
+use axum::http::{Method, StatusCode};
+use coldread::http::app;
+use insta::assert_snapshot;
+use serde_json::json;
+
+#[tokio::test]
+async fn one_text() {
+    let reply = send(
+        service(),
+        post(r#"{"text":"I love this, what a wonderful day!"}"#),
+    )
+    .await;
+    assert_snapshot!(reply.render(), @r#"
+    200 OK
+    content-type: application/json
+
+    {
+      "label": "positive",
+      "score": "[score]",
+      "scores": {
+        "negative": "[score]",
+        "neutral": "[score]",
+        "positive": "[score]"
+      },
+      "model": "[model]"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn many_texts_with_bad_ones_among_them() {
+    let too_long = "a".repeat(65_537);
+    let body = json!({"texts": ["I love this!", " \n", too_long, "I hate this!"]});
+    let reply = send(service(), post(body.to_string())).await;
+    assert_snapshot!(reply.render(), @r#"
+    200 OK
+    content-type: application/json
+
+    {
+      "results": [
+        {
+          "label": "positive",
+          "score": "[score]",
+          "scores": {
+            "negative": "[score]",
+            "neutral": "[score]",
+            "positive": "[score]"
+          }
+        },
+        {
+          "error": {
+            "code": "empty_text",
+            "message": "the text is empty; send at least one visible character"
+          }
+        },
+        {
+          "error": {
+            "code": "text_too_long",
+            "message": "the text has 65537 bytes; at most 65536 are taken, so shorten or split it"
+          }
+        },
+        {
+          "label": "negative",
+          "score": "[score]",
+          "scores": {
+            "negative": "[score]",
+            "neutral": "[score]",
+            "positive": "[score]"
+          }
+        }
+      ],
+      "model": "[model]"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn the_same_post_has_the_same_scores_whichever_way_it_comes() {
+    let text = "I love this, what a \"wonderful\" day! 😀";
+    let json = json!({ "text": text }).to_string();
+    let expected = send(service(), post(json.clone())).await.text;
+    for request in [
+        post_as("text/plain", text),
+        post_as("text/plain; charset=\"UTF-8\"", format!("\u{feff}{text}")),
+        post_as("application/vnd.api+json", json.clone()),
+        post_as("application/json; charset=utf-8", format!("\u{feff}{json}")),
+        request(Method::POST, "/v1/sentiment?ignored=1", &[], json),
+        post(r#"{"text":"I love this, what a \"wonderful\" day! \ud83d\ude00"}"#),
+    ] {
+        assert_eq!(send(service(), request).await.text, expected);
+    }
+    let many = json!({"texts": ["", text, "something else entirely, and longer"]});
+    let many = send(service(), post(many.to_string())).await.json();
+    let expected: serde_json::Value = serde_json::from_str(&expected).expect("JSON");
+    assert_eq!(many["results"][1]["scores"], expected["scores"]);
+}
+
+#[tokio::test]
+async fn scores_are_a_distribution_in_the_shortest_digits() {
+    let reply = send(service(), post(r#"{"text":"I love this!"}"#)).await;
+    let json = reply.json();
+    let scores = json["scores"].as_object().expect("scores by label");
+    let values = || scores.values().map(|v| v.as_f64().expect("a number"));
+    assert!((values().sum::<f64>() - 1.0).abs() < 1e-5, "{json}");
+    assert_eq!(json["score"], json["scores"]["positive"]);
+    assert_eq!(json["score"].as_f64(), values().reduce(f64::max));
+    for value in scores.values() {
+        // Nine digits tell any two f32 apart; printed by way of f64 there are more.
+        let value = value.to_string();
+        let mantissa = value.split('e').next().unwrap_or_default();
+        let digits = mantissa.trim_start_matches(['0', '.']).replace('.', "");
+        assert!(digits.len() <= 9, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_was_cut_says_so() {
+    let text = "such a long day ".repeat(500);
+    let json = send(service(), post_as("text/plain", text)).await.json();
+    assert_eq!(json["truncated"], true);
+}
+
+#[tokio::test]
+async fn any_character_may_stand_in_a_text() {
+    let body = r#"{"text":"\u0000\ufffe\u202e \ud83d\udc69\u200d\ud83d\ude80 good"}"#;
+    assert_eq!(send(service(), post(body)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn health() {
+    let reply = send(service(), get("/healthz")).await;
+    assert_snapshot!(reply.render(), @r#"
+    200 OK
+    content-type: application/json
+
+    {
+      "status": "ok"
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn readiness_ends_when_draining_begins() {
+    let state = state(LIMITS);
+    let reply = send(app(state.clone()), get("/readyz")).await;
+    assert_snapshot!(reply.render(), @r#"
+    200 OK
+    content-type: application/json
+
+    {
+      "status": "ready"
+    }
+    "#);
+    state.start_draining();
+    let reply = send(app(state.clone()), get("/readyz")).await;
+    assert_snapshot!(reply.render(), @r#"
+    503 Service Unavailable
+    content-type: application/json
+    retry-after: 1
+
+    {
+      "error": {
+        "code": "shutting_down",
+        "message": "the service is shutting down; try again, another instance will answer"
+      }
+    }
+    "#);
+    // What comes all the same is answered, and the process is still alive.
+    let reply = send(app(state.clone()), post(r#"{"text":"good"}"#)).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let reply = send(app(state), get("/healthz")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn info() {
+    let reply = send(service(), get("/v1/info")).await;
+    let mut json = reply.json();
+    // Which engine runs depends on the CPU.
+    let engine = json["engine"].take();
+    assert!(
+        engine["engine"].is_string() && engine["threads"] == 1,
+        "{engine}"
+    );
+    let max_tokens = json["limits"]["max_tokens"].take();
+    assert!(max_tokens.as_u64().is_some_and(|n| n >= 64), "{max_tokens}");
+    assert!(json["model"].take().is_string());
+    assert_eq!(json["version"].take(), env!("CARGO_PKG_VERSION"));
+    assert_snapshot!(format!("{json:#}"), @r#"
+    {
+      "model": null,
+      "labels": [
+        "negative",
+        "neutral",
+        "positive"
+      ],
+      "problem_type": "single_label_classification",
+      "engine": null,
+      "limits": {
+        "max_body_bytes": 4194304,
+        "max_posts": 1000,
+        "max_post_bytes": 65536,
+        "max_tokens": null,
+        "max_pending_posts": 4096
+      },
+      "version": null
+    }
+    "#);
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    for path in ["/healthz", "/readyz", "/v1/info"] {
+        let full = send(service(), get(path)).await;
+        let head = send(service(), request(Method::HEAD, path, &[], "")).await;
+        assert_eq!(head.status, StatusCode::OK);
+        assert_eq!(head.text, "");
+        let length = head.headers.get("content-length").expect("a length");
+        assert_eq!(
+            length.to_str().ok(),
+            Some(full.text.len().to_string().as_str())
+        );
+    }
+}

@@ -1,0 +1,276 @@
+//! Every fault has a status, a code and a message that says what to do.
+
+use crate::support::{LIMITS, get, post, post_as, request, send, service, state};
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::http::{Method, Request};
+use bytes::Bytes;
+use coldread::http::{Limits, app};
+use hyper::body::Frame;
+use insta::assert_snapshot;
+use serde_json::json;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Status, headers that matter, code and message, a line each.
+async fn error_of(app: Router, request: Request<Body>) -> String {
+    let reply = send(app, request).await;
+    let json = reply.json();
+    assert_eq!(reply.headers["content-type"], "application/json");
+    let error = json["error"].as_object().expect("an error");
+    assert_eq!(
+        (json.as_object().map(serde_json::Map::len), error.len()),
+        (Some(1), 2)
+    );
+    let mut lines = format!(
+        "{} {}",
+        reply.status.as_u16(),
+        error["code"].as_str().expect("a code")
+    );
+    for name in ["allow", "retry-after"] {
+        if let Some(value) = reply.headers.get(name) {
+            lines += &format!("\n{name}: {}", value.to_str().expect("ASCII"));
+        }
+    }
+    lines + "\n" + error["message"].as_str().expect("a message")
+}
+
+async fn error(request: Request<Body>) -> String {
+    error_of(service(), request).await
+}
+
+#[tokio::test]
+async fn texts_that_cannot_be_scored() {
+    assert_snapshot!(error(post(r#"{"text":""}"#)).await, @r"
+    422 empty_text
+    the text is empty; send at least one visible character
+    ");
+    assert_snapshot!(error(post_as("text/plain", " \t\n")).await, @r"
+    422 empty_text
+    the text is empty; send at least one visible character
+    ");
+    assert_snapshot!(error(post_as("text/plain", "a".repeat(65_537))).await, @r"
+    413 text_too_long
+    the text has 65537 bytes; at most 65536 are taken, so shorten or split it
+    ");
+    assert_snapshot!(error(post_as("text/plain", &b"caf\xe9"[..])).await, @r"
+    400 invalid_utf8
+    the body is not valid UTF-8 (byte 3); re-encode it
+    ");
+    assert_snapshot!(error(post(&b"{\"text\":\"\xff\"}"[..])).await, @r"
+    400 invalid_utf8
+    the body is not valid UTF-8 (byte 9); re-encode it
+    ");
+}
+
+#[tokio::test]
+async fn broken_json() {
+    assert_snapshot!(error(post("")).await, @r#"
+    400 invalid_json
+    the body is not valid JSON: it is empty; send {"text": "..."}
+    "#);
+    assert_snapshot!(error(post(r#"{"text":"a"#)).await, @r"
+    400 invalid_json
+    the body is not valid JSON: EOF while parsing a string at line 1 column 10
+    ");
+    assert_snapshot!(error(post(r#"{"text":"a"} {"text":"b"}"#)).await, @r"
+    400 invalid_json
+    the body is not valid JSON: trailing characters at line 1 column 14
+    ");
+    assert_snapshot!(error(post("text=good")).await, @r"
+    400 invalid_json
+    the body is not valid JSON: expected ident at line 1 column 2
+    ");
+    assert_snapshot!(error(post(r#"{"text":"\ud83d"}"#)).await, @r"
+    400 invalid_json
+    the body is not valid JSON: half of a surrogate pair at line 1 column 16; send both \u escapes, or the character itself in UTF-8
+    ");
+    assert_snapshot!(error(post("[".repeat(100_000))).await, @r"
+    400 json_too_deep
+    the JSON is nested more than 32 levels deep; posts are plain strings
+    ");
+    let deep = format!(
+        r#"{{"text":"a","more":{}1{}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    assert_snapshot!(error(post(deep)).await, @r"
+    400 json_too_deep
+    the JSON is nested more than 32 levels deep; posts are plain strings
+    ");
+}
+
+#[tokio::test]
+async fn json_of_another_shape() {
+    assert_snapshot!(error(post(r#"["good"]"#)).await, @r#"
+    422 invalid_type
+    the body must be a JSON object, such as {"text": "..."}
+    "#);
+    assert_snapshot!(error(post(r#"{"text":null}"#)).await, @r"
+    422 invalid_type
+    `text` must be a string
+    ");
+    assert_snapshot!(error(post(r#"{"texts":{"0":"good"}}"#)).await, @r"
+    422 invalid_type
+    `texts` must be a list of strings
+    ");
+    assert_snapshot!(error(post(r#"{"texts":["good",null]}"#)).await, @r"
+    422 invalid_type
+    `texts[1]` must be a string
+    ");
+    assert_snapshot!(error(post(r#"{"txt":"good"}"#)).await, @r"
+    422 unknown_field
+    unknown field `txt`; the fields are `text` and `texts`
+    ");
+    assert_snapshot!(error(post("{}")).await, @r#"
+    422 missing_field
+    `text` or `texts` is missing; send {"text": "..."} or {"texts": ["..."]}
+    "#);
+    assert_snapshot!(error(post(r#"{"text":"a","texts":["b"]}"#)).await, @r"
+    422 conflicting_fields
+    `text` and `texts` exclude each other; send one of them
+    ");
+    assert_snapshot!(error(post(r#"{"text":"a","text":"b"}"#)).await, @r"
+    422 duplicate_field
+    the field `text` is there twice; send it once
+    ");
+    assert_snapshot!(error(post(r#"{"texts":[]}"#)).await, @r"
+    422 no_texts
+    `texts` is empty; send at least one post
+    ");
+    let body = json!({ "texts": vec!["a"; 1001] });
+    assert_snapshot!(error(post(body.to_string())).await, @r"
+    413 too_many_posts
+    `texts` has more than 1000 posts; split the request
+    ");
+}
+
+#[tokio::test]
+async fn media_types() {
+    assert_snapshot!(error(post_as("application/x-www-form-urlencoded", "{}")).await, @r"
+    415 unsupported_media_type
+    forms are not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    ");
+    assert_snapshot!(error(post_as("image/png", "")).await, @r"
+    415 unsupported_media_type
+    this content type is not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    ");
+    assert_snapshot!(error(post_as("text/plain; charset=latin1", "good")).await, @r"
+    415 unsupported_media_type
+    this charset is not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    ");
+    let gzip = request(
+        Method::POST,
+        "/v1/sentiment",
+        &[("content-encoding", "gzip")],
+        "{}",
+    );
+    assert_snapshot!(error(gzip).await, @r"
+    415 unsupported_encoding
+    content-encoding is not supported; send the body as it is
+    ");
+}
+
+#[tokio::test]
+async fn routes_and_methods() {
+    assert_snapshot!(error(get("/v2/sentiment")).await, @r"
+    404 unknown_route
+    there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
+    ");
+    for path in [
+        "/",
+        "/v1/sentiment/",
+        "//v1/sentiment",
+        "/v1/../healthz",
+        "/%2e%2e/etc/passwd",
+    ] {
+        assert!(
+            error(get(path)).await.starts_with("404 unknown_route"),
+            "{path}"
+        );
+    }
+    assert_snapshot!(error(get("/v1/sentiment")).await, @r"
+    405 method_not_allowed
+    allow: POST
+    this route does not take GET; the Allow header lists what it takes
+    ");
+    assert_snapshot!(error(request(Method::DELETE, "/v1/info", &[], "")).await, @r"
+    405 method_not_allowed
+    allow: GET,HEAD
+    this route does not take DELETE; the Allow header lists what it takes
+    ");
+    assert_snapshot!(error(request(Method::OPTIONS, "/v1/sentiment", &[], "")).await, @r"
+    405 method_not_allowed
+    allow: POST
+    this route does not take OPTIONS; the Allow header lists what it takes
+    ");
+}
+
+/// A body that ends in an error, or never.
+struct BadBody(Option<io::ErrorKind>);
+
+impl HttpBody for BadBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.0 {
+            Some(kind) => Poll::Ready(Some(Err(kind.into()))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_arrive() {
+    let limits = Limits {
+        max_body_bytes: 20,
+        body_timeout: Duration::from_millis(1),
+        ..LIMITS
+    };
+    let app = app(state(limits));
+    let fits = post(r#"{"text":"123456789"}"#);
+    assert_eq!(send(app.clone(), fits).await.status, 200);
+    assert_snapshot!(error_of(app.clone(), post(r#"{"text":"123456789"} "#)).await, @r"
+    413 body_too_large
+    the body has more than 20 bytes; split the request
+    ");
+    let cut = Body::new(BadBody(Some(io::ErrorKind::UnexpectedEof)));
+    assert_snapshot!(error_of(app.clone(), post(cut)).await, @r"
+    400 incomplete_body
+    the body ended early or was malformed; send it again in full
+    ");
+    assert_snapshot!(error_of(app, post(Body::new(BadBody(None)))).await, @r"
+    408 request_timeout
+    the body did not arrive within 0 seconds; send it again, faster or smaller
+    ");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let limits = Limits {
+        max_pending_posts: 1,
+        ..LIMITS
+    };
+    let app = app(state(limits));
+    // Large enough to be at work still when the second request comes.
+    let large = json!({ "texts": vec!["what a day this has been, all in all"; 500] });
+    let small = post(r#"{"text":"good"}"#);
+    let (large, small) = tokio::join!(
+        send(app.clone(), post(large.to_string())),
+        error_of(app.clone(), small)
+    );
+    assert_eq!(large.status, 200);
+    assert_snapshot!(small, @r"
+    429 overloaded
+    retry-after: 1
+    too many posts are waiting; try again after a moment
+    ");
+    let again = send(app, post(r#"{"text":"good"}"#)).await;
+    assert_eq!(again.status, 200, "there is room again");
+}

@@ -1,0 +1,157 @@
+//! The real binary as a server on a socket.
+
+use crate::support::MODEL;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server process; it dies with the test at the latest.
+struct Server {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    addr: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_coldread"))
+            .arg("serve")
+            .env_remove("AWS_LAMBDA_RUNTIME_API")
+            .env("COLDREAD_ADDR", "127.0.0.1:0")
+            .env("COLDREAD_MODEL", MODEL)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(process.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("one line");
+        let addr = line.trim_end().strip_prefix("listening on http://");
+        let addr = addr
+            .unwrap_or_else(|| panic!("not an address: {line:?}"))
+            .to_owned();
+        Self {
+            process,
+            stdout,
+            addr,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.addr).expect("the server accepts");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        stream
+    }
+
+    fn terminate(&self) {
+        let pid = self.process.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(status.expect("kill runs").success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has usually ended by now.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const HEAD: &str =
+    "POST /v1/sentiment HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n";
+const BODY: &str = r#"{"text":"I love this, what a wonderful day!"}"#;
+
+/// Everything up to the end of the connection.
+fn read_all(mut stream: TcpStream) -> String {
+    let mut reply = String::new();
+    stream
+        .read_to_string(&mut reply)
+        .expect("a reply, then the end");
+    reply
+}
+
+#[test]
+fn what_was_accepted_is_answered_before_the_server_stops() {
+    let mut server = Server::start();
+    let length = BODY.len();
+    // Half a request now, and the rest after the signal.
+    let mut accepted = server.connect();
+    let (first, second) = BODY.split_at(10);
+    write!(accepted, "{HEAD}content-length: {length}\r\n\r\n{first}").expect("sent");
+    // An idle connection must not hold the server up.
+    let mut idle = server.connect();
+    write!(idle, "GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n").expect("sent");
+    let mut byte = [0; 1];
+    idle.read_exact(&mut byte).expect("the answer begins");
+    std::thread::sleep(Duration::from_millis(200));
+
+    let stopped = Instant::now();
+    server.terminate();
+    // The socket is closed once the signal has been seen.
+    while TcpStream::connect(&server.addr).is_ok() {
+        assert!(
+            stopped.elapsed() < Duration::from_secs(5),
+            "still accepting"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    write!(accepted, "{second}").expect("sent");
+    let reply = read_all(accepted);
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+    assert!(reply.contains(r#""label":"positive""#), "{reply}");
+
+    let status = server.process.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    assert!(stopped.elapsed() < Duration::from_secs(8));
+    let mut rest = String::new();
+    server.stdout.read_to_string(&mut rest).expect("readable");
+    assert_eq!(rest, "", "one line is all it prints");
+}
+
+#[test]
+fn a_body_refused_unread_does_not_cost_the_answer() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let length = 64 << 20;
+    write!(stream, "{HEAD}content-length: {length}\r\n\r\n").expect("sent");
+    // A client that sends all it has before it reads.
+    let piece = vec![b' '; 1 << 20];
+    for _ in 0..32 {
+        if stream.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    let mut reply = [0; 12];
+    stream
+        .read_exact(&mut reply)
+        .expect("the answer was not lost");
+    assert_eq!(&reply, b"HTTP/1.1 413");
+}
+
+#[test]
+fn what_is_not_http_ends_its_own_connection_only() {
+    let server = Server::start();
+    for garbage in [
+        "\r\n\r\n\0\0\0",
+        "GET / HTTP/1.1\r\nhost test\r\n\r\n",
+        "POST /v1/sentiment HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "POST /v1/sentiment HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+    ] {
+        let mut stream = server.connect();
+        stream.write_all(garbage.as_bytes()).expect("sent");
+        let reply = read_all(stream);
+        assert!(reply.starts_with("HTTP/1.1 400 "), "{garbage:?}: {reply}");
+    }
+    let mut stream = server.connect();
+    let close = "connection: close\r\n";
+    write!(
+        stream,
+        "{HEAD}{close}content-length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    )
+    .expect("sent");
+    assert!(read_all(stream).contains(r#""label":"positive""#));
+}

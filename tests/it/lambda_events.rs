@@ -1,0 +1,112 @@
+//! Recorded events through what the Lambda adapter runs for each of them.
+
+use crate::support::{event, service};
+use coldread::serve::lambda;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, Context, LambdaEvent};
+use serde_json::Value;
+use tower::Service;
+
+/// The platform's view of the reply to an event.
+async fn invoke(event: &str) -> Value {
+    let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
+    let mut adapter = Adapter::from(lambda::service(service()));
+    let reply = adapter
+        .call(LambdaEvent::new(payload, Context::default()))
+        .await;
+    serde_json::to_value(reply.expect("infallible")).expect("a reply is JSON")
+}
+
+fn body(reply: &Value) -> Value {
+    assert_eq!(reply["isBase64Encoded"], false, "{reply}");
+    let body = reply["body"].as_str().expect("a body");
+    serde_json::from_str(body).expect("every body is JSON")
+}
+
+#[tokio::test]
+async fn every_way_in_reaches_the_same_route() {
+    let mut scores = Vec::new();
+    for name in [
+        "rest_prod",
+        "rest_stage_named_v1",
+        "rest_custom_domain_base_path",
+        "rest_base64",
+        "http_api_default_stage",
+        "http_api_named_stage",
+        "http_api_named_stage_proxy_route",
+        "http_api_stage_named_v1",
+        "http_api_custom_domain",
+        "http_api_custom_domain_base_path",
+        "function_url",
+        "function_url_base64_text",
+        "alb",
+        "alb_multi_value_headers",
+    ] {
+        let reply = invoke(&event(name)).await;
+        assert_eq!(reply["statusCode"], 200, "{name}: {reply}");
+        let body = body(&reply);
+        assert_eq!(body["label"], "positive", "{name}");
+        scores.push(body["scores"].clone());
+    }
+    assert!(scores.iter().all(|s| *s == scores[0]), "{scores:?}");
+}
+
+#[tokio::test]
+async fn replies_are_in_the_platforms_form() {
+    let json = "application/json";
+    let rest = invoke(&event("rest_prod")).await;
+    assert_eq!(rest["multiValueHeaders"]["content-type"][0], json);
+    let http = invoke(&event("http_api_named_stage")).await;
+    assert_eq!(http["headers"]["content-type"], json);
+    let alb = invoke(&event("alb_multi_value_headers")).await;
+    assert_eq!(alb["multiValueHeaders"]["content-type"][0], json);
+    assert_eq!(alb["statusDescription"], "200 OK");
+}
+
+#[tokio::test]
+async fn events_without_a_body() {
+    let reply = invoke(&event("rest_get_without_body")).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    assert!(body(&reply)["limits"].is_object());
+
+    let reply = invoke(&event("function_url_get_without_body")).await;
+    assert_eq!(body(&reply)["status"], "ok");
+
+    let mut post: Value = serde_json::from_str(&event("rest_prod")).expect("JSON");
+    post["body"] = Value::Null;
+    let reply = invoke(&post.to_string()).await;
+    assert_eq!(reply["statusCode"], 400);
+    assert_eq!(body(&reply)["error"]["code"], "invalid_json");
+}
+
+#[tokio::test]
+async fn a_stage_is_stripped_once_and_only_as_a_whole_segment() {
+    async fn status(path: &str, stage: &str) -> Value {
+        let mut e: Value = serde_json::from_str(&event("http_api_named_stage")).expect("JSON");
+        e["rawPath"] = path.into();
+        e["requestContext"]["stage"] = stage.into();
+        invoke(&e.to_string()).await["statusCode"].clone()
+    }
+    assert_eq!(status("/prod/v1/sentiment", "prod").await, 200);
+    assert_eq!(status("/prod/prod/v1/sentiment", "prod").await, 404);
+    assert_eq!(status("/product/v1/sentiment", "prod").await, 404);
+    assert_eq!(status("/prod", "prod").await, 404);
+    assert_eq!(status("/prod/a b/ü", "prod").await, 404);
+    assert_eq!(status("", "$default").await, 404);
+}
+
+#[test]
+fn what_is_no_http_event_is_an_error() {
+    for event in [
+        event("sqs").as_str(),
+        "{}",
+        "null",
+        "[]",
+        r#"{"text":"good"}"#,
+    ] {
+        assert!(
+            serde_json::from_str::<LambdaRequest>(event).is_err(),
+            "{event}"
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! What the parts do together, seen from outside. One binary, so that it is linked
+//! once and the model is loaded once.
+
+mod cli;
+mod golden;
+mod http_api;
+mod http_errors;
+mod http_tcp;
+mod lambda_events;
+mod lambda_runtime;
+mod support;
