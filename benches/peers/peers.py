@@ -469,18 +469,22 @@ def versions():
     for crate in ("rten", "candle-core", "candle-transformers", "gemm", "tokenizers"):
         entry = next(part for part in lock if f'name = "{crate}"\n' in part)
         found[f"{crate} (crate)"] = entry.split('version = "')[1].split('"')[0]
-    rustc = subprocess.run(["rustc", "--version"], cwd=HERE, capture_output=True, text=True)
-    found["rustc"] = rustc.stdout.strip().removeprefix("rustc ")
+    found["rustc"] = output("rustc", "--version").removeprefix("rustc ")
     return found
 
 
 def commit():
-    def git(*arguments):
-        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-        return run.stdout.strip()
+    changed = " with changes" if output("git", "status", "--porcelain", "--untracked-files=no") else ""
+    return output("git", "rev-parse", "--short=12", "HEAD") + changed
 
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return git("rev-parse", "--short=12", "HEAD") + changed
+
+def output(*command):
+    """What a command prints; "unknown" where there is no such program."""
+    try:
+        run = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return run.stdout.strip()
 
 
 def shown_command():
