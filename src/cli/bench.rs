@@ -24,7 +24,7 @@ use std::time::Instant;
 const LAYERS: [(usize, usize); 4] = [(1152, 384), (384, 384), (1536, 384), (384, 1536)];
 /// Rows: one post of 24 tokens, and a batch.
 const ROWS: [usize; 2] = [24, 768];
-const SINGLE_TOKENS: [usize; 4] = [16, 32, 64, 128];
+const SINGLE_TOKENS: [usize; 5] = [16, 24, 32, 64, 128];
 /// (posts, tokens each).
 const UNIFORM: [(usize, usize); 3] = [(8, 24), (32, 24), (128, 24)];
 const MAX_MIXED_POSTS: usize = 2000;
