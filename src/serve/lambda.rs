@@ -131,13 +131,14 @@ fn is_own_domain(domain_name: Option<&str>) -> bool {
 
 /// `/v1/{name}` or `/{proxy+}` with the request's parameters filled in.
 fn expand(template: &str, request: &lambda_http::Request) -> Option<String> {
-    let parameters = request.path_parameters_ref()?;
+    // `None` where there are none, which is as it should be for `/v1/sentiment`.
+    let parameters = request.path_parameters_ref();
     let mut path = String::new();
     for segment in template.strip_prefix('/')?.split('/') {
         path.push('/');
         let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
         path.push_str(match name {
-            Some(name) => parameters.first(name.trim_end_matches('+'))?,
+            Some(name) => parameters?.first(name.trim_end_matches('+'))?,
             None => segment,
         });
     }

@@ -120,7 +120,7 @@ def emulator(cargo_lambda, binary):
     port = free_port()
     watch = [cargo_lambda, "lambda", "watch", "--only-lambda-apis", "--quiet"]
     watch += ["--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
-    with process(watch, cwd=ROOT):
+    with process(watch, cwd=ROOT, stdout=subprocess.DEVNULL):
         wait_for(port)
         env = environment(
             AWS_LAMBDA_RUNTIME_API=f"http://127.0.0.1:{port}/.rt",
