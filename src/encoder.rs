@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Tokens of a chunk, unless one post alone has more.
-pub const TOKEN_BUDGET: usize = 256;
+pub const TOKEN_BUDGET: usize = 96;
 
 /// Fewer tokens than this are not worth another thread, which costs some 50 us.
 const TOKENS_PER_THREAD: usize = 64;

@@ -25,7 +25,7 @@ use super::gemm::{Finish, Gemm, Kernel};
 use super::simd::{LANES, Simd};
 use coldread_model::layout::{NR, padded_k};
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, __m512i};
+use std::arch::x86_64::{__cpuid, __cpuid_count, __m512i, _MM_HINT_T1, _mm_prefetch};
 
 /// Rows of a tile.
 const TILE_ROWS: usize = 16;
@@ -185,9 +185,10 @@ impl Kernel for AmxInt8 {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        next: *const i8,
     ) -> [[__m512i; NP]; MR] {
         // SAFETY: as the caller promises.
-        unsafe { self.0.tile(a, a_stride, b, panel_bytes, steps) }
+        unsafe { self.0.tile(a, a_stride, b, panel_bytes, steps, next) }
     }
 
     #[inline(always)]
@@ -224,21 +225,67 @@ impl Kernel for AmxInt8 {
                         (false, false) => one_by_one(a[0], b, k, &mut block.0[0]),
                     }
                 }
+                let width = 1 + usize::from(wide);
+                let mut ahead = if tile == 0 {
+                    let calls = (starts[usize::from(tall)] + height) * width;
+                    Ahead::new(
+                        task.weights.panels,
+                        (panel + width) * NR * k,
+                        2 * NR * k,
+                        calls,
+                    )
+                } else {
+                    Ahead::default()
+                };
                 let mut finish = Finish::new(self, task);
-                let (first, width) = (done, 1 + usize::from(wide));
                 for (half, &start) in starts.iter().enumerate().take(1 + usize::from(tall)) {
-                    for row in done..start + height {
-                        for p in 0..width {
-                            let acc = &block.0[half * 2 + p][row - start];
-                            finish.row(row, panel + p, self.0.load_i32(acc));
-                        }
+                    for p in 0..width {
+                        let tile = &block.0[half * 2 + p];
+                        finish.panel::<true>(
+                            done..start + height,
+                            panel + p,
+                            #[inline(always)]
+                            |row| {
+                                ahead.fetch();
+                                self.0.load_i32(&tile[row - start])
+                            },
+                        );
                     }
                     done = start + height;
                 }
-                finish.activate(first..done, panel..panel + width);
             }
         }
         drop(configured);
+    }
+}
+
+/// The next panels' cache lines, fetched a few at a time between other work: the
+/// finish of a tile leaves memory idle, and a tile's load would wait for it.
+#[derive(Default)]
+struct Ahead<'a> {
+    lines: &'a [[i8; 64]],
+    at_once: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// `bytes` of `weights` from `start` on, as far as there are any, in `calls` calls.
+    fn new(weights: &'a [i8], start: usize, bytes: usize, calls: usize) -> Self {
+        let end = weights.len().min(start + bytes);
+        let lines = weights.get(start..end).unwrap_or(&[]).as_chunks().0;
+        Self {
+            lines,
+            at_once: lines.len().div_ceil(calls),
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        let (now, later) = self.lines.split_at(self.at_once.min(self.lines.len()));
+        for line in now {
+            // SAFETY: a prefetch reads nothing into the program.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr()) };
+        }
+        self.lines = later;
     }
 }
 

@@ -242,9 +242,10 @@ impl Kernel for Avx512 {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        next: *const i8,
     ) -> [[__m512i; NP]; MR] {
         // SAFETY: the features as above; the caller vouches for the pointers.
-        unsafe { tile(a, a_stride, b, panel_bytes, steps) }
+        unsafe { tile(a, a_stride, b, panel_bytes, steps, next) }
     }
 }
 
@@ -278,9 +279,13 @@ unsafe fn tile<const MR: usize, const NP: usize>(
     b: *const i8,
     panel_bytes: usize,
     steps: usize,
+    next: *const i8,
 ) -> [[__m512i; NP]; MR] {
     let mut acc = [[_mm512_setzero_si512(); NP]; MR];
     for step in 0..steps {
+        for p in 0..NP {
+            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(p * panel_bytes + step * 64));
+        }
         let mut w = [_mm512_setzero_si512(); NP];
         for p in 0..NP {
             // SAFETY: a step of a panel is 64 bytes within the weights.

@@ -85,6 +85,7 @@ impl Kernel for AvxVnni {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        _next: *const i8,
     ) -> [[I; NP]; MR] {
         // SAFETY: an `AvxVnni` exists only if `new` saw the feature; the caller
         // vouches for the pointers.

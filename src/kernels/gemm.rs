@@ -42,6 +42,7 @@ pub(crate) trait Kernel: Copy + Send + Sync + 'static {
     /// # Safety
     /// `a` must be valid for `MR` rows, `a_stride` bytes apart, of `steps * KR`
     /// codes each, and `b` for `NP` panels, `panel_bytes` apart, of `steps` steps.
+    /// `next`, where the caller goes on, is at most prefetched and may be anything.
     unsafe fn tile<const MR: usize, const NP: usize>(
         self,
         a: *const u8,
@@ -49,6 +50,7 @@ pub(crate) trait Kernel: Copy + Send + Sync + 'static {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        next: *const i8,
     ) -> [[<Self::S as Simd>::I; NP]; MR];
 
     /// What `tile` gives, as the sum over unsigned codes: where codes are stored
@@ -110,7 +112,17 @@ pub(crate) struct Gemm<'a> {
     pub(crate) out_stride: usize,
 }
 
-/// Dequantises a tile of accumulators into `out` and applies the epilogue.
+/// What dequantisation needs of one panel's channels.
+struct Channels<K: Kernel> {
+    /// Column sums, as they are and as floats.
+    sums: (<K::S as Simd>::I, <K::S as Simd>::F),
+    scales: <K::S as Simd>::F,
+    bias: <K::S as Simd>::F,
+    /// The panel's first column in the output.
+    column: usize,
+}
+
+/// Dequantises accumulators of a tile into the output and applies the epilogue.
 pub(crate) struct Finish<'t, 'a, K> {
     kernel: K,
     task: &'t mut Gemm<'a>,
@@ -122,78 +134,85 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
         Self { kernel, task }
     }
 
-    /// One row of one panel.
     #[inline(always)]
-    pub(crate) fn row(&mut self, row: usize, panel: usize, acc: <K::S as Simd>::I) {
+    fn channels(&self, panel: usize) -> Channels<K> {
         let s = self.kernel.simd();
         let w = &self.task.weights;
-        let (scales, _) = w.scales.as_chunks::<LANES>();
-        let (col_sums, _) = w.col_sums.as_chunks::<LANES>();
-        let (bias, _) = w.bias.as_chunks::<LANES>();
-        let RowQuantization { scale, zero_point } = self.task.rows[row];
-        let start = row * self.task.out_stride + (panel - self.task.panels.start) * NR;
-        let out = self.task.out[start..]
-            .first_chunk_mut::<LANES>()
-            .expect("a padded row");
-
-        let sums = s.load_i32(&col_sums[panel]);
-        let acc = self.kernel.unsigned(acc, sums);
-        let y = s.fma(s.splat(-zero_point), s.to_f32(sums), s.to_f32(acc));
-        let scale = s.mul(s.splat(scale), s.load(&scales[panel]));
-        let y = s.fma(y, scale, s.load(&bias[panel]));
-        let y = if self.task.epilogue == Epilogue::Add {
-            s.add(y, s.load(out))
-        } else {
-            y
-        };
-        s.store(y, out);
+        let sums = s.load_i32(&w.col_sums.as_chunks::<LANES>().0[panel]);
+        Channels {
+            sums: (sums, s.to_f32(sums)),
+            scales: s.load(&w.scales.as_chunks::<LANES>().0[panel]),
+            bias: s.load(&w.bias.as_chunks::<LANES>().0[panel]),
+            column: (panel - self.task.panels.start) * NR,
+        }
     }
 
-    /// The non-linearity over rows and panels that `row` has stored, while they
+    /// `rows` of one panel, the sums of which `acc` gives; with the non-linearity
+    /// if `FUSED`, or else only the residual sum.
+    #[inline(always)]
+    pub(crate) fn panel<const FUSED: bool>(
+        &mut self,
+        rows: Range<usize>,
+        panel: usize,
+        mut acc: impl FnMut(usize) -> <K::S as Simd>::I,
+    ) {
+        let kernel = self.kernel;
+        let s = kernel.simd();
+        let channels = self.channels(panel);
+        let epilogue = self.task.epilogue;
+        for row in rows {
+            let (quantization, out) = self.row(row, channels.column);
+            let acc = kernel.unsigned(acc(row), channels.sums.0);
+            let zero_point = s.splat(-quantization.zero_point);
+            let y = s.fma(zero_point, channels.sums.1, s.to_f32(acc));
+            let scale = s.mul(s.splat(quantization.scale), channels.scales);
+            let y = s.fma(y, scale, channels.bias);
+            let y = match epilogue {
+                Epilogue::Add => s.add(y, s.load(out)),
+                Epilogue::GeluErf if FUSED => math::gelu(s, y),
+                Epilogue::GeluTanh if FUSED => math::gelu_tanh(s, y),
+                Epilogue::Relu if FUSED => math::relu(s, y),
+                _ => y,
+            };
+            s.store(y, out);
+        }
+    }
+
+    /// A row's quantization and sixteen columns of its output.
+    #[inline(always)]
+    fn row(&mut self, row: usize, column: usize) -> (RowQuantization, &mut [f32; LANES]) {
+        let start = row * self.task.out_stride + column;
+        debug_assert!(row < self.task.rows.len() && start + LANES <= self.task.out.len());
+        // SAFETY: `Kernels::linear` checked that every row has a quantization and
+        // that the output has all columns of all panels for it.
+        unsafe {
+            let out = self.task.out.as_mut_ptr().add(start).cast::<[f32; LANES]>();
+            (*self.task.rows.get_unchecked(row), &mut *out)
+        }
+    }
+
+    /// The non-linearity over rows and panels that `panel` has stored, while they
     /// are in L1: a loop of its own, so that its twenty instructions are not
     /// copied into every shape of tile.
     #[inline(always)]
     pub(crate) fn activate(&mut self, rows: Range<usize>, panels: Range<usize>) {
         let s = self.kernel.simd();
-        match self.task.epilogue {
-            Epilogue::Store | Epilogue::Add => {}
-            Epilogue::GeluErf => self.map(
-                rows,
-                panels,
-                #[inline(always)]
-                |x| math::gelu(s, x),
-            ),
-            Epilogue::GeluTanh => {
-                self.map(
-                    rows,
-                    panels,
-                    #[inline(always)]
-                    |x| math::gelu_tanh(s, x),
-                );
-            }
-            Epilogue::Relu => self.map(
-                rows,
-                panels,
-                #[inline(always)]
-                |x| math::relu(s, x),
-            ),
+        let first = (panels.start - self.task.panels.start) * NR;
+        let columns = first..first + panels.len() * NR;
+        let epilogue = self.task.epilogue;
+        if matches!(epilogue, Epilogue::Store | Epilogue::Add) {
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn map(
-        &mut self,
-        rows: Range<usize>,
-        panels: Range<usize>,
-        f: impl Fn(<K::S as Simd>::F) -> <K::S as Simd>::F,
-    ) {
-        let s = self.kernel.simd();
-        let column = (panels.start - self.task.panels.start) * NR;
         for row in rows {
-            let start = row * self.task.out_stride + column;
-            let out = &mut self.task.out[start..start + panels.len() * NR];
-            for x in out.as_chunks_mut::<LANES>().0 {
-                s.store(f(s.load(x)), x);
+            for column in columns.clone().step_by(LANES) {
+                let out = self.row(row, column).1;
+                let y = s.load(out);
+                let y = match epilogue {
+                    Epilogue::GeluErf => math::gelu(s, y),
+                    Epilogue::GeluTanh => math::gelu_tanh(s, y),
+                    _ => math::relu(s, y),
+                };
+                s.store(y, out);
             }
         }
     }
@@ -268,13 +287,24 @@ fn tile<K: Kernel, const MR: usize, const NP: usize>(
     let panel_bytes = k * NR;
     let a = &task.codes[row * a_stride..(row + MR) * a_stride];
     let b = &task.weights.panels[panel * panel_bytes..(panel + NP) * panel_bytes];
-    // SAFETY: the two slices are exactly what `tile` reads.
-    let acc =
-        unsafe { kernel.tile::<MR, NP>(a.as_ptr(), a_stride, b.as_ptr(), panel_bytes, k / KR) };
+    // The next tile's panels are fetched while the first rows pass; later rows name
+    // what is in L1 already.
+    let next = if row == 0 {
+        b.as_ptr_range().end
+    } else {
+        b.as_ptr()
+    };
+    // SAFETY: the two slices are exactly what `tile` reads; `next` is only fetched.
+    let acc = unsafe {
+        kernel.tile::<MR, NP>(a.as_ptr(), a_stride, b.as_ptr(), panel_bytes, k / KR, next)
+    };
     let mut finish = Finish::new(kernel, task);
-    for (r, acc) in acc.into_iter().enumerate() {
-        for (p, acc) in acc.into_iter().enumerate() {
-            finish.row(row + r, panel + p, acc);
-        }
+    for p in 0..NP {
+        finish.panel::<false>(
+            row..row + MR,
+            panel + p,
+            #[inline(always)]
+            |r| acc[r - row][p],
+        );
     }
 }

@@ -282,6 +282,7 @@ impl Kernel for NeonDotprod {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        _next: *const i8,
     ) -> [[I; NP]; MR] {
         // SAFETY: the features as above; the caller vouches for the pointers.
         unsafe { tile(a, a_stride, b, panel_bytes, steps) }

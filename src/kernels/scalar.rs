@@ -150,7 +150,7 @@ impl Kernel for Scalar {
         for _ in 0..rounds {
             let (a, b) = std::hint::black_box((codes.as_ptr(), weights.as_ptr()));
             // SAFETY: one step of one row and of one panel.
-            std::hint::black_box(unsafe { self.tile::<1, 1>(a, KR, b, NR * KR, 1) });
+            std::hint::black_box(unsafe { self.tile::<1, 1>(a, KR, b, NR * KR, 1, b) });
         }
         rounds * (NR * KR * 2) as u64
     }
@@ -163,6 +163,7 @@ impl Kernel for Scalar {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
+        _next: *const i8,
     ) -> [[[i32; LANES]; NP]; MR] {
         std::array::from_fn(|r| {
             std::array::from_fn(|p| {
