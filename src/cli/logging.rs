@@ -19,6 +19,9 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
             .with_context(|| format!("{name}={value} is not a log filter"))?,
         None => EnvFilter::new(if serves { "info" } else { "warn" }),
     };
+    // At level trace this part of the runtime logs whole events, posts included.
+    let quiet = "lambda_runtime::layers::api_response=error".parse();
+    let filter = filter.add_directive(quiet.context("a directive of our own")?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

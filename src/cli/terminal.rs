@@ -1,13 +1,12 @@
 //! What fits on a terminal line.
 
-/// The width assumed where the shell does not tell.
+/// The width assumed where the terminal does not tell.
 const DEFAULT_WIDTH: usize = 100;
 
 /// The terminal's width in columns.
 pub(crate) fn width() -> usize {
-    let columns = std::env::var("COLUMNS").ok();
-    columns
-        .and_then(|columns| columns.parse().ok())
+    terminal_size::terminal_size()
+        .map(|(width, _)| usize::from(width.0))
         .filter(|&columns| columns >= 20)
         .unwrap_or(DEFAULT_WIDTH)
 }

@@ -209,8 +209,8 @@ mod tests {
             Output::Table,
             &[
                 "negative  0.980  one post",
-                "a, b      1.000  a post that is far to…",
-                "error     -      the text is empty; se…",
+                "a, b      1.000  a post that is far too…",
+                "error     -      the text is empty; sen…",
             ],
         );
     }
