@@ -30,6 +30,23 @@
 //! | [`bench`] | peak and product speed, for `coldread bench` |
 
 #![allow(unsafe_code, reason = "SIMD intrinsics and the inner loops' pointers")]
+#![allow(
+    clippy::inline_always,
+    reason = "an intrinsic is one instruction only inside a function with its features"
+)]
+#![allow(clippy::wildcard_imports, reason = "intrinsics carry their prefix")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over registers, by row and panel"
+)]
+#![allow(
+    clippy::large_types_passed_by_value,
+    reason = "sixteen registers, inlined"
+)]
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "these loads and stores need no alignment"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
