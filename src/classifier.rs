@@ -181,6 +181,7 @@ impl Classifier {
     }
 
     /// Another classifier on the same weights, for another thread.
+    #[must_use]
     pub fn fork(&self) -> Self {
         Self {
             info: Arc::clone(&self.info),

@@ -45,7 +45,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer over HTTP, or on Lambda when AWS_LAMBDA_RUNTIME_API is set [default]
+    /// Answer over HTTP, or on Lambda where its Runtime API is there [default]
     Serve(Box<Config>),
     /// Score posts from the arguments, standard input or a file
     Score(score::ScoreArgs),
@@ -65,6 +65,7 @@ enum Command {
 pub(crate) struct UsageError(String);
 
 impl UsageError {
+    #[expect(clippy::new_ret_no_self, reason = "every caller wants it as an `anyhow::Error`")]
     fn new(message: impl Into<String>) -> anyhow::Error {
         Self(message.into()).into()
     }
@@ -114,7 +115,7 @@ impl Cli {
         match self.command {
             // The server's configuration has model flags of its own; those of the top
             // level also know what stood before the word `serve`.
-            Some(Command::Serve(config)) => serve::run(Config { model, ..*config }),
+            Some(Command::Serve(config)) => serve::run(&Config { model, ..*config }),
             Some(Command::Score(args)) => score::run(&args, &model),
             Some(Command::Eval(args)) => eval::run(&args, &model),
             Some(Command::Info(args)) => info::run(&args, &model),

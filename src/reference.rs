@@ -34,7 +34,7 @@ enum Model {
         head: Head,
     },
     Roberta(xlm_roberta::XLMRobertaForSequenceClassification),
-    Deberta(debertav2::DebertaV2SeqClassificationModel),
+    Deberta(Box<debertav2::DebertaV2SeqClassificationModel>),
     ModernBert(modernbert::ModernBertForSequenceClassification),
 }
 
@@ -81,14 +81,14 @@ impl Reference {
                 )
                 .map_err(invalid)?,
             ),
-            Architecture::DebertaV2 => Model::Deberta(
+            Architecture::DebertaV2 => Model::Deberta(Box::new(
                 debertav2::DebertaV2SeqClassificationModel::load(
                     var_builder(weights).pp("deberta"),
                     &candle_config(folder)?,
                     None,
                 )
                 .map_err(invalid)?,
-            ),
+            )),
             Architecture::ModernBert if config.problem_type == ProblemType::MultiLabel => {
                 // candle's class ends in a softmax, from which sigmoids cannot be had.
                 return Err(LoadError::unsupported(

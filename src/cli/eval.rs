@@ -49,6 +49,7 @@ pub(crate) struct EvalArgs {
     /// Its keys: posts, accuracy, macro_recall, macro_f1, per_class ({label: {precision,
     /// recall, f1, support}}), confusion (rows: truth, columns: prediction),
     /// posts_per_second, ece, ece_before, temperature, model, engine.
+    #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
     json: bool,
 }

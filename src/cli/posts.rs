@@ -229,9 +229,10 @@ impl Posts {
                 max_bytes,
             ))));
         }
-        let row = match columns.unclosed_quote {
-            true => Err("the quote opened in this row is never closed".to_owned()),
-            false => self.column.of(&columns),
+        let row = if columns.unclosed_quote {
+            Err("the quote opened in this row is never closed".to_owned())
+        } else {
+            self.column.of(&columns)
         };
         Ok(Some(match row {
             Ok(field) => utf8(field.to_vec()),

@@ -148,8 +148,8 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let mut tally = Tally::default();
     match input {
         None => {
-            let rows = args.posts.iter().cloned().map(Ok).collect();
-            score_batch(&mut classifier, rows, 0, &screen, &mut tally)?;
+            let rows: Vec<Row> = args.posts.iter().cloned().map(Ok).collect();
+            score_batch(&mut classifier, &rows, 0, &screen, &mut tally)?;
         }
         Some(mut posts) => {
             let name = args.source().unwrap_or(Path::new("-")).display();
@@ -159,7 +159,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
                     break;
                 }
                 let bytes_read = posts.bytes_read();
-                score_batch(&mut classifier, batch, bytes_read, &screen, &mut tally)?;
+                score_batch(&mut classifier, &batch, bytes_read, &screen, &mut tally)?;
             }
         }
     }
@@ -182,7 +182,7 @@ fn next_batch(posts: &mut Posts) -> io::Result<Vec<Row>> {
 
 fn score_batch(
     classifier: &mut Classifier,
-    rows: Vec<Row>,
+    rows: &[Row],
     bytes_read: u64,
     screen: &Mutex<Screen>,
     tally: &mut Tally,
@@ -191,7 +191,7 @@ fn score_batch(
     let mut scored = classifier.classify(&posts)?.into_iter();
 
     let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
-    for row in &rows {
+    for row in rows {
         tally.posts += 1;
         let post = row.as_deref().unwrap_or_default();
         let result = match row {

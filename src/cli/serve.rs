@@ -9,7 +9,7 @@ use coldread::serve;
 use coldread::serve::lambda::is_lambda;
 use tokio::runtime::Builder;
 
-pub(crate) fn run(config: Config) -> anyhow::Result<()> {
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     config
         .check()
         .map_err(|error| UsageError::new(error.to_string()))?;
@@ -27,5 +27,5 @@ pub(crate) fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    Ok(runtime.block_on(serve::serve(&config, batcher))?)
+    Ok(runtime.block_on(serve::serve(config, batcher))?)
 }

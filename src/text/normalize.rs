@@ -71,7 +71,7 @@ impl Normalizer {
 }
 
 /// Runs one step; `None` from it means that the text stays.
-fn apply<'a>(text: Cow<'a, str>, step: impl FnOnce(&str) -> Option<String>) -> Cow<'a, str> {
+fn apply(text: Cow<'_, str>, step: impl FnOnce(&str) -> Option<String>) -> Cow<'_, str> {
     match step(&text) {
         Some(changed) => Cow::Owned(changed),
         None => text,

@@ -135,7 +135,7 @@ fn text_lines_stay_aligned_with_their_results() {
     let mut input = b"\xef\xbb\xbf".to_vec();
     input.extend(format!("{GOOD}\r\n\r\n").bytes());
     input.extend(b"broken \xff\xfe bytes\r\n");
-    input.extend([b'x'; 70_000]);
+    input.extend(vec![b'x'; 70_000]);
     input.extend(format!("\r\n   \n{BAD}").bytes());
     let expected = [
         "positive",

@@ -101,7 +101,7 @@ async fn events_in_answers_out() {
         (event("function_url"), "response"),
     ] {
         events.send(event).expect("the API runs");
-        let outcome = tokio::time::timeout(Duration::from_secs(60), answered.recv()).await;
+        let outcome = tokio::time::timeout(Duration::from_mins(1), answered.recv()).await;
         let (how, payload) = outcome.expect("answered in time").expect("the API runs");
         assert_eq!(how, expected, "{payload}");
         if how == "response" {

@@ -132,7 +132,7 @@ fn a_sound_file_passes() {
 #[test]
 fn each_header_field_is_checked() {
     check(|f| f[0] = b'X', &["not a packed model", "coldread pack"]);
-    check(|f| f.clear(), &["not a packed model"]);
+    check(Vec::clear, &["not a packed model"]);
     check(|f| f.truncate(8), &["cut short"]);
     check(|f| f[8..12].reverse(), &["other byte order"]);
     check(|f| put(f, 8, [9; 4]), &["byte order mark"]);
@@ -289,7 +289,7 @@ fn a_hostile_configuration_is_refused() {
             r#""max_tokens":39"#,
             &["embeddings.position"],
         ),
-        (r#","positive""#, r#"           "#, &["head.classifier"]),
+        (r#","positive""#, r"           ", &["head.classifier"]),
         (r#""positive""#, r#""negative""#, &["stands there twice"]),
         (
             r#""temperature":1.0"#,

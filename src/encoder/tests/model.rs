@@ -8,7 +8,7 @@ use coldread_model::layout::{
 };
 use coldread_model::{Activation, Architecture, ModelConfig, ProblemType};
 
-/// A small pseudo-random sequence (SplitMix64), so that tests have no seed files.
+/// A small pseudo-random sequence (`SplitMix64`), so that tests have no seed files.
 pub(super) struct Random(u64);
 
 impl Random {
