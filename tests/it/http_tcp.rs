@@ -1,6 +1,5 @@
 //! The real binary as a server on a socket.
 
-use crate::support::MODEL;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -19,7 +18,7 @@ impl Server {
             .arg("serve")
             .env_remove("AWS_LAMBDA_RUNTIME_API")
             .env("COLDREAD_ADDR", "127.0.0.1:0")
-            .env("COLDREAD_MODEL", MODEL)
+            .env_remove("COLDREAD_MODEL")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");

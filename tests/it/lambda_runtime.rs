@@ -1,6 +1,6 @@
 //! The real binary against a Runtime API of a few lines.
 
-use crate::support::{MODEL, event};
+use crate::support::event;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -86,7 +86,7 @@ async fn events_in_answers_out() {
         .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("COLDREAD_MODEL", MODEL)
+        .env_remove("COLDREAD_MODEL")
         .spawn();
     let _function = Function(function.expect("the binary starts"));
 

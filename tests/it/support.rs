@@ -13,9 +13,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tower::ServiceExt;
 
-/// The default model's folder.
-pub(crate) const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/model/default");
-
 pub(crate) const MAX_POST_BYTES: usize = 65_536;
 
 pub(crate) const LIMITS: Limits = Limits {
@@ -25,12 +22,12 @@ pub(crate) const LIMITS: Limits = Limits {
     body_timeout: Duration::from_secs(30),
 };
 
-/// The default model, loaded once a process; each caller gets a queue of its own.
+/// The model in the binary, loaded once a process; each caller gets a queue of its own.
 pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
     static CLASSIFIER: OnceLock<std::sync::Mutex<Classifier>> = OnceLock::new();
     let classifier = CLASSIFIER.get_or_init(|| {
         let options = ModelOptions {
-            model: Some(MODEL.into()),
+            model: None,
             engine: EngineChoice::Auto,
             isa: None,
             threads: NonZeroUsize::MIN,
