@@ -140,7 +140,11 @@ fn work(mut classifier: Classifier, requests: &mpsc::Receiver<Request>) {
         }
         batch.retain(|request| !request.reply.is_closed());
 
-        let posts: Vec<&str> = batch.iter().flat_map(|r| &r.posts).map(String::as_str).collect();
+        let posts: Vec<&str> = batch
+            .iter()
+            .flat_map(|r| &r.posts)
+            .map(String::as_str)
+            .collect();
         let outcome = catch_unwind(AssertUnwindSafe(|| classifier.classify(&posts)));
         let outcome = outcome.unwrap_or_else(|_| {
             // What a panic left of the scratch memory is not to be trusted.
@@ -165,7 +169,9 @@ fn answer(batch: Vec<Request>, outcome: Result<Vec<PostResult>, InferError>) {
         Err(error) => {
             tracing::error!(%error, requests = batch.len(), "a batch failed");
             for request in batch {
-                let _ = request.reply.send(Err(InferError::Internal(error.to_string())));
+                let _ = request
+                    .reply
+                    .send(Err(InferError::Internal(error.to_string())));
             }
         }
     }

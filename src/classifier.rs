@@ -7,8 +7,8 @@
 use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
-use crate::reference::Reference;
 use crate::kernels::{Isa, Kernels};
+use crate::reference::Reference;
 use crate::text::{TextPipeline, Truncated};
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
 use std::num::NonZeroUsize;
@@ -146,7 +146,10 @@ impl Classifier {
                 Err(LoadError::Unsupported { reason, .. })
                     if options.engine == EngineChoice::Auto =>
                 {
-                    tracing::warn!(reason, "the int8 engine cannot run this model; using candle");
+                    tracing::warn!(
+                        reason,
+                        "the int8 engine cannot run this model; using candle"
+                    );
                 }
                 Err(e) => return Err(e),
             }
@@ -160,7 +163,12 @@ impl Classifier {
             temperature: folder.temperature,
         };
         let text = TextPipeline::open(folder)?;
-        Ok(Self::new(info, text, Box::new(Reference::load(folder)?), options))
+        Ok(Self::new(
+            info,
+            text,
+            Box::new(Reference::load(folder)?),
+            options,
+        ))
     }
 
     fn new(
@@ -289,7 +297,9 @@ impl Classifier {
 ///
 /// In f64 and rounded once, so that the platform's `exp` does not show.
 fn scores(logits: &[f32], temperature: f32, problem_type: ProblemType) -> Vec<f32> {
-    let scaled = logits.iter().map(|&x| f64::from(x) / f64::from(temperature));
+    let scaled = logits
+        .iter()
+        .map(|&x| f64::from(x) / f64::from(temperature));
     match problem_type {
         ProblemType::MultiLabel => scaled.map(|x| (1.0 / (1.0 + (-x).exp())) as f32).collect(),
         ProblemType::SingleLabel => {

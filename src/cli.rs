@@ -65,7 +65,10 @@ enum Command {
 pub(crate) struct UsageError(String);
 
 impl UsageError {
-    #[expect(clippy::new_ret_no_self, reason = "every caller wants it as an `anyhow::Error`")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "every caller wants it as an `anyhow::Error`"
+    )]
     fn new(message: impl Into<String>) -> anyhow::Error {
         Self(message.into()).into()
     }

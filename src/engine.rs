@@ -31,7 +31,10 @@ impl EncodedBatch {
     /// # Panics
     /// If there are none: an engine has nothing to read its answer from.
     pub fn push(&mut self, input_ids: &[u32]) {
-        assert!(!input_ids.is_empty(), "an encoded post has at least one token");
+        assert!(
+            !input_ids.is_empty(),
+            "an encoded post has at least one token"
+        );
         self.input_ids.extend_from_slice(input_ids);
         self.cu_seqlens.push(self.input_ids.len() as u32);
     }

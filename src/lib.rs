@@ -35,8 +35,10 @@ fn embedded_model() -> Result<PackedModel, LoadError> {
     #[repr(C, align(4096))]
     struct Aligned<T: ?Sized>(T);
 
-    static MODEL: &Aligned<[u8]> =
-        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/default.coldread")));
+    static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+        env!("OUT_DIR"),
+        "/default.coldread"
+    )));
     PackedModel::from_bytes(&MODEL.0)
 }
 

@@ -60,10 +60,12 @@ impl Reference {
         let config = &folder.config;
         let model = match config.architecture {
             Architecture::Bert => load_bert(weights, "bert", config).map_err(invalid)?,
-            Architecture::DistilBert => {
-                load_bert(distilbert_as_bert(weights, config).map_err(invalid)?, "bert", config)
-                    .map_err(invalid)?
-            }
+            Architecture::DistilBert => load_bert(
+                distilbert_as_bert(weights, config).map_err(invalid)?,
+                "bert",
+                config,
+            )
+            .map_err(invalid)?,
             Architecture::Electra if config.embedding_size == config.hidden_size => {
                 load_bert(weights, "electra", config).map_err(invalid)?
             }
@@ -196,11 +198,17 @@ fn load_bert(weights: Weights, prefix: &str, config: &ModelConfig) -> candle_cor
     let linear = |n: usize, vb: VarBuilder| candle_nn::linear(hidden, n, vb);
     let head = match config.architecture {
         Architecture::DistilBert => Head {
-            dense: Some((linear(hidden, vb.pp("pre_classifier"))?, HeadActivation::Relu)),
+            dense: Some((
+                linear(hidden, vb.pp("pre_classifier"))?,
+                HeadActivation::Relu,
+            )),
             classifier: linear(labels, vb.pp("classifier"))?,
         },
         Architecture::Electra => Head {
-            dense: Some((linear(hidden, vb.pp("classifier.dense"))?, HeadActivation::GeluErf)),
+            dense: Some((
+                linear(hidden, vb.pp("classifier.dense"))?,
+                HeadActivation::GeluErf,
+            )),
             classifier: linear(labels, vb.pp("classifier.out_proj"))?,
         },
         _ => {

@@ -90,7 +90,12 @@ impl TextPipeline {
             path: path.clone(),
             source,
         })?;
-        Self::new(folder.profile.as_ref(), &json, folder.config.vocab_size, &path)
+        Self::new(
+            folder.profile.as_ref(),
+            &json,
+            folder.config.vocab_size,
+            &path,
+        )
     }
 
     /// How many tokens a post of no text has.

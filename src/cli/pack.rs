@@ -135,7 +135,10 @@ mod tests {
     use coldread::classifier::Sentiment;
     use coldread::error::PostError;
 
-    #[expect(clippy::unnecessary_wraps, reason = "stands beside errors in a list of results")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "stands beside errors in a list of results"
+    )]
     fn sentiment(scores: [f32; 2]) -> PostResult {
         Ok(Sentiment {
             scores: scores.to_vec(),

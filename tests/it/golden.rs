@@ -39,7 +39,12 @@ fn token_ids_are_those_of_transformers() {
     let golden = golden();
     assert!(golden.len() >= 300, "{} golden posts", golden.len());
     for post in &golden {
-        assert_eq!(text.normalize(&post.text), post.normalized, "{:?}", post.text);
+        assert_eq!(
+            text.normalize(&post.text),
+            post.normalized,
+            "{:?}",
+            post.text
+        );
         text.encode(&post.text, folder.config.max_tokens, &mut input_ids)
             .expect("a post can be encoded");
         assert_eq!(input_ids, post.input_ids, "{:?}", post.text);
@@ -54,13 +59,23 @@ fn reference_logits_are_those_of_transformers() {
         let mut batch = EncodedBatch::default();
         batch.push(&post.input_ids);
         let mut logits = Vec::new();
-        reference.forward(&batch, &mut logits).expect("a forward pass");
+        reference
+            .forward(&batch, &mut logits)
+            .expect("a forward pass");
         assert_eq!(logits.len(), post.logits.len());
         for (ours, theirs) in logits.iter().zip(&post.logits) {
             let difference = (ours - theirs).abs();
-            assert!(difference <= 1e-3, "{:?}: {logits:?}, {:?}", post.text, post.logits);
+            assert!(
+                difference <= 1e-3,
+                "{:?}: {logits:?}, {:?}",
+                post.text,
+                post.logits
+            );
             worst = worst.max(difference);
         }
     }
-    assert!(worst > 0.0, "two different programs do not agree to the last bit");
+    assert!(
+        worst > 0.0,
+        "two different programs do not agree to the last bit"
+    );
 }
