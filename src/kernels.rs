@@ -27,7 +27,7 @@
 //! | `attention` | one post's attention |
 //! | `scalar`, `avx2`, `avx_vnni`, `avx512`, `amx`, `neon` | one instruction set each |
 //! | `ops` | the dynamic boundary |
-//! | [`bench`] | peak and product speed, for `coldread bench` |
+//! | [`mod@bench`] | peak and product speed, for `coldread bench` |
 
 #![allow(unsafe_code, reason = "SIMD intrinsics and the inner loops' pointers")]
 #![allow(

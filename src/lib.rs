@@ -10,7 +10,7 @@
 //! [`serve`] receives it from a socket or from the Lambda Runtime API, [`http`]
 //! checks it, [`batcher`] queues it for a worker thread, [`classifier`] has it
 //! turned into token ids ([`text`]), runs an [`engine`] ([`encoder`] on
-//! [`kernels`] in int8, or [`reference`] on candle in f32) and makes scores of
+//! [`kernels`] in int8, or [`mod@reference`] on candle in f32) and makes scores of
 //! the logits. `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod batcher;

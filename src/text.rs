@@ -9,7 +9,7 @@
 //!
 //! Which steps a model's text goes through belongs to the model: it was trained
 //! on text treated so. They stand in `normalization.json` in its folder
-//! ([`NormalizationProfile`](coldread_model::NormalizationProfile)); a model
+//! ([`NormalizationProfile`]); a model
 //! without that file gets every post unchanged. `model/train/normalize.py` does
 //! the same in Python for training, and `tests/data/normalization_vectors.jsonl`
 //! holds both to it. The steps run in this order:

@@ -17,7 +17,7 @@
 //! | `format` | header, section table, checksums: bytes, not models |
 //! | `schema` | which sections a configuration calls for |
 //! | `source` | mapped, static or owned bytes |
-//! | `views` | sections as the views of [`layout`](crate::layout) |
+//! | `views` | sections as the views of [`layout`] |
 //! | `writer` | the other direction |
 
 mod format;

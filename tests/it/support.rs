@@ -22,8 +22,8 @@ pub(crate) const LIMITS: Limits = Limits {
     body_timeout: Duration::from_secs(30),
 };
 
-/// The model in the binary, loaded once a process; each caller gets a queue of its own.
-pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
+/// The model in the binary, loaded once a process.
+pub(crate) fn classifier() -> Classifier {
     static CLASSIFIER: OnceLock<std::sync::Mutex<Classifier>> = OnceLock::new();
     let classifier = CLASSIFIER.get_or_init(|| {
         let options = ModelOptions {
@@ -37,9 +37,13 @@ pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
             .expect("the default model loads")
             .into()
     });
-    let classifier = classifier.lock().expect("forking does not panic").fork();
+    classifier.lock().expect("forking does not panic").fork()
+}
+
+/// A queue of the caller's own before that model.
+pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
     Batcher::start(
-        classifier,
+        classifier(),
         max_pending_posts.try_into().expect("more than 0"),
     )
 }
