@@ -17,10 +17,6 @@ test:
 bench *ARGS:
     cargo run --release -- bench {{ARGS}}
 
-# coldread beside ONNX Runtime, PyTorch, rten and candle in one interleaved run.
-peers *ARGS:
-    benches/peers/run {{ARGS}}
-
 # Regenerates the golden logits after the model in model/default has changed.
 golden:
     python3 tests/parity/golden.py
