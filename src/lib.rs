@@ -2,8 +2,8 @@
 //!
 //! The problem: a server that is always on costs money while it is idle, and a
 //! serverless function with a transformer in it usually takes seconds to start.
-//! coldread loads its model in well under the time of a network round trip, so
-//! that scoring can live where it costs nothing while nobody asks.
+//! coldread loads its model in some tens of milliseconds, so that scoring can
+//! live where it costs nothing while nobody asks.
 //!
 //! # The life of a post
 //!
