@@ -82,7 +82,7 @@ impl ApiError {
     /// The table.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Post(error) => (post_status(error), post_code(error)),
+            Self::Post(error) => (post_status(error), error.code()),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),
@@ -120,15 +120,6 @@ fn post_status(error: &PostError) -> StatusCode {
     }
 }
 
-/// A post's fault has the same code alone and within a batch.
-fn post_code(error: &PostError) -> &'static str {
-    match error {
-        PostError::Empty => "empty_text",
-        PostError::TooLong { .. } => "text_too_long",
-        PostError::InvalidUtf8 => "invalid_utf8",
-    }
-}
-
 impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
         match error {
@@ -156,7 +147,7 @@ impl ErrorBody {
     pub(super) fn of_post(error: &PostError) -> Self {
         Self {
             error: ErrorDetail {
-                code: post_code(error),
+                code: error.code(),
                 message: error.to_string(),
             },
         }
