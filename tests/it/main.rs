@@ -10,3 +10,4 @@ mod http_tcp;
 mod lambda_events;
 mod lambda_runtime;
 mod support;
+mod tiny_models;
