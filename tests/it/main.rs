@@ -1,6 +1,7 @@
 //! What the parts do together, seen from outside. One binary, so that it is linked
 //! once and the model is loaded once.
 
+mod allocations;
 mod batching;
 mod cli;
 mod golden;

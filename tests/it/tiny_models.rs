@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// Folders that the int8 engine runs.
-const INT8: [&str; 8] = [
+pub(crate) const INT8: [&str; 8] = [
     "bert",
     "bert-tanh-gelu",
     "bert-without-pooler",
@@ -65,7 +65,8 @@ fn expected(name: &str) -> Vec<Expected> {
     posts
 }
 
-fn packed(name: &str) -> Arc<PackedModel> {
+/// A folder as the int8 engine takes it.
+pub(crate) fn packed(name: &str) -> Arc<PackedModel> {
     let bytes = coldread_model::pack(&folder(name)).unwrap_or_else(|e| panic!("{e}"));
     Arc::new(PackedModel::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}")))
 }
