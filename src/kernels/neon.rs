@@ -127,11 +127,21 @@ impl Simd for NeonDotprod {
     }
     #[inline(always)]
     fn min(self, a: F, b: F) -> F {
-        each!(i => min4(a[i], b[i]))
+        [
+            min4(a[0], b[0]),
+            min4(a[1], b[1]),
+            min4(a[2], b[2]),
+            min4(a[3], b[3]),
+        ]
     }
     #[inline(always)]
     fn max(self, a: F, b: F) -> F {
-        each!(i => max4(a[i], b[i]))
+        [
+            max4(a[0], b[0]),
+            max4(a[1], b[1]),
+            max4(a[2], b[2]),
+            max4(a[3], b[3]),
+        ]
     }
     #[inline(always)]
     fn to_i32(self, v: F) -> I {
