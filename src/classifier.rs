@@ -122,12 +122,7 @@ impl Classifier {
                 "the reference engine runs model folders, not packed files; name a folder with --model",
             ));
         }
-        let text = TextPipeline::new(
-            model.profile(),
-            model.tokenizer_json(),
-            config.vocab_size,
-            model.path(),
-        )?;
+        let text = TextPipeline::of(&model)?;
         let kernels = match options.isa {
             None => Kernels::detect(),
             Some(isa) => Kernels::new(isa)
