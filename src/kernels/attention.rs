@@ -3,9 +3,9 @@
 //! Scores have keys in their lanes and add up over `head_dim` one fused
 //! multiply-add after the other; the output has `head_dim` in its lanes and adds
 //! up over keys. So each number has one order of operations, whatever the
-//! registers. A head's keys are transposed and its values copied into scratch
-//! memory once; then a block of queries at a time goes through scores, softmax
-//! and values while its scores stay in L1. `1 / sqrt(head_dim)` is already in the
+//! registers. A head's keys are transposed into scratch memory once; then a block of
+//! queries at a time goes through scores, softmax and values while its scores stay
+//! in L1. `1 / sqrt(head_dim)` is already in the
 //! query's weights. The softmax's division comes last, once for each query.
 
 use super::gemm::Kernel;
@@ -51,23 +51,42 @@ pub(crate) fn attention<K: Kernel, const MQ: usize, const KV: usize>(
     let padded_dim = task.head_dim.next_multiple_of(LANES);
     let (keys, rest) = task.scratch.split_at_mut(padded_dim * padded_tokens);
     let (values, scores) = rest.split_at_mut(padded_dim * padded_tokens);
-    let mut head = Head {
-        queries: task.queries,
-        query_stride: task.query_stride,
-        column: 0,
-        tokens: task.tokens,
-        head_dim: task.head_dim,
-        keys: keys.as_chunks_mut().0,
-        values: values.as_chunks_mut().0,
-        scores: scores.as_chunks_mut().0,
-        out: task.out,
-        out_stride: task.out_stride,
-    };
     let hidden = task.num_heads * task.head_dim;
     for h in 0..task.num_heads {
-        head.column = h * task.head_dim;
-        head.transpose_keys(s, &task.keys_values[hidden..], task.stride);
-        head.copy_values(s, &task.keys_values[2 * hidden..], task.stride);
+        let column = h * task.head_dim;
+        let source = Rows {
+            x: &task.keys_values[hidden + column..],
+            stride: task.stride,
+        };
+        let keys = keys.as_chunks_mut().0;
+        transpose_keys(s, source, task.tokens, task.head_dim, keys);
+        let source = Rows {
+            x: &task.keys_values[2 * hidden + column..],
+            stride: task.stride,
+        };
+        // Where a head is whole vectors its values are used where they are.
+        let values = if task.head_dim == padded_dim {
+            source
+        } else {
+            copy_values(source, task.tokens, task.head_dim, values);
+            Rows {
+                x: values,
+                stride: padded_dim,
+            }
+        };
+        let mut head = Head {
+            queries: Rows {
+                x: &task.queries[column..],
+                stride: task.query_stride,
+            },
+            tokens: task.tokens,
+            head_dim: task.head_dim,
+            keys,
+            values,
+            scores: scores.as_chunks_mut().0,
+            out: &mut task.out[column..],
+            out_stride: task.out_stride,
+        };
         let mut query = 0;
         while query < task.num_queries {
             if task.num_queries < MQ {
@@ -85,18 +104,65 @@ pub(crate) fn attention<K: Kernel, const MQ: usize, const KV: usize>(
 
 type S<K> = <K as Kernel>::S;
 
-/// One head; its slices are of vectors.
+/// One head's columns of a matrix, of which the first comes first in `x`.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [f32],
+    stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// From column `column` of row `row` on.
+    #[inline(always)]
+    fn at(self, row: usize, column: usize) -> &'a [f32] {
+        &self.x[row * self.stride + column..]
+    }
+}
+
+/// Keys as `[head_dim][tokens]`. Lanes beyond the last token and rows beyond the last
+/// dimension hold whatever is at hand.
+#[inline(always)]
+fn transpose_keys<S: Simd>(
+    s: S,
+    source: Rows<'_>,
+    tokens: usize,
+    head_dim: usize,
+    keys: &mut [[f32; LANES]],
+) {
+    let width = tokens.div_ceil(LANES);
+    for block in 0..width {
+        for dims in 0..head_dim.div_ceil(LANES) {
+            let mut rows = [s.splat(0.0); LANES];
+            for i in 0..LANES {
+                let token = (block * LANES + i).min(tokens - 1);
+                rows[i] = s.load_part(source.at(token, dims * LANES));
+            }
+            let rows = s.transpose(rows);
+            for i in 0..LANES {
+                s.store(rows[i], &mut keys[(dims * LANES + i) * width + block]);
+            }
+        }
+    }
+}
+
+/// Values as `[tokens][head_dim]`, padded with zeros to whole vectors.
+fn copy_values(source: Rows<'_>, tokens: usize, head_dim: usize, values: &mut [f32]) {
+    let rows = values.chunks_exact_mut(head_dim.next_multiple_of(LANES));
+    for (token, row) in rows.take(tokens).enumerate() {
+        row[..head_dim].copy_from_slice(&source.at(token, 0)[..head_dim]);
+        row[head_dim..].fill(0.0);
+    }
+}
+
+/// One head.
 struct Head<'a> {
-    queries: &'a [f32],
-    query_stride: usize,
-    /// Where the head's columns begin.
-    column: usize,
+    queries: Rows<'a>,
     tokens: usize,
     head_dim: usize,
     /// `[head_dim][tokens]`
-    keys: &'a mut [[f32; LANES]],
+    keys: &'a [[f32; LANES]],
     /// `[tokens][head_dim]`
-    values: &'a mut [[f32; LANES]],
+    values: Rows<'a>,
     /// `[MQ][tokens]`
     scores: &'a mut [[f32; LANES]],
     out: &'a mut [f32],
@@ -107,48 +173,6 @@ impl Head<'_> {
     #[inline(always)]
     fn key_vectors(&self) -> usize {
         self.tokens.div_ceil(LANES)
-    }
-
-    #[inline(always)]
-    fn dim_vectors(&self) -> usize {
-        self.head_dim.div_ceil(LANES)
-    }
-
-    #[inline(always)]
-    fn transpose_keys<S: Simd>(&mut self, s: S, k: &[f32], stride: usize) {
-        let width = self.key_vectors();
-        for block in 0..width {
-            for dims in 0..self.dim_vectors() {
-                let mut rows = [s.splat(0.0); LANES];
-                let first = block * LANES;
-                let columns = dims * LANES..self.head_dim.min((dims + 1) * LANES);
-                for (i, row) in rows.iter_mut().enumerate().take(self.tokens - first) {
-                    let start = (first + i) * stride + self.column;
-                    *row = s.load_part(&k[start + columns.start..start + columns.end]);
-                }
-                let rows = s.transpose(rows);
-                for (i, row) in rows.into_iter().enumerate() {
-                    s.store(row, &mut self.keys[(dims * LANES + i) * width + block]);
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn copy_values<S: Simd>(&mut self, s: S, v: &[f32], stride: usize) {
-        let width = self.dim_vectors();
-        for (token, out) in self
-            .values
-            .chunks_exact_mut(width)
-            .take(self.tokens)
-            .enumerate()
-        {
-            let start = token * stride + self.column;
-            let row = &v[start..start + self.head_dim];
-            for (x, out) in row.chunks(LANES).zip(out) {
-                s.store(s.load_part(x), out);
-            }
-        }
     }
 
     /// `MQ` queries from `query` on.
@@ -164,11 +188,8 @@ impl Head<'_> {
             self.scores::<S, MQ, 1>(s, query, key);
             key += 1;
         }
-        let mut inverse = [0.0; MQ];
-        for (i, inverse) in inverse.iter_mut().enumerate() {
-            *inverse = self.softmax(s, i);
-        }
-        let width = self.dim_vectors();
+        let inverse = self.softmax::<S, MQ>(s);
+        let width = self.head_dim.div_ceil(LANES);
         let mut dim = 0;
         while dim + KV <= width {
             self.mix::<S, MQ, KV>(s, query, dim, inverse);
@@ -191,16 +212,11 @@ impl Head<'_> {
         let width = self.key_vectors();
         let mut q: [&[f32]; MQ] = [&[]; MQ];
         for (i, q) in q.iter_mut().enumerate() {
-            let start = (query + i) * self.query_stride + self.column;
-            *q = &self.queries[start..start + self.head_dim];
+            *q = &self.queries.at(query + i, 0)[..self.head_dim];
         }
         let mut acc = [[s.splat(0.0); KV]; MQ];
-        for (d, keys) in self
-            .keys
-            .chunks_exact(width)
-            .take(self.head_dim)
-            .enumerate()
-        {
+        let keys = self.keys.chunks_exact(width);
+        for (d, keys) in keys.take(self.head_dim).enumerate() {
             let keys: &[[f32; LANES]; KV] = keys[key..].first_chunk().expect("KV vectors");
             for i in 0..MQ {
                 let x = s.splat(q[i][d]);
@@ -216,30 +232,44 @@ impl Head<'_> {
         }
     }
 
-    /// Replaces a row of scores by their exponentials; gives one by their sum.
+    /// Replaces `MQ` rows of scores by their exponentials; gives one by their sums. The
+    /// rows go side by side, since each step of one waits for the step before.
     #[inline(always)]
-    fn softmax<S: Simd>(&mut self, s: S, row: usize) -> f32 {
+    fn softmax<S: Simd, const MQ: usize>(&mut self, s: S) -> [f32; MQ] {
         let width = self.key_vectors();
-        let scores = &mut self.scores[row * width..(row + 1) * width];
-        let (last, full) = scores.split_last_mut().expect("a post has a token");
-        let rest = self.tokens - full.len() * LANES;
+        let rest = self.tokens - (width - 1) * LANES;
+        let scores = &mut self.scores[..MQ * width];
 
-        let tail = s.keep_first(s.load(last), rest, s.splat(f32::MIN));
-        let mut max = tail;
-        for x in &*full {
-            max = s.max(max, s.load(x));
+        let mut max = [s.splat(0.0); MQ];
+        for i in 0..MQ {
+            let last = s.load(&scores[i * width + width - 1]);
+            max[i] = s.keep_first(last, rest, s.splat(f32::MIN));
         }
-        let max = s.splat(s.max_lane(max));
-        let mut sum = s.splat(0.0);
-        for x in full {
-            let e = math::exp_below(s, s.sub(s.load(x), max));
-            sum = s.add(sum, e);
-            s.store(e, x);
+        for v in 0..width - 1 {
+            for i in 0..MQ {
+                max[i] = s.max(max[i], s.load(&scores[i * width + v]));
+            }
         }
-        let e = math::exp_below(s, s.sub(tail, max));
-        let e = s.keep_first(e, rest, s.splat(0.0));
-        s.store(e, last);
-        1.0 / s.sum(s.add(sum, e))
+        for max in &mut max {
+            *max = s.splat(s.max_lane(*max));
+        }
+        let mut sum = [s.splat(0.0); MQ];
+        for v in 0..width {
+            for i in 0..MQ {
+                let x = &mut scores[i * width + v];
+                let mut e = math::exp_below(s, s.sub(s.load(x), max[i]));
+                if v == width - 1 {
+                    e = s.keep_first(e, rest, s.splat(0.0));
+                }
+                sum[i] = s.add(sum[i], e);
+                s.store(e, x);
+            }
+        }
+        let mut inverse = [0.0; MQ];
+        for i in 0..MQ {
+            inverse[i] = 1.0 / s.sum(sum[i]);
+        }
+        inverse
     }
 
     /// The weighted sum of `KV` vectors of the values' columns.
@@ -251,31 +281,23 @@ impl Head<'_> {
         dim: usize,
         inverse: [f32; MQ],
     ) {
-        let width = self.dim_vectors();
-        let score_width = self.key_vectors() * LANES;
-        let scores = self.scores.as_flattened();
-        let mut p: [&[f32]; MQ] = [&[]; MQ];
-        for (i, p) in p.iter_mut().enumerate() {
-            *p = &scores[i * score_width..][..self.tokens];
-        }
+        let width = self.key_vectors();
+        let scores = &self.scores[..MQ * width];
         let mut acc = [[s.splat(0.0); KV]; MQ];
-        for (t, values) in self
-            .values
-            .chunks_exact(width)
-            .take(self.tokens)
-            .enumerate()
-        {
-            let values: &[[f32; LANES]; KV] = values[dim..].first_chunk().expect("KV vectors");
-            for i in 0..MQ {
-                let x = s.splat(p[i][t]);
-                for j in 0..KV {
-                    acc[i][j] = s.fma(x, s.load(&values[j]), acc[i][j]);
+        for v in 0..width {
+            for t in 0..(self.tokens - v * LANES).min(LANES) {
+                let values = self.values.at(v * LANES + t, dim * LANES).as_chunks().0;
+                let values: &[[f32; LANES]; KV] = values.first_chunk().expect("KV vectors");
+                for i in 0..MQ {
+                    let x = s.splat(scores[i * width + v][t]);
+                    for j in 0..KV {
+                        acc[i][j] = s.fma(x, s.load(&values[j]), acc[i][j]);
+                    }
                 }
             }
         }
         for i in 0..MQ {
-            let start = (query + i) * self.out_stride + self.column;
-            let row = &mut self.out[start..start + self.head_dim];
+            let row = &mut self.out[(query + i) * self.out_stride..];
             for j in 0..KV {
                 let columns = (dim + j) * LANES..self.head_dim.min((dim + j + 1) * LANES);
                 s.store_part(s.mul(acc[i][j], s.splat(inverse[i])), &mut row[columns]);

@@ -182,26 +182,26 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
         acc: [[<K::S as Simd>::I; NP]; MR],
     ) {
         const { assert!(NP <= 3) };
-        self.tile_panel::<ADD, MR>(row, panel, acc.map(|acc| acc[0]));
+        self.tile_panel::<ADD, MR, NP, 0>(row, panel, &acc);
         if NP > 1 {
-            self.tile_panel::<ADD, MR>(row, panel + 1, acc.map(|acc| acc[1 % NP]));
+            self.tile_panel::<ADD, MR, NP, 1>(row, panel, &acc);
         }
         if NP > 2 {
-            self.tile_panel::<ADD, MR>(row, panel + 2, acc.map(|acc| acc[2 % NP]));
+            self.tile_panel::<ADD, MR, NP, 2>(row, panel, &acc);
         }
     }
 
     #[inline(always)]
-    fn tile_panel<const ADD: bool, const MR: usize>(
+    fn tile_panel<const ADD: bool, const MR: usize, const NP: usize, const P: usize>(
         &mut self,
         row: usize,
         panel: usize,
-        acc: [<K::S as Simd>::I; MR],
+        acc: &[[<K::S as Simd>::I; NP]; MR],
     ) {
         let s = self.kernel.simd();
-        let channels = self.channels(panel);
+        let channels = self.channels(panel + P);
         for r in 0..MR {
-            let (y, out) = self.dequantize(row + r, &channels, acc[r]);
+            let (y, out) = self.dequantize(row + r, &channels, acc[r][P]);
             let y = if ADD { s.add(y, s.load(out)) } else { y };
             s.store(y, out);
         }
