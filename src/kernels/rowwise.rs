@@ -219,18 +219,28 @@ pub(crate) fn embed<K: Kernel>(kernel: K, task: &mut Embed<'_>) {
     }
 }
 
-/// One row through a dense layer in f32.
+/// Rows through a dense layer in f32. Weights are the outer loop: each of their rows
+/// comes once from memory for all rows of `x`.
 #[inline(always)]
-pub(crate) fn dense<S: Simd>(s: S, dense: Dense<'_>, x: &[f32], out: &mut [f32]) {
-    for ((weights, &bias), out) in dense.weight.chunks_exact(dense.k).zip(dense.bias).zip(out) {
+pub(crate) fn dense<S: Simd>(
+    s: S,
+    dense: Dense<'_>,
+    x: &[f32],
+    x_stride: usize,
+    out: &mut [f32],
+) {
+    let weights = dense.weight.chunks_exact(dense.k).zip(dense.bias);
+    for (channel, (weights, &bias)) in weights.take(dense.n).enumerate() {
         let (w, w_rest) = weights.as_chunks::<LANES>();
-        let (x, x_rest) = x[..dense.k].as_chunks::<LANES>();
-        let mut sum = s.splat(0.0);
-        for (x, w) in x.iter().zip(w) {
-            sum = s.fma(s.load(x), s.load(w), sum);
+        for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(dense.n)) {
+            let (x, x_rest) = x[..dense.k].as_chunks::<LANES>();
+            let mut sum = s.splat(0.0);
+            for (x, w) in x.iter().zip(w) {
+                sum = s.fma(s.load(x), s.load(w), sum);
+            }
+            sum = s.fma(s.load_part(x_rest), s.load_part(w_rest), sum);
+            out[channel] = s.sum(sum) + bias;
         }
-        sum = s.fma(s.load_part(x_rest), s.load_part(w_rest), sum);
-        *out = s.sum(sum) + bias;
     }
 }
 
