@@ -54,36 +54,31 @@ pub(crate) fn attention<K: Kernel, const MQ: usize, const KV: usize>(
     let hidden = task.num_heads * task.head_dim;
     for h in 0..task.num_heads {
         let column = h * task.head_dim;
-        let source = Rows {
-            x: &task.keys_values[hidden + column..],
-            stride: task.stride,
-        };
+        let (tokens, head_dim) = (task.tokens, task.head_dim);
+        let x = &task.keys_values[hidden + column..];
+        let source = Rows::new(x, task.stride, tokens, head_dim);
         let keys = keys.as_chunks_mut().0;
-        transpose_keys(s, source, task.tokens, task.head_dim, keys);
-        let source = Rows {
-            x: &task.keys_values[2 * hidden + column..],
-            stride: task.stride,
-        };
+        transpose_keys(s, source, keys);
+        let x = &task.keys_values[2 * hidden + column..];
+        let source = Rows::new(x, task.stride, tokens, head_dim);
         // Where a head is whole vectors its values are used where they are.
-        let values = if task.head_dim == padded_dim {
+        let values = if head_dim == padded_dim {
             source
         } else {
-            copy_values(source, task.tokens, task.head_dim, values);
-            Rows {
-                x: values,
-                stride: padded_dim,
-            }
+            copy_values(source, values);
+            Rows::new(values, padded_dim, tokens, padded_dim)
         };
+        let x = &task.queries[column..];
+        let scores = scores.as_chunks_mut().0;
+        assert!(keys.len() >= head_dim * tokens.div_ceil(LANES));
+        assert!(scores.len() >= MQ * tokens.div_ceil(LANES));
         let mut head = Head {
-            queries: Rows {
-                x: &task.queries[column..],
-                stride: task.query_stride,
-            },
-            tokens: task.tokens,
-            head_dim: task.head_dim,
+            queries: Rows::new(x, task.query_stride, task.num_queries, head_dim),
+            tokens,
+            head_dim,
             keys,
             values,
-            scores: scores.as_chunks_mut().0,
+            scores,
             out: &mut task.out[column..],
             out_stride: task.out_stride,
         };
@@ -104,17 +99,49 @@ pub(crate) fn attention<K: Kernel, const MQ: usize, const KV: usize>(
 
 type S<K> = <K as Kernel>::S;
 
-/// One head's columns of a matrix, of which the first comes first in `x`.
+/// One head's columns of a matrix.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
+    /// Begins with the head's first column of the first row.
     x: &'a [f32],
     stride: usize,
+    rows: usize,
+    columns: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// From column `column` of row `row` on.
     #[inline(always)]
-    fn at(self, row: usize, column: usize) -> &'a [f32] {
+    fn new(x: &'a [f32], stride: usize, rows: usize, columns: usize) -> Self {
+        assert!(rows > 0 && columns > 0 && x.len() >= (rows - 1) * stride + columns);
+        Self {
+            x,
+            stride,
+            rows,
+            columns,
+        }
+    }
+
+    #[inline(always)]
+    fn get(self, row: usize, column: usize) -> f32 {
+        debug_assert!(row < self.rows && column < self.columns);
+        // SAFETY: `new` saw that all columns of all rows are there.
+        unsafe { *self.x.get_unchecked(row * self.stride + column) }
+    }
+
+    /// `KV` vectors of a row.
+    #[inline(always)]
+    fn vectors<const KV: usize>(self, row: usize, column: usize) -> &'a [[f32; LANES]; KV] {
+        debug_assert!(row < self.rows && column + KV * LANES <= self.columns);
+        // SAFETY: `new` saw that all columns of all rows are there.
+        unsafe {
+            let start = self.x.as_ptr().add(row * self.stride + column);
+            &*start.cast::<[[f32; LANES]; KV]>()
+        }
+    }
+
+    /// A row from `column` to the end of the matrix.
+    #[inline(always)]
+    fn rest(self, row: usize, column: usize) -> &'a [f32] {
         &self.x[row * self.stride + column..]
     }
 }
@@ -122,35 +149,36 @@ impl<'a> Rows<'a> {
 /// Keys as `[head_dim][tokens]`. Lanes beyond the last token and rows beyond the last
 /// dimension hold whatever is at hand.
 #[inline(always)]
-fn transpose_keys<S: Simd>(
-    s: S,
-    source: Rows<'_>,
-    tokens: usize,
-    head_dim: usize,
-    keys: &mut [[f32; LANES]],
-) {
-    let width = tokens.div_ceil(LANES);
+fn transpose_keys<S: Simd>(s: S, source: Rows<'_>, keys: &mut [[f32; LANES]]) {
+    let width = source.rows.div_ceil(LANES);
     for block in 0..width {
-        for dims in 0..head_dim.div_ceil(LANES) {
+        for dims in 0..source.columns.div_ceil(LANES) {
             let mut rows = [s.splat(0.0); LANES];
             for i in 0..LANES {
-                let token = (block * LANES + i).min(tokens - 1);
-                rows[i] = s.load_part(source.at(token, dims * LANES));
+                let token = (block * LANES + i).min(source.rows - 1);
+                rows[i] = if (dims + 1) * LANES <= source.columns {
+                    s.load(&source.vectors::<1>(token, dims * LANES)[0])
+                } else {
+                    s.load_part(source.rest(token, dims * LANES))
+                };
             }
             let rows = s.transpose(rows);
-            for i in 0..LANES {
-                s.store(rows[i], &mut keys[(dims * LANES + i) * width + block]);
+            let first = dims * LANES * width + block;
+            let keys = keys[first..].iter_mut().step_by(width);
+            for (row, out) in rows.into_iter().zip(keys) {
+                s.store(row, out);
             }
         }
     }
 }
 
 /// Values as `[tokens][head_dim]`, padded with zeros to whole vectors.
-fn copy_values(source: Rows<'_>, tokens: usize, head_dim: usize, values: &mut [f32]) {
-    let rows = values.chunks_exact_mut(head_dim.next_multiple_of(LANES));
-    for (token, row) in rows.take(tokens).enumerate() {
-        row[..head_dim].copy_from_slice(&source.at(token, 0)[..head_dim]);
-        row[head_dim..].fill(0.0);
+fn copy_values(source: Rows<'_>, values: &mut [f32]) {
+    let columns = source.columns;
+    let rows = values.chunks_exact_mut(columns.next_multiple_of(LANES));
+    for (token, row) in rows.take(source.rows).enumerate() {
+        row[..columns].copy_from_slice(&source.rest(token, 0)[..columns]);
+        row[columns..].fill(0.0);
     }
 }
 
@@ -210,24 +238,42 @@ impl Head<'_> {
         key: usize,
     ) {
         let width = self.key_vectors();
-        let mut q: [&[f32]; MQ] = [&[]; MQ];
-        for (i, q) in q.iter_mut().enumerate() {
-            *q = &self.queries.at(query + i, 0)[..self.head_dim];
-        }
         let mut acc = [[s.splat(0.0); KV]; MQ];
-        let keys = self.keys.chunks_exact(width);
-        for (d, keys) in keys.take(self.head_dim).enumerate() {
-            let keys: &[[f32; LANES]; KV] = keys[key..].first_chunk().expect("KV vectors");
-            for i in 0..MQ {
-                let x = s.splat(q[i][d]);
-                for j in 0..KV {
-                    acc[i][j] = s.fma(x, s.load(&keys[j]), acc[i][j]);
-                }
+        let mut dim = 0;
+        // Sixteen at a time in a straight line; tails are for tiny models.
+        while dim + LANES <= self.head_dim {
+            for d in dim..dim + LANES {
+                self.score_step(s, query, key, d, &mut acc);
             }
+            dim += LANES;
+        }
+        for d in dim..self.head_dim {
+            self.score_step(s, query, key, d, &mut acc);
         }
         for i in 0..MQ {
             for j in 0..KV {
                 s.store(acc[i][j], &mut self.scores[i * width + key + j]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn score_step<S: Simd, const MQ: usize, const KV: usize>(
+        &self,
+        s: S,
+        query: usize,
+        key: usize,
+        d: usize,
+        acc: &mut [[S::F; KV]; MQ],
+    ) {
+        let start = d * self.key_vectors() + key;
+        debug_assert!(start + KV <= self.keys.len());
+        // SAFETY: `keys` has `key_vectors` vectors for each dimension of the head.
+        let keys = unsafe { self.keys.get_unchecked(start..start + KV) };
+        for i in 0..MQ {
+            let x = s.splat(self.queries.get(query + i, d));
+            for j in 0..KV {
+                acc[i][j] = s.fma(x, s.load(&keys[j]), acc[i][j]);
             }
         }
     }
@@ -281,26 +327,46 @@ impl Head<'_> {
         dim: usize,
         inverse: [f32; MQ],
     ) {
-        let width = self.key_vectors();
-        let scores = &self.scores[..MQ * width];
         let mut acc = [[s.splat(0.0); KV]; MQ];
-        for v in 0..width {
-            for t in 0..(self.tokens - v * LANES).min(LANES) {
-                let values = self.values.at(v * LANES + t, dim * LANES).as_chunks().0;
-                let values: &[[f32; LANES]; KV] = values.first_chunk().expect("KV vectors");
-                for i in 0..MQ {
-                    let x = s.splat(scores[i * width + v][t]);
-                    for j in 0..KV {
-                        acc[i][j] = s.fma(x, s.load(&values[j]), acc[i][j]);
-                    }
-                }
+        let mut token = 0;
+        while token + LANES <= self.tokens {
+            for t in 0..LANES {
+                self.mix_step(s, dim, token, t, &mut acc);
             }
+            token += LANES;
+        }
+        for t in 0..self.tokens - token {
+            self.mix_step(s, dim, token, t, &mut acc);
         }
         for i in 0..MQ {
             let row = &mut self.out[(query + i) * self.out_stride..];
             for j in 0..KV {
                 let columns = (dim + j) * LANES..self.head_dim.min((dim + j + 1) * LANES);
                 s.store_part(s.mul(acc[i][j], s.splat(inverse[i])), &mut row[columns]);
+            }
+        }
+    }
+
+    /// Token `first + t`, where `first` is a multiple of the lanes.
+    #[inline(always)]
+    fn mix_step<S: Simd, const MQ: usize, const KV: usize>(
+        &self,
+        s: S,
+        dim: usize,
+        first: usize,
+        t: usize,
+        acc: &mut [[S::F; KV]; MQ],
+    ) {
+        let width = self.key_vectors();
+        let values = self.values.vectors::<KV>(first + t, dim * LANES);
+        for i in 0..MQ {
+            let at = i * width + first / LANES;
+            debug_assert!(at < self.scores.len() && t < LANES);
+            // SAFETY: `scores` has `key_vectors` vectors for each of `MQ` queries.
+            let p = unsafe { self.scores.get_unchecked(at).get_unchecked(t) };
+            let x = s.splat(*p);
+            for j in 0..KV {
+                acc[i][j] = s.fma(x, s.load(&values[j]), acc[i][j]);
             }
         }
     }
