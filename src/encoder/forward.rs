@@ -6,7 +6,7 @@
 use super::{Weights, chunks};
 use crate::engine::EncodedBatch;
 use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv};
-use coldread_model::layout::{Embeddings, Head, Layer, LayerNorm, Linear, NR, padded_n};
+use coldread_model::layout::{Embeddings, Layer, LayerNorm, Linear, NR, padded_n};
 use coldread_model::{Activation, ModelConfig};
 use std::ops::Range;
 
@@ -62,7 +62,6 @@ impl Chunk<'_> {
         let ends = self.cu_seqlens.windows(2);
         ends.map(move |ends| (ends[0] - base) as usize..(ends[1] - base) as usize)
     }
-
 }
 
 /// A whole linear layer.
@@ -149,7 +148,13 @@ impl Worker {
         let stride = padded_n(layer.qkv.n);
         self.qkv.grow(tokens * stride);
         let kernels = chunk.kernels;
-        linear(kernels, &self.codes, layer.qkv, Epilogue::Store, &mut self.qkv);
+        linear(
+            kernels,
+            &self.codes,
+            layer.qkv,
+            Epilogue::Store,
+            &mut self.qkv,
+        );
 
         let hidden_stride = padded_n(chunk.config.hidden_size);
         self.context.grow(tokens * hidden_stride);
@@ -176,7 +181,15 @@ impl Worker {
             &mut self.intermediate,
             &mut self.inner_codes,
         );
-        after_attention(chunk.kernels, chunk.config, layer, tokens, hidden, codes, inner);
+        after_attention(
+            chunk.kernels,
+            chunk.config,
+            layer,
+            tokens,
+            hidden,
+            codes,
+            inner,
+        );
     }
 
     /// The last layer up to attention's output: keys and values of all tokens, the
@@ -292,7 +305,13 @@ fn after_attention(
     };
 
     kernels.quantize(context, rows, size, inner_codes);
-    linear(kernels, inner_codes, layer.attention_output, Epilogue::Add, hidden);
+    linear(
+        kernels,
+        inner_codes,
+        layer.attention_output,
+        Epilogue::Add,
+        hidden,
+    );
     norm(hidden, layer.attention_norm, codes);
 
     intermediate.grow(rows * padded_n(layer.intermediate.n));

@@ -268,13 +268,7 @@ pub(crate) fn embed<K: Kernel>(kernel: K, task: &mut Embed<'_>) {
 /// Rows through a dense layer in f32. Weights are the outer loop: each of their rows
 /// comes once from memory for all rows of `x`.
 #[inline(always)]
-pub(crate) fn dense<S: Simd>(
-    s: S,
-    dense: Dense<'_>,
-    x: &[f32],
-    x_stride: usize,
-    out: &mut [f32],
-) {
+pub(crate) fn dense<S: Simd>(s: S, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]) {
     let weights = dense.weight.chunks_exact(dense.k).zip(dense.bias);
     for (channel, (weights, &bias)) in weights.take(dense.n).enumerate() {
         let (w, w_rest) = weights.as_chunks::<LANES>();
