@@ -1,6 +1,7 @@
 //! What the parts do together, seen from outside. One binary, so that it is linked
 //! once and the model is loaded once.
 
+mod allocations;
 mod batching;
 mod cli;
 mod golden;
@@ -10,3 +11,4 @@ mod http_tcp;
 mod lambda_events;
 mod lambda_runtime;
 mod support;
+mod tiny_models;
