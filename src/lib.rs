@@ -23,6 +23,7 @@ pub mod http;
 pub mod kernels;
 pub mod reference;
 pub mod serve;
+pub mod telemetry;
 pub mod text;
 
 use coldread_model::{LoadError, PackedModel};

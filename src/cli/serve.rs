@@ -7,16 +7,22 @@ use coldread::classifier::Classifier;
 use coldread::config::Config;
 use coldread::serve;
 use coldread::serve::lambda::is_lambda;
+use coldread::telemetry::Metrics;
+use std::sync::Arc;
 use tokio::runtime::Builder;
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     config
         .check()
         .map_err(|error| UsageError::new(error.to_string()))?;
+    let metrics = Arc::new(Metrics::new());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
     let classifier = Classifier::load(&config.model.options())?;
-    let batcher = Batcher::start(classifier, config.max_pending_posts);
+    let options = config
+        .limits
+        .batch_options(config.model.threads, |name| std::env::var(name).ok());
+    let batcher = Batcher::start(classifier, options, metrics);
     // A Lambda sandbox has one request at a time: more threads would only cost start-up.
     let mut runtime = if is_lambda() {
         Builder::new_current_thread()
