@@ -25,6 +25,7 @@ pub mod reference;
 pub mod serve;
 pub mod telemetry;
 pub mod text;
+pub mod timings;
 
 use coldread_model::{LoadError, PackedModel};
 
