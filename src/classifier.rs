@@ -8,7 +8,6 @@ use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::kernels::{Isa, Kernels};
-use crate::reference::Reference;
 use crate::text::TextPipeline;
 pub use crate::text::Truncated;
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
@@ -170,7 +169,7 @@ impl Classifier {
                     return Self::from_packed(PackedModel::from_bytes(bytes)?, options, done);
                 }
                 Err(LoadError::Unsupported { reason, .. })
-                    if options.engine == EngineChoice::Auto =>
+                    if options.engine == EngineChoice::Auto && cfg!(feature = "reference") =>
                 {
                     tracing::warn!(
                         reason,
@@ -188,7 +187,7 @@ impl Classifier {
             max_tokens: config.max_tokens,
             temperature: folder.temperature,
         };
-        let engine = Box::new(Reference::load(folder)?);
+        let engine = reference(folder)?;
         done(LoadStep::Model);
         let text = TextPipeline::open(folder)?;
         done(LoadStep::Tokenizer);
@@ -335,6 +334,19 @@ impl Classifier {
         }));
         Ok(())
     }
+}
+
+#[cfg(feature = "reference")]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(Box::new(crate::reference::Reference::load(folder)?))
+}
+
+#[cfg(not(feature = "reference"))]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Err(LoadError::unsupported(
+        &folder.path,
+        "this build goes without the reference engine; build it with --features reference",
+    ))
 }
 
 /// Softmax or sigmoids of `logits / temperature`.
