@@ -5,11 +5,15 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: one sub-command a measurement |
+//! | [`runtime_api`] | the Lambda Runtime API, as a function sees it |
+//! | [`clock`] | the clock that all processes share |
 //! | [`results`] | the JSON document that every sub-command writes |
 //! | [`machine`] | what the figures were measured on |
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
 
 pub mod cli;
+pub mod clock;
 pub mod machine;
 pub mod results;
+pub mod runtime_api;
 pub mod stats;
