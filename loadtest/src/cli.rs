@@ -1,5 +1,6 @@
 //! The command line: what can be said, and which module answers it.
 
+use crate::platform::launcher;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -13,7 +14,11 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Becomes a function; the harness calls it
+    #[command(name = launcher::NAME, hide = true)]
+    Launch(launcher::Launch),
+}
 
 /// Options that every measurement takes.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +37,8 @@ pub struct Common {
 impl Cli {
     /// Runs the sub-command.
     pub fn run(self) -> Result<()> {
-        match self.command {}
+        match self.command {
+            Command::Launch(launch) => launch.run(),
+        }
     }
 }

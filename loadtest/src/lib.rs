@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: one sub-command a measurement |
+//! | [`platform`] | Lambda's rules: instances, limits, faults |
 //! | [`runtime_api`] | the Lambda Runtime API, as a function sees it |
 //! | [`clock`] | the clock that all processes share |
 //! | [`results`] | the JSON document that every sub-command writes |
@@ -14,6 +15,7 @@
 pub mod cli;
 pub mod clock;
 pub mod machine;
+pub mod platform;
 pub mod results;
 pub mod runtime_api;
 pub mod stats;
