@@ -1,5 +1,7 @@
 //! The command line: what can be said, and which module answers it.
 
+use crate::cold_start::ColdStartArgs;
+use crate::invoke::InvokeArgs;
 use crate::platform::launcher;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -15,6 +17,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    ColdStart(Box<ColdStartArgs>),
+    Invoke(InvokeArgs),
     /// Becomes a function; the harness calls it
     #[command(name = launcher::NAME, hide = true)]
     Launch(launcher::Launch),
@@ -38,6 +42,8 @@ impl Cli {
     /// Runs the sub-command.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::ColdStart(args) => args.run(),
+            Command::Invoke(args) => args.run(),
             Command::Launch(launch) => launch.run(),
         }
     }

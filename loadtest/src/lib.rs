@@ -5,8 +5,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: one sub-command a measurement |
+//! | [`cold_start`] | time from `exec` to the first answer |
+//! | [`invoke`] | events into a function, answers out |
 //! | [`platform`] | Lambda's rules: instances, limits, faults |
 //! | [`runtime_api`] | the Lambda Runtime API, as a function sees it |
+//! | [`event`] | what a Function URL makes of an HTTP request |
 //! | [`clock`] | the clock that all processes share |
 //! | [`results`] | the JSON document that every sub-command writes |
 //! | [`machine`] | what the figures were measured on |
@@ -14,6 +17,9 @@
 
 pub mod cli;
 pub mod clock;
+pub mod cold_start;
+pub mod event;
+pub mod invoke;
 pub mod machine;
 pub mod platform;
 pub mod results;

@@ -2,6 +2,7 @@
 //! section of the measurement. Each section's type lives in the module that
 //! measures it.
 
+use crate::cold_start::ColdStart;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct Results {
     pub command: Vec<String>,
     /// Seed of everything random in it.
     pub seed: u64,
+    /// Found by `cold-start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<ColdStart>,
     /// Found by `warm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<serde_json::Value>,
@@ -41,6 +45,7 @@ impl Results {
             machine: Machine::read(),
             command: std::env::args().collect(),
             seed,
+            cold_start: None,
             warm: None,
             trace: None,
             cost: None,
