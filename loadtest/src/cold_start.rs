@@ -21,6 +21,7 @@
 
 mod args;
 mod candidate;
+mod deployment;
 mod measure;
 mod overhead;
 mod page_cache;
@@ -64,6 +65,11 @@ impl ColdStartArgs {
         let mut conditions = self.conditions(settings.hierarchy.is_some());
         conditions.sort();
         let candidates = candidate::find(&self)?;
+        for candidate in &candidates {
+            if let Some(folder) = candidate.folder() {
+                deployment::sweep(folder);
+            }
+        }
         let bench = Bench::new(&self, settings)?;
         let overhead = overhead::measure().await?;
         println!("{}", results.machine.summary());
@@ -72,6 +78,9 @@ impl ColdStartArgs {
         let series = self.rounds(&bench, &candidates, &conditions).await?;
         let found = ColdStart::new(&self, limits, overhead, &series);
         print!("{}", table::render(&found));
+        if !found.complete {
+            println!("\nstopped early: not all runs were made");
+        }
         results.cold_start = Some(found);
         match &self.common.json {
             Some(path) => results.write(path),

@@ -79,7 +79,9 @@ pub struct ColdStartArgs {
 }
 
 /// State of a function's files before a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Cache {
     /// As the run before left them, which is in memory.
