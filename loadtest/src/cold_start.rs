@@ -173,6 +173,9 @@ impl ColdStartArgs {
         sizes.dedup();
         let caches = match self.cache {
             Some(cache) => vec![cache],
+            None if self.drop_cache => vec![Cache::Dropped],
+            // Where an image's files are is the engine's secret.
+            None if !self.image.is_empty() && self.evict.is_empty() => vec![Cache::Warm],
             None => vec![Cache::Warm, Cache::Dropped],
         };
         let mut conditions = Vec::new();
@@ -194,4 +197,48 @@ fn progress(runs: usize, quiet: bool) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {eta} left  {msg}")
         .expect("the template is sound");
     ProgressBar::with_draw_target(Some(runs as u64), target).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        args: ColdStartArgs,
+    }
+
+    /// Memory sizes and caches, as `512 warm` or `- dropped`.
+    fn conditions(words: &str, limited: bool) -> Vec<String> {
+        let words = std::iter::once("cold-start").chain(words.split_whitespace());
+        let conditions = CommandLine::parse_from(words).args.conditions(limited);
+        let describe = |condition: Condition| {
+            let size = condition
+                .memory_mb
+                .map_or("-".to_owned(), |mb| mb.to_string());
+            format!("{size} {:?}", condition.cache).to_lowercase()
+        };
+        conditions.into_iter().map(describe).collect()
+    }
+
+    #[test]
+    fn sizes_and_caches_are_combined() {
+        assert_eq!(conditions("", true).len(), 10);
+        assert_eq!(
+            conditions("--memory 512,128,512 --cache warm", true),
+            ["128 warm", "512 warm"]
+        );
+        assert_eq!(
+            conditions("--memory 512 --unlimited --drop-cache", true),
+            ["- dropped", "512 dropped"]
+        );
+        assert_eq!(conditions("--image a=b --memory 512", true), ["512 warm"]);
+    }
+
+    #[test]
+    fn without_limits_there_is_one_size() {
+        assert_eq!(conditions("", false), ["- warm", "- dropped"]);
+    }
 }

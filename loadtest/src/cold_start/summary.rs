@@ -153,9 +153,12 @@ impl Series {
         match done {
             // What else it uses was not known and not evicted, so it was no first run.
             Ok(_) if !self.candidate.single_file => {
-                self.files.extend(mapped);
-                self.files.sort();
-                self.files.dedup();
+                // An engine's client maps nothing of the image.
+                if matches!(self.candidate.program, Program::Command(_)) {
+                    self.files.extend(mapped);
+                    self.files.sort();
+                    self.files.dedup();
+                }
             }
             Ok(sample) => self.first_after_deploy = Some(sample),
             Err(fault) => self.fail(fault),
