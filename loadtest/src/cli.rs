@@ -1,0 +1,37 @@
+//! The command line: what can be said, and which module answers it.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Measures coldread from outside: cold starts, warm latency, traces and what they cost
+#[derive(Debug, Parser)]
+#[command(name = "coldread-loadtest", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Options that every measurement takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Also write the results to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Seed of everything random; the same seed gives the same schedule
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// No progress bar
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Cli {
+    /// Runs the sub-command.
+    pub fn run(self) -> Result<()> {
+        match self.command {}
+    }
+}

@@ -1,0 +1,15 @@
+//! The load and cold-start harness of coldread, black box over HTTP and the
+//! Lambda Runtime API. It shares no types with the service, so that a broken
+//! contract shows.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line: one sub-command a measurement |
+//! | [`results`] | the JSON document that every sub-command writes |
+//! | [`machine`] | what the figures were measured on |
+//! | [`stats`] | medians, quantiles and bootstrap intervals |
+
+pub mod cli;
+pub mod machine;
+pub mod results;
+pub mod stats;
