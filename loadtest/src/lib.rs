@@ -10,6 +10,7 @@
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
 
 pub mod cli;
+pub mod cost;
 pub mod machine;
 pub mod results;
 pub mod stats;

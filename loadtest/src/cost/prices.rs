@@ -203,7 +203,7 @@ mod tests {
         assert!(prices.get("alb.hour").is_ok());
 
         for (row, reason) in [
-            ("a,b,minus,2026,eu,me,,", "minus"),
+            ("a,b,minus,2026,eu,me,,", "field 2"),
             ("a,b,-1,2026,eu,me,,", "usd is -1"),
             ("a,b,1,,eu,me,,", "as_of"),
             ("a,b,1", "fields"),

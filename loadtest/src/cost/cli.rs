@@ -1,0 +1,266 @@
+//! `coldread-loadtest cost`: prices a workload on the command line's targets.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::bill::{dollars, number};
+use super::pipeline::{self, Pipeline};
+use super::prices::Prices;
+use super::target::{SPELLINGS, Target};
+use super::workload::{Cold, SECONDS, Workload};
+use super::{CostReport, lambda::percent};
+
+/// What is scored and where it could run.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs {
+    /// Posts a second, mean over the month
+    #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
+    pub posts_per_second: f64,
+    /// The same as posts a month of 730 hours
+    #[arg(long)]
+    pub posts_per_month: Option<f64>,
+    /// Busiest rate over the mean: always-on hosts are sized for it
+    #[arg(long, default_value_t = 1.0)]
+    pub peak_to_mean: f64,
+    /// Posts in one request
+    #[arg(long, default_value_t = 1.0)]
+    pub batch: f64,
+    /// Milliseconds of a request beside its posts, on one vCPU
+    #[arg(long, default_value_t = 0.5)]
+    pub request_ms: f64,
+    /// Milliseconds of a post, on one vCPU (measure: `warm`, or `coldread bench`)
+    #[arg(long, default_value_t = 5.0)]
+    pub post_ms: f64,
+    /// vCPUs one request can use at once
+    #[arg(long, default_value_t = 1.0)]
+    pub threads: f64,
+    /// Billed milliseconds of an init phase (measure: `cold-start`)
+    #[arg(long, default_value_t = 50.0)]
+    pub init_ms: f64,
+    /// Share of requests that meet a cold start, 0 to 1; simulated over the rate for Poisson arrivals unless given
+    #[arg(long)]
+    pub cold_fraction: Option<f64>,
+    /// Requests a second one vCPU of a host sustains within the latency target (measure: `warm`)
+    #[arg(long)]
+    pub host_rps: Option<f64>,
+    /// Utilisation of a host at its capacity while that is not measured
+    #[arg(long, default_value_t = 0.7)]
+    pub host_load: f64,
+    /// Characters of a post, for services that count them
+    #[arg(long, default_value_t = 120.0)]
+    pub post_chars: f64,
+    /// Take Lambda's monthly free tier off
+    #[arg(long)]
+    pub free_tier: bool,
+    /// Speed of a target against the machine the times were taken on, 1 unless given; TARGET may be a prefix
+    #[arg(long, value_name = "TARGET=FACTOR", value_parser = speed)]
+    pub speed: Vec<(String, f64)>,
+    /// Rows of a price table laid over the built-in one, as in loadtest/prices.csv
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    #[arg(long = "target", value_name = "TARGET", help = format!("Where it could run, repeatable: {SPELLINGS}"))]
+    targets: Vec<Target>,
+}
+
+fn speed(text: &str) -> Result<(String, f64), String> {
+    let (name, factor) = text.split_once('=').ok_or("not TARGET=FACTOR")?;
+    let factor = factor
+        .parse()
+        .ok()
+        .filter(|factor: &f64| factor.is_finite() && *factor > 0.0)
+        .ok_or_else(|| format!("`{factor}` is no factor above 0"))?;
+    Ok((name.to_owned(), factor))
+}
+
+impl WorkloadArgs {
+    /// The workload, checked; the cold fraction is still to be simulated if it was not given.
+    pub fn workload(&self) -> Result<Workload> {
+        let posts_per_second = self
+            .posts_per_month
+            .map_or(self.posts_per_second, |posts| posts / SECONDS);
+        for (name, value) in [
+            ("the rate of posts", posts_per_second),
+            ("--batch", self.batch),
+            ("--post-ms", self.post_ms),
+            ("--threads", self.threads),
+            ("--host-rps", self.host_rps.unwrap_or(1.0)),
+            ("--host-load", self.host_load),
+        ] {
+            ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
+        }
+        for (name, value) in [
+            ("--request-ms", self.request_ms),
+            ("--init-ms", self.init_ms),
+            ("--post-chars", self.post_chars),
+        ] {
+            ensure!(value.is_finite() && value >= 0.0, "{name} must not be below 0");
+        }
+        ensure!(self.peak_to_mean >= 1.0, "--peak-to-mean must be 1 or more");
+        if let Some(fraction) = self.cold_fraction {
+            ensure!(
+                (0.0..=1.0).contains(&fraction),
+                "--cold-fraction must be between 0 and 1"
+            );
+        }
+        Ok(Workload {
+            posts_per_second,
+            peak_to_mean: self.peak_to_mean,
+            posts_per_request: self.batch,
+            post_chars: self.post_chars,
+            request_ms: self.request_ms,
+            post_ms: self.post_ms,
+            threads: self.threads,
+            init_ms: self.init_ms,
+            cold: Cold::Given(self.cold_fraction.unwrap_or(0.0)),
+            host_rps_per_vcpu: self.host_rps,
+            host_load: self.host_load,
+            free_tier: self.free_tier,
+            speed: self.speed.clone(),
+            ..Workload::default()
+        })
+    }
+
+    /// The price table.
+    pub fn price_table(&self) -> Result<Prices> {
+        Ok(match &self.prices {
+            Some(path) => Prices::with_file(path)?,
+            None => Prices::built_in(),
+        })
+    }
+
+    /// The targets, or a usual set of them.
+    pub fn targets(&self) -> Vec<Target> {
+        if !self.targets.is_empty() {
+            return self.targets.clone();
+        }
+        [
+            "lambda:arm:512",
+            "lambda:arm:1769",
+            "ec2:c7g.medium",
+            "fargate:arm:1:2",
+            "cloud-run:request:1:0.5",
+            "comprehend",
+        ]
+        .iter()
+        .map(|name| name.parse().expect("the usual targets parse"))
+        .collect()
+    }
+}
+
+/// What the bills say, for a terminal.
+pub fn print(report: &CostReport) {
+    for sentence in &report.verdict {
+        println!("{sentence}");
+    }
+    println!();
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["target", "what", "formula", "$/month", "price of"]);
+    for quote in &report.quotes {
+        for (place, line) in quote.bill.lines.iter().enumerate() {
+            table.add_row([
+                if place == 0 { quote.target.as_str() } else { "" },
+                line.what.as_str(),
+                line.formula.as_str(),
+                &dollars(line.usd),
+                &line.price_date,
+            ]);
+        }
+        table.add_row(["", "together", "", &dollars(quote.usd_per_month), ""]);
+    }
+    right_align(&mut table, 3);
+    println!("{table}\n");
+    for quote in &report.quotes {
+        for note in &quote.bill.notes {
+            println!("{}: {note}", quote.target);
+        }
+    }
+    for found in &report.break_evens {
+        if !found.formula.is_empty() {
+            println!("{}", found.formula);
+        }
+    }
+    if !report.sensitivity.is_empty() {
+        println!();
+        let mut table = Table::new();
+        table
+            .load_style(presets::UTF8_HORIZONTAL_ONLY)
+            .set_header(["what if", "is", "$/month", "$/million posts", "request ms", "break-even/s"]);
+        for case in &report.sensitivity {
+            table.add_row([
+                case.input.clone(),
+                case.value.clone(),
+                dollars(case.usd_per_month),
+                dollars(case.usd_per_million_posts),
+                number(case.service_ms),
+                case.break_even.map_or_else(|| "none".to_owned(), number),
+            ]);
+        }
+        for column in 2..6 {
+            right_align(&mut table, column);
+        }
+        println!("{table}");
+    }
+    if let Some(pipeline) = &report.pipeline {
+        println!("\n{}", pipeline.words);
+        for line in pipeline.chatty.lines.iter().chain(&pipeline.single.lines) {
+            println!(
+                "  {}: {} = {} ({})",
+                line.what,
+                line.formula,
+                dollars(line.usd),
+                line.price_date
+            );
+        }
+    }
+}
+
+fn right_align(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Prices hand-offs against one process.
+#[derive(Debug, Clone, Args)]
+pub struct PipelineArgs {
+    /// Price a pipeline of functions with hand-offs against one process
+    #[arg(long = "pipeline", id = "chatty")]
+    pub on: bool,
+    #[command(flatten)]
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Task of the single process, vCPUs
+    #[arg(long, default_value_t = 4.0)]
+    pub task_vcpus: f64,
+    /// Task of the single process, GB
+    #[arg(long, default_value_t = 8.0)]
+    pub task_gb: f64,
+}
+
+impl PipelineArgs {
+    /// The comparison, if it was asked for.
+    pub fn compare(&self, prices: &Prices) -> Result<Option<pipeline::Comparison>> {
+        if !self.on {
+            return Ok(None);
+        }
+        ensure!(
+            self.pipeline.items_per_second > 0.0 && self.task_vcpus > 0.0,
+            "--items-per-second and --task-vcpus must be above 0"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.pipeline.cold_fraction),
+            "the share of cold hops is {}, not between 0 and 1",
+            percent(self.pipeline.cold_fraction)
+        );
+        Ok(Some(pipeline::compare(
+            &self.pipeline,
+            prices,
+            (self.task_vcpus, self.task_gb),
+        )?))
+    }
+}
