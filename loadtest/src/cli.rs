@@ -13,7 +13,10 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Cost(Box<crate::cost::cli::CostArgs>),
+    Simulate(Box<crate::simulate::cli::SimulateArgs>),
+}
 
 /// Options that every measurement takes.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +35,9 @@ pub struct Common {
 impl Cli {
     /// Runs the sub-command.
     pub fn run(self) -> Result<()> {
-        match self.command {}
+        match self.command {
+            Command::Cost(args) => args.run(),
+            Command::Simulate(args) => args.run(),
+        }
     }
 }

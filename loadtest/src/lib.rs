@@ -9,8 +9,10 @@
 //! | [`machine`] | what the figures were measured on |
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
 
+pub mod arrivals;
 pub mod cli;
 pub mod cost;
 pub mod machine;
 pub mod results;
+pub mod simulate;
 pub mod stats;

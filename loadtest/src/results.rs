@@ -28,9 +28,12 @@ pub struct Results {
     /// Found by `trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<serde_json::Value>,
+    /// Found by `simulate`, and by `cost` for given arrivals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulation: Option<crate::simulate::cli::Simulation>,
     /// Found by `cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cost: Option<serde_json::Value>,
+    pub cost: Option<crate::cost::CostReport>,
 }
 
 impl Results {
@@ -43,6 +46,7 @@ impl Results {
             seed,
             warm: None,
             trace: None,
+            simulation: None,
             cost: None,
         }
     }

@@ -1,6 +1,7 @@
 //! `coldread-loadtest cost`: prices a workload on the command line's targets.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -12,6 +13,12 @@ use super::prices::Prices;
 use super::target::{SPELLINGS, Target};
 use super::workload::{Cold, SECONDS, Workload};
 use super::{CostReport, lambda::percent};
+use crate::arrivals::ArrivalArgs;
+use crate::cli::Common;
+use crate::results::Results;
+use crate::simulate::cli::{ModelArgs, Simulation, simulate};
+use crate::simulate::sampler::Sampler;
+use crate::simulate::{Model, curve};
 
 /// What is scored and where it could run.
 #[derive(Debug, Clone, Args)]
@@ -222,6 +229,79 @@ pub fn print(report: &CostReport) {
 fn right_align(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Prices a workload on several targets and finds where they cost the same
+#[derive(Debug, Clone, Args)]
+pub struct CostArgs {
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Take the rate, its peak and the cold fraction from these arrivals, simulated on a function
+    #[arg(long)]
+    from_arrivals: bool,
+    #[command(flatten)]
+    arrivals: ArrivalArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl CostArgs {
+    /// Prices, prints and writes.
+    pub fn run(self) -> Result<()> {
+        let prices = self.workload.price_table()?;
+        let mut workload = self.workload.workload()?;
+        let targets = self.workload.targets();
+        let function = targets.iter().find(|target| matches!(target, Target::Lambda { .. }));
+        let model = self.priced_model(&workload, function)?;
+        let mut simulation = None;
+        if self.from_arrivals {
+            let found = self.from_arrivals(&mut workload, &model)?;
+            simulation = Some(found);
+        }
+        if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
+            let points = curve::cold_by_rate(&model, (1e-4, 1e3), 3, self.common.seed);
+            workload.cold = Cold::ByRate(points);
+        }
+        let mut report = CostReport::new(&workload, &prices, &targets)?;
+        report.pipeline = self.pipeline.compare(&prices)?;
+        if let Some(simulation) = &simulation {
+            report.verdict.extend(simulation.verdict.iter().cloned());
+        }
+        print(&report);
+        if let Some(path) = &self.common.json {
+            let mut results = Results::new(self.common.seed);
+            results.simulation = simulation;
+            results.cost = Some(report);
+            results.write(path)?;
+        }
+        Ok(())
+    }
+
+    /// The platform's model with the times that are priced.
+    fn priced_model(&self, workload: &Workload, function: Option<&Target>) -> Result<Model> {
+        let mut model = self.model.model()?;
+        if let Some(target @ Target::Lambda { memory_mb, .. }) = function {
+            let vcpus = f64::from(*memory_mb) / super::workload::MB_PER_VCPU;
+            model.service = Sampler::constant_ms(workload.service_ms(target, vcpus));
+            model.memory_mb = *memory_mb;
+        }
+        model.init = Sampler::constant_ms(workload.init_ms);
+        Ok(model)
+    }
+
+    fn from_arrivals(&self, workload: &mut Workload, model: &Model) -> Result<Simulation> {
+        let schedule = self.arrivals.schedule(Duration::from_secs(86_400))?;
+        let seed = self.common.seed;
+        workload.posts_per_second = schedule.mean_rate() * workload.posts_per_request;
+        workload.peak_to_mean = schedule.peak_to_mean(seed)?;
+        let capacity = workload.host_rps(&Target::Comprehend, 1.0);
+        let servers = (workload.rate() * workload.peak_to_mean / capacity).ceil().max(1.0);
+        Ok(simulate(model, &schedule, servers as u32, seed, self.common.quiet))
     }
 }
 
