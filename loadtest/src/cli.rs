@@ -16,6 +16,8 @@ pub struct Cli {
 enum Command {
     Cost(Box<crate::cost::cli::CostArgs>),
     Simulate(Box<crate::simulate::cli::SimulateArgs>),
+    Warm(Box<crate::warm::WarmArgs>),
+    SelfTest(Box<crate::generator::self_test::SelfTestArgs>),
 }
 
 /// Options that every measurement takes.
@@ -38,6 +40,8 @@ impl Cli {
         match self.command {
             Command::Cost(args) => args.run(),
             Command::Simulate(args) => args.run(),
+            Command::Warm(args) => args.run(),
+            Command::SelfTest(args) => args.run(),
         }
     }
 }

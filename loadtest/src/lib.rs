@@ -12,7 +12,10 @@
 pub mod arrivals;
 pub mod cli;
 pub mod cost;
+pub mod generator;
+pub mod interrupt;
 pub mod machine;
 pub mod results;
 pub mod simulate;
 pub mod stats;
+pub mod warm;

@@ -24,7 +24,7 @@ pub struct Results {
     pub seed: u64,
     /// Found by `warm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm: Option<serde_json::Value>,
+    pub warm: Option<crate::warm::Warm>,
     /// Found by `trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<serde_json::Value>,
