@@ -17,6 +17,11 @@ enum Command {
     Cost(Box<crate::cost::cli::CostArgs>),
     Simulate(Box<crate::simulate::cli::SimulateArgs>),
     Warm(Box<crate::warm::WarmArgs>),
+    ImportLogs(crate::logs::ImportArgs),
+    Report(crate::report::ReportArgs),
+    Compare(crate::report::compare::CompareArgs),
+    /// Prints the JSON schema of the results
+    Schema,
     SelfTest(Box<crate::generator::self_test::SelfTestArgs>),
 }
 
@@ -41,6 +46,13 @@ impl Cli {
             Command::Cost(args) => args.run(),
             Command::Simulate(args) => args.run(),
             Command::Warm(args) => args.run(),
+            Command::ImportLogs(args) => args.run(),
+            Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
+            Command::Schema => {
+                print!("{}", crate::results::schema());
+                Ok(())
+            }
             Command::SelfTest(args) => args.run(),
         }
     }

@@ -28,9 +28,12 @@ impl Pacer {
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
-        Ok(Self {
-            timer: AsyncFd::register(timer)?,
-        })
+        #[expect(
+            deprecated,
+            reason = "deprecated for types that may close their descriptor early; this one owns it"
+        )]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self { timer })
     }
 
     /// Returns at `moment`, or a little after; at once if it is over, and early
