@@ -1,5 +1,6 @@
 //! The command line: what can be said, and which module answers it.
 
+use crate::platform::launcher;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -23,6 +24,9 @@ enum Command {
     /// Prints the JSON schema of the results
     Schema,
     SelfTest(Box<crate::generator::self_test::SelfTestArgs>),
+    /// Becomes a function; the harness calls it
+    #[command(name = launcher::NAME, hide = true)]
+    Launch(launcher::Launch),
 }
 
 /// Options that every measurement takes.
@@ -54,6 +58,7 @@ impl Cli {
                 Ok(())
             }
             Command::SelfTest(args) => args.run(),
+            Command::Launch(launch) => launch.run(),
         }
     }
 }

@@ -5,19 +5,25 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`cli`] | the command line: one sub-command a measurement |
+//! | [`platform`] | Lambda's rules: instances, limits, faults |
+//! | [`runtime_api`] | the Lambda Runtime API, as a function sees it |
+//! | [`clock`] | the clock that all processes share |
 //! | [`results`] | the JSON document that every sub-command writes |
 //! | [`machine`] | what the figures were measured on |
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
 
 pub mod arrivals;
 pub mod cli;
+pub mod clock;
 pub mod cost;
 pub mod generator;
 pub mod interrupt;
 pub mod logs;
 pub mod machine;
+pub mod platform;
 pub mod report;
 pub mod results;
+pub mod runtime_api;
 pub mod simulate;
 pub mod stats;
 pub mod warm;

@@ -1,0 +1,6 @@
+//! The harness against functions that do not do as they should.
+
+mod faults;
+mod lifecycle;
+mod runtime_api;
+mod support;
