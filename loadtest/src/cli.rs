@@ -62,3 +62,24 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_one_meaning_and_every_default_parses() {
+        Cli::command().debug_assert();
+        for arguments in [
+            &["cost"][..],
+            &["cost", "--pipeline", "--from-arrivals"],
+            &["simulate"],
+            &["warm"],
+            &["self-test"],
+        ] {
+            let words = ["coldread-loadtest"].iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
+        }
+    }
+}

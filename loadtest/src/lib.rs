@@ -20,6 +20,7 @@ pub mod generator;
 pub mod interrupt;
 pub mod logs;
 pub mod machine;
+pub mod measured;
 pub mod platform;
 pub mod report;
 pub mod results;

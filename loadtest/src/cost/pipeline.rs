@@ -48,10 +48,10 @@ pub struct Pipeline {
     pub transfer_ms: f64,
     /// Memory of each function, MB
     #[arg(long, default_value_t = 1_769)]
-    pub memory_mb: u32,
+    pub hop_memory_mb: u32,
     /// Share of hops that meet a cold start
     #[arg(long, default_value_t = 0.01)]
-    pub cold_fraction: f64,
+    pub hop_cold_fraction: f64,
     /// Billed init of a cold hop, ms
     #[arg(long, default_value_t = 150.0)]
     pub hop_init_ms: f64,
@@ -137,13 +137,13 @@ pub fn compare(
 
 fn chatty(pipeline: &Pipeline, prices: &Prices, items: f64) -> Result<Bill, PriceError> {
     let mut bill = Bill::default();
-    let vcpus = f64::from(pipeline.memory_mb) / super::workload::MB_PER_VCPU;
+    let vcpus = f64::from(pipeline.hop_memory_mb) / super::workload::MB_PER_VCPU;
     let busy_ms = (pipeline.hop_ms / vcpus.min(1.0) + pipeline.transfer_ms).ceil();
-    let hop_ms = busy_ms + pipeline.cold_fraction * pipeline.hop_init_ms;
+    let hop_ms = busy_ms + pipeline.hop_cold_fraction * pipeline.hop_init_ms;
     let requests = items * pipeline.hops;
     bill.note(format!(
         "a hop is billed {busy_ms} ms and {} of hops a cold start of {} ms",
-        percent(pipeline.cold_fraction),
+        percent(pipeline.hop_cold_fraction),
         pipeline.hop_init_ms
     ));
     for (what, count, unit, row) in [
@@ -166,7 +166,7 @@ fn chatty(pipeline: &Pipeline, prices: &Prices, items: f64) -> Result<Bill, Pric
     }
     let usage = Usage {
         requests,
-        gb_seconds: requests * hop_ms / 1_000.0 * f64::from(pipeline.memory_mb) / 1_024.0,
+        gb_seconds: requests * hop_ms / 1_000.0 * f64::from(pipeline.hop_memory_mb) / 1_024.0,
     };
     lambda::on_demand(&mut bill, prices, Arch::Arm, usage, false)?;
     Ok(bill)

@@ -343,8 +343,8 @@ fn the_prime_video_shape() {
         queue_requests: 0.0,
         hop_ms: 20.0,
         transfer_ms: 30.0,
-        memory_mb: 1_769,
-        cold_fraction: 0.01,
+        hop_memory_mb: 1_769,
+        hop_cold_fraction: 0.01,
         hop_init_ms: 150.0,
     };
     let prices = Prices::built_in();

@@ -1,5 +1,6 @@
 //! `coldread-loadtest simulate`: days of arrivals on a modelled platform.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -15,6 +16,7 @@ use crate::arrivals::{ArrivalArgs, Nanos, Schedule};
 use crate::cli::Common;
 use crate::cost::bill::number;
 use crate::cost::lambda::percent;
+use crate::measured::Times;
 use crate::results::Results;
 
 /// How the modelled platform behaves.
@@ -35,6 +37,9 @@ pub struct ModelArgs {
     /// Age from which an instance is not used again ("every few hours"; measured in 2018, old)
     #[arg(long, default_value = "uniform:4h:8h")]
     pub life: Sampler,
+    /// Results of import-logs, cold-start or warm whose measured times replace --service and --init, repeatable
+    #[arg(long, value_name = "RESULTS")]
+    pub measured: Vec<PathBuf>,
     /// Requests an instance takes at once: 1 on Lambda, more on Managed Instances or Cloud Run
     #[arg(long, default_value_t = 1)]
     pub concurrency: u32,
@@ -64,10 +69,13 @@ impl ModelArgs {
             self.instance_vcpus.is_finite() && self.instance_vcpus > 0.0,
             "--instance-vcpus must be above 0"
         );
+        let times = Times::read(&self.measured, self.memory_mb)?;
         Ok(Model {
-            service: self.service.clone(),
+            service: times
+                .service
+                .map_or_else(|| self.service.clone(), |(service, _)| service),
             sandbox: self.sandbox.clone(),
-            init: self.init.clone(),
+            init: times.init.unwrap_or_else(|| self.init.clone()),
             idle: self.idle.clone(),
             life: self.life.clone(),
             concurrency: self.concurrency,
@@ -86,9 +94,9 @@ pub struct SimulateArgs {
     arrivals: ArrivalArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// vCPUs of the always-on baseline
-    #[arg(long, default_value_t = 1)]
-    servers: u32,
+    /// vCPUs of the always-on baseline; enough for seven tenths of them to be busy at the peak unless given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    servers: Option<u32>,
     #[command(flatten)]
     common: Common,
 }
@@ -209,13 +217,19 @@ impl SimulateArgs {
     /// Simulates, prints and writes.
     pub fn run(self) -> Result<()> {
         let model = self.model.model()?;
-        ensure!(self.servers > 0, "--servers must be above 0");
         let schedule = self.arrivals.schedule(Duration::from_secs(86_400))?;
+        let servers = match self.servers {
+            Some(servers) => servers,
+            None => {
+                let peak = schedule.mean_rate() * schedule.peak_to_mean(self.common.seed)?;
+                (peak * model.service.mean_ms() / 1e3 / 0.7).ceil().max(1.0) as u32
+            }
+        };
         let began = Instant::now();
         let simulation = simulate(
             &model,
             &schedule,
-            self.servers,
+            servers,
             self.common.seed,
             self.common.quiet,
         );
@@ -223,7 +237,7 @@ impl SimulateArgs {
         for sentence in &simulation.verdict {
             println!("{sentence}");
         }
-        println!("\n{:<22}{:>10}{:>10}{:>10}{:>10}{:>10}", "ms", "p50", "p90", "p99", "p99.9", "max");
+        println!("\n{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}", "ms", "p50", "p90", "p99", "p99.9", "max");
         for (name, latency) in [
             ("function, all", &simulation.function.latency_ms),
             ("function, warm", &simulation.function.warm_latency_ms),
@@ -262,7 +276,7 @@ fn print_latency(name: &str, latency: &Latency) {
     }
     let row: String = [latency.p50, latency.p90, latency.p99, latency.p999, latency.max]
         .iter()
-        .map(|value| format!("{:>10}", number(*value)))
+        .map(|value| format!("{:>12}", number(*value)))
         .collect();
-    println!("{name:<22}{row}");
+    println!("{name:<16}{row}");
 }
