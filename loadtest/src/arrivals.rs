@@ -51,7 +51,12 @@ impl FromStr for Source {
 pub struct ArrivalArgs {
     /// When requests arrive: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
     /// (two rates and the mean time spent at each), diurnal:MEAN:PEAK-TO-MEAN, or trace:FILE
-    #[arg(long, default_value = "poisson:10", value_name = "ARRIVALS", verbatim_doc_comment)]
+    #[arg(
+        long,
+        default_value = "poisson:10",
+        value_name = "ARRIVALS",
+        verbatim_doc_comment
+    )]
     pub arrivals: Source,
     /// How long, e.g. 30s or 7days; a trace is played to its end unless this is shorter
     #[arg(long, value_parser = duration)]
@@ -243,7 +248,12 @@ mod tests {
     fn the_peak_of_a_constant_rate_is_its_mean() {
         let peak = schedule("constant:1000", "10s").peak_to_mean(1).unwrap();
         assert!((peak - 1.0).abs() < 0.11, "{peak}");
-        assert!(schedule("bursty:1:1000:9s:1s", "100s").peak_to_mean(1).unwrap() > 3.0);
+        assert!(
+            schedule("bursty:1:1000:9s:1s", "100s")
+                .peak_to_mean(1)
+                .unwrap()
+                > 3.0
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The command line: what can be said, and which module answers it.
 
+use crate::cold_start::ColdStartArgs;
+use crate::invoke::InvokeArgs;
 use crate::platform::launcher;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -17,6 +19,7 @@ pub struct Cli {
 enum Command {
     Cost(Box<crate::cost::cli::CostArgs>),
     Simulate(Box<crate::simulate::cli::SimulateArgs>),
+    Trace(Box<crate::trace::TraceArgs>),
     Warm(Box<crate::warm::WarmArgs>),
     ImportLogs(crate::logs::ImportArgs),
     Report(crate::report::ReportArgs),
@@ -24,6 +27,8 @@ enum Command {
     /// Prints the JSON schema of the results
     Schema,
     SelfTest(Box<crate::generator::self_test::SelfTestArgs>),
+    ColdStart(Box<ColdStartArgs>),
+    Invoke(InvokeArgs),
     /// Becomes a function; the harness calls it
     #[command(name = launcher::NAME, hide = true)]
     Launch(launcher::Launch),
@@ -49,6 +54,7 @@ impl Cli {
         match self.command {
             Command::Cost(args) => args.run(),
             Command::Simulate(args) => args.run(),
+            Command::Trace(args) => args.run(),
             Command::Warm(args) => args.run(),
             Command::ImportLogs(args) => args.run(),
             Command::Report(args) => args.run(),
@@ -58,6 +64,8 @@ impl Cli {
                 Ok(())
             }
             Command::SelfTest(args) => args.run(),
+            Command::ColdStart(args) => args.run(),
+            Command::Invoke(args) => args.run(),
             Command::Launch(launch) => launch.run(),
         }
     }

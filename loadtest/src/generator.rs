@@ -12,7 +12,7 @@
 
 pub mod bodies;
 mod endpoint;
-mod pacer;
+pub(crate) mod pacer;
 mod record;
 pub mod self_test;
 mod worker;

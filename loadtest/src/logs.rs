@@ -93,11 +93,17 @@ impl Logs {
         loop {
             bytes.clear();
             line += 1;
-            let read = source.by_ref().take(MOST_LINE).read_until(b'\n', &mut bytes);
+            let read = source
+                .by_ref()
+                .take(MOST_LINE)
+                .read_until(b'\n', &mut bytes);
             if read.with_context(|| format!("{file}:{line}"))? == 0 {
                 break;
             }
-            ensure!(bytes.len() < MOST_LINE as usize, "{file}:{line}: longer than a mebibyte");
+            ensure!(
+                bytes.len() < MOST_LINE as usize,
+                "{file}:{line}: longer than a mebibyte"
+            );
             let text = String::from_utf8_lossy(&bytes);
             let Some((_, report)) = text.split_once("REPORT RequestId:") else {
                 logs.other_lines += 1;
@@ -186,10 +192,13 @@ fn parse(report: &str) -> Result<Line> {
             return Ok(None);
         };
         let word = field.split_whitespace().next().unwrap_or_default();
-        let number = word.parse().ok().filter(|value| (0.0..=1e9).contains(value));
-        Ok(Some(
-            number.with_context(|| format!("`{name}` of the report is no number"))?,
-        ))
+        let number = word
+            .parse()
+            .ok()
+            .filter(|value| (0.0..=1e9).contains(value));
+        Ok(Some(number.with_context(|| {
+            format!("`{name}` of the report is no number")
+        })?))
     };
     Ok(Line {
         duration: value("Duration")?.context("the report has no duration")?,
@@ -232,7 +241,10 @@ mod tests {
     fn reports_are_found_among_other_lines() {
         let logs = read(&format!("START RequestId: 1\n{WARM}{COLD}{WARM}")).unwrap();
         assert_eq!((logs.invocations, logs.cold, logs.other_lines), (3, 1, 1));
-        assert_eq!((logs.memory_mb, logs.max_memory_used_mb, logs.billed_ms), (512, 61, 74));
+        assert_eq!(
+            (logs.memory_mb, logs.max_memory_used_mb, logs.billed_ms),
+            (512, 61, 74)
+        );
         assert!((logs.billed_gb_seconds - 0.037).abs() < 1e-12);
         assert_eq!(logs.warm_samples_ms, [6.25, 6.25]);
         assert_eq!(logs.init_samples_ms, [50.25]);
@@ -249,16 +261,33 @@ mod tests {
     #[test]
     fn a_broken_report_is_named_by_its_line() {
         for (report, reason) in [
-            ("REPORT RequestId: 1\tDuration: soon\tMemory Size: 128 MB", "log.txt:2"),
-            ("REPORT RequestId: 1\tBilled Duration: 3 ms\tMemory Size: 128 MB", "no duration"),
+            (
+                "REPORT RequestId: 1\tDuration: soon\tMemory Size: 128 MB",
+                "log.txt:2",
+            ),
+            (
+                "REPORT RequestId: 1\tBilled Duration: 3 ms\tMemory Size: 128 MB",
+                "no duration",
+            ),
             ("REPORT RequestId: 1\tDuration: 3 ms", "no memory size"),
-            ("REPORT RequestId: 1\tDuration: -3 ms\tMemory Size: 1 MB", "`Duration`"),
+            (
+                "REPORT RequestId: 1\tDuration: -3 ms\tMemory Size: 1 MB",
+                "`Duration`",
+            ),
         ] {
             let error = read(&format!("{WARM}{report}\n")).unwrap_err();
             assert!(format!("{error:#}").contains(reason), "{error:#}");
         }
-        assert_eq!(read("nothing\n").unwrap_err().to_string(), "log.txt: no REPORT line");
+        assert_eq!(
+            read("nothing\n").unwrap_err().to_string(),
+            "log.txt: no REPORT line"
+        );
         let endless = "x".repeat(2 << 20);
-        assert!(read(&endless).unwrap_err().to_string().contains("log.txt:1"));
+        assert!(
+            read(&endless)
+                .unwrap_err()
+                .to_string()
+                .contains("log.txt:1")
+        );
     }
 }

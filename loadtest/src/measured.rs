@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
+use crate::cold_start::{COLDREAD, Cache};
 use crate::cost::workload::{MB_PER_VCPU, Workload};
 use crate::results::Results;
 use crate::simulate::sampler::Sampler;
@@ -61,11 +62,7 @@ impl Times {
         )
     }
 
-    fn add(
-        &mut self,
-        (service, init, vcpus): (&[f64], &[f64], f64),
-        source: &str,
-    ) -> Result<()> {
+    fn add(&mut self, (service, init, vcpus): (&[f64], &[f64], f64), source: &str) -> Result<()> {
         if self.service.is_none() && !service.is_empty() {
             self.service = Some((Sampler::measured_ms(service)?, vcpus));
             self.sources.push(format!("service time: {source}"));
@@ -75,6 +72,26 @@ impl Times {
             self.sources.push(format!("init: {source}"));
         }
         Ok(())
+    }
+
+    /// Of the sizes measured, the one nearest to `memory_mb`.
+    fn cold_start(&mut self, document: &Results, memory_mb: u32) -> Result<()> {
+        let rows = document.cold_start.iter().flat_map(|found| &found.rows);
+        let nearest = rows
+            .filter(|row| row.function == COLDREAD && row.cache == Cache::Warm)
+            .min_by_key(|row| row.memory_mb.unwrap_or(u32::MAX).abs_diff(memory_mb));
+        let Some(row) = nearest else {
+            return Ok(());
+        };
+        let service: Vec<f64> = row.samples.iter().map(|run| run.second_event_ms).collect();
+        let init: Vec<f64> = row.samples.iter().map(|run| run.first_next_ms).collect();
+        let size = row
+            .memory_mb
+            .map_or_else(|| "no limits".to_owned(), |memory| format!("{memory} MB"));
+        self.add(
+            (&service, &init, row.vcpus.unwrap_or(1.0)),
+            &format!("cold starts on this machine, {size}"),
+        )
     }
 
     fn warm(&mut self, document: &Results) {

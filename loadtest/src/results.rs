@@ -2,6 +2,7 @@
 //! section of the measurement. Each section's type lives in the module that
 //! measures it.
 
+use crate::cold_start::ColdStart;
 use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
@@ -26,12 +27,15 @@ pub struct Results {
     /// Command lines and machines of other runs whose sections were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
+    /// Found by `cold-start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<ColdStart>,
     /// Found by `warm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warm: Option<crate::warm::Warm>,
     /// Found by `trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<serde_json::Value>,
+    pub trace: Option<crate::trace::TraceRun>,
     /// Read by `import-logs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<crate::logs::Logs>,
@@ -52,6 +56,7 @@ impl Results {
             command: std::env::args().collect(),
             seed,
             merged: Vec::new(),
+            cold_start: None,
             warm: None,
             trace: None,
             logs: None,
@@ -76,13 +81,27 @@ impl Results {
             }
         }
         let mut twice = Vec::new();
+        take(
+            &mut self.cold_start,
+            other.cold_start,
+            "cold_start",
+            &mut twice,
+        );
         take(&mut self.warm, other.warm, "warm", &mut twice);
         take(&mut self.trace, other.trace, "trace", &mut twice);
         take(&mut self.logs, other.logs, "logs", &mut twice);
-        take(&mut self.simulation, other.simulation, "simulation", &mut twice);
+        take(
+            &mut self.simulation,
+            other.simulation,
+            "simulation",
+            &mut twice,
+        );
         take(&mut self.cost, other.cost, "cost", &mut twice);
-        self.merged
-            .push(format!("{} ({})", other.command.join(" "), other.machine.summary()));
+        self.merged.push(format!(
+            "{} ({})",
+            other.command.join(" "),
+            other.machine.summary()
+        ));
         self.merged.extend(other.merged);
         twice
     }

@@ -117,7 +117,11 @@ impl TraceArgs {
                 let client = Client::new(&self.client, url, self.common.seed, self.common.quiet)?;
                 let load = Load::Open(schedule.clone());
                 let measured = client.run(&load, "replay", self.common.seed)?;
-                ensure!(measured.ok > 0, "no request was answered: {:?}", measured.faults);
+                ensure!(
+                    measured.ok > 0,
+                    "no request was answered: {:?}",
+                    measured.faults
+                );
                 // The address may hold a name that is nobody else's business.
                 ("a URL".to_owned(), of_url(measured), self.model.model()?)
             }
@@ -181,9 +185,7 @@ fn of_url(measured: Measured) -> Replayed {
         requests: measured.ok,
         faults: measured.faults,
         latency_ms: measured.latency_ms,
-        schedule_error_p99_ms: measured
-            .schedule_error
-            .map_or(0.0, |error| error.p99_ms),
+        schedule_error_p99_ms: measured.schedule_error.map_or(0.0, |error| error.p99_ms),
         ..Replayed::default()
     }
 }

@@ -104,7 +104,11 @@ impl WarmArgs {
     /// Measures, prints and writes.
     pub fn run(self) -> Result<()> {
         interrupt::listen();
-        let cores = self.server_cores.as_deref().map(server::cores).transpose()?;
+        let cores = self
+            .server_cores
+            .as_deref()
+            .map(server::cores)
+            .transpose()?;
         let server = match &self.url {
             Some(url) => Server::at(url),
             None => {
@@ -134,7 +138,10 @@ impl WarmArgs {
         let found = search.capacity(most)?;
         let mut warm = Warm {
             verdict: Vec::new(),
-            server: self.url.clone().unwrap_or_else(|| "coldread serve".to_owned()),
+            server: self
+                .url
+                .clone()
+                .unwrap_or_else(|| "coldread serve".to_owned()),
             server_cores: cores.map(|cores| cores.len()),
             posts_per_request: self.client.batch,
             post_chars: client.mean_chars(),

@@ -193,15 +193,17 @@ mod tests {
         assert!(times.is_sorted());
         let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let variance =
-            gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         (times.len() as f64, variance / mean / mean)
     }
 
     #[test]
     fn rates_and_variation_are_those_of_the_process() {
         let (count, scv) = observe("constant:50", 1_000.0);
-        assert!((count - 50_000.0).abs() <= 1.0 && scv < 1e-9, "{count} {scv}");
+        assert!(
+            (count - 50_000.0).abs() <= 1.0 && scv < 1e-9,
+            "{count} {scv}"
+        );
         let (count, scv) = observe("poisson:50", 1_000.0);
         // Five standard deviations of a Poisson count.
         assert!((count - 50_000.0).abs() < 5.0 * 50_000f64.sqrt(), "{count}");
@@ -218,7 +220,10 @@ mod tests {
     fn a_day_is_busy_at_noon() {
         let process: Process = "diurnal:10:1.8".parse().unwrap();
         let mut by_quarter = [0.0f64; 4];
-        for time in process.times(3).take_while(|time| *time < 86_400_000_000_000) {
+        for time in process
+            .times(3)
+            .take_while(|time| *time < 86_400_000_000_000)
+        {
             by_quarter[(time / 21_600_000_000_000) as usize] += 1.0;
         }
         // Over six hours about noon or midnight the cosine's mean is ±2√2/π... of a

@@ -246,7 +246,12 @@ impl Reader<'_> {
         match columns {
             Columns::PerMinute { first, names } => {
                 if named(names) {
-                    rows.minutes.resize(rows.minutes.len().max(record.len() - (*first).min(record.len())), 0.0);
+                    rows.minutes.resize(
+                        rows.minutes
+                            .len()
+                            .max(record.len() - (*first).min(record.len())),
+                        0.0,
+                    );
                     for place in *first..record.len() {
                         rows.minutes[place - first] += count(field(place)?)?;
                     }
@@ -258,7 +263,8 @@ impl Reader<'_> {
                 names,
             } => {
                 if named(names) {
-                    rows.times.push(time(field(*end)?)? - time(field(*duration)?)?);
+                    rows.times
+                        .push(time(field(*end)?)? - time(field(*duration)?)?);
                 }
             }
             Columns::Counts { time: at, count: n } => {
@@ -327,7 +333,11 @@ struct Rows {
 /// What the first row says the columns are, and whether it is a header.
 fn header(record: &csv::StringRecord) -> (Columns, bool) {
     let names: Vec<String> = record.iter().map(str::to_ascii_lowercase).collect();
-    let place = |wanted: &[&str]| names.iter().position(|name| wanted.contains(&name.as_str()));
+    let place = |wanted: &[&str]| {
+        names
+            .iter()
+            .position(|name| wanted.contains(&name.as_str()))
+    };
     let several = |wanted: &[&str]| wanted.iter().filter_map(|name| place(&[name])).collect();
     if let Some(function) = place(&["hashfunction"]) {
         let names = several(&["hashowner", "hashapp", "hashfunction"]);
@@ -345,7 +355,14 @@ fn header(record: &csv::StringRecord) -> (Columns, bool) {
             true,
         );
     }
-    let time = place(&["timestamp", "time", "date", "datetime", "seconds", "arrival"]);
+    let time = place(&[
+        "timestamp",
+        "time",
+        "date",
+        "datetime",
+        "seconds",
+        "arrival",
+    ]);
     let count = place(&["value", "count", "requests", "invocations", "sum"]);
     match (time, count) {
         (Some(time), Some(count)) => (Columns::Counts { time, count }, true),
@@ -378,10 +395,7 @@ fn nanos(seconds: f64) -> Nanos {
 
 /// A short piece of a foreign text, without control characters.
 fn shown(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(40)
-        .collect()
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 #[cfg(test)]
@@ -406,7 +420,10 @@ mod tests {
         let Trace::Times(times) = read(text).unwrap() else {
             panic!("no single arrivals");
         };
-        let found: Vec<u64> = times.iter().map(|time| (time + 500_000) / 1_000_000).collect();
+        let found: Vec<u64> = times
+            .iter()
+            .map(|time| (time + 500_000) / 1_000_000)
+            .collect();
         assert_eq!(found, expected_ms);
     }
 
@@ -438,13 +455,17 @@ mod tests {
         let times: Vec<Nanos> = trace.times(1, 1.0, 1.0).collect();
         assert_eq!(times.len(), 5);
         assert!(times.is_sorted());
-        assert_eq!(times.iter().filter(|time| **time < 300_000_000_000).count(), 3);
+        assert_eq!(
+            times.iter().filter(|time| **time < 300_000_000_000).count(),
+            3
+        );
         assert!(times[3] >= 600_000_000_000);
     }
 
     #[test]
     fn functions_by_minute_summed_or_alone() {
-        let text = "HashOwner,HashApp,HashFunction,Trigger,1,2,3\no,a,f,http,1,0,2\no,a,g,queue,0,5,0\n";
+        let text =
+            "HashOwner,HashApp,HashFunction,Trigger,1,2,3\no,a,f,http,1,0,2\no,a,g,queue,0,5,0\n";
         assert_eq!(
             read(text).unwrap(),
             Trace::Counts {
@@ -452,7 +473,10 @@ mod tests {
                 counts: vec![(0, 1.0), (60_000_000_000, 5.0), (120_000_000_000, 2.0)],
             }
         );
-        assert_eq!(read_function(text, Some("g")).unwrap().total().to_string(), "5");
+        assert_eq!(
+            read_function(text, Some("g")).unwrap().total().to_string(),
+            "5"
+        );
         let error = read_function(text, Some("h")).unwrap_err();
         assert_eq!(error.to_string(), "made.csv: no arrival of `h`");
     }
@@ -472,23 +496,50 @@ mod tests {
     #[test]
     fn a_bad_row_is_named_by_file_and_line() {
         for (text, expected) in [
-            ("timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:47:53,many\n", "made.csv:3: `many` is no count"),
-            ("timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:42:53,3\n", "made.csv:3: not later"),
-            ("timestamp,value\n2015-02-26 21:42:53,-3\n", "made.csv:2: `-3` is no count"),
-            ("timestamp,value\n2015-02-26 21:42:53\n", "made.csv:2: column 2 is empty"),
-            ("TIMESTAMP\nyesterday\n", "made.csv:2: `yesterday` is neither"),
+            (
+                "timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:47:53,many\n",
+                "made.csv:3: `many` is no count",
+            ),
+            (
+                "timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:42:53,3\n",
+                "made.csv:3: not later",
+            ),
+            (
+                "timestamp,value\n2015-02-26 21:42:53,-3\n",
+                "made.csv:2: `-3` is no count",
+            ),
+            (
+                "timestamp,value\n2015-02-26 21:42:53\n",
+                "made.csv:2: column 2 is empty",
+            ),
+            (
+                "TIMESTAMP\nyesterday\n",
+                "made.csv:2: `yesterday` is neither",
+            ),
             ("1\nNaN\n", "made.csv:2: `NaN` is neither"),
             ("1\n1e300\n", "made.csv:2: `1e300` is neither"),
             ("who knows\n", "made.csv:1: `who knows` is neither"),
-            ("HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,http,1,x\n", "made.csv:2: `x` is no count"),
+            (
+                "HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,http,1,x\n",
+                "made.csv:2: `x` is no count",
+            ),
         ] {
             let message = read(text).unwrap_err().to_string();
             assert!(message.starts_with(expected), "{message}");
         }
         let bytes: &[u8] = b"1\n\xff\xfe\n";
-        let reader = Reader { file: "made.csv".to_owned(), function: None };
-        assert_eq!(reader.read(bytes).unwrap_err().to_string(), "made.csv:2: not UTF-8");
+        let reader = Reader {
+            file: "made.csv".to_owned(),
+            function: None,
+        };
+        assert_eq!(
+            reader.read(bytes).unwrap_err().to_string(),
+            "made.csv:2: not UTF-8"
+        );
         assert_eq!(read("").unwrap_err().to_string(), "made.csv: no arrival");
-        assert_eq!(read("timestamp,value\n").unwrap_err().to_string(), "made.csv: no arrival");
+        assert_eq!(
+            read("timestamp,value\n").unwrap_err().to_string(),
+            "made.csv: no arrival"
+        );
     }
 }

@@ -115,11 +115,7 @@ pub fn dollars(value: f64) -> String {
     }
     if magnitude >= 0.995 {
         let cents = (magnitude * 100.0).round() as u64;
-        return format!(
-            "{sign}${}.{:02}",
-            number((cents / 100) as f64),
-            cents % 100
-        );
+        return format!("{sign}${}.{:02}", number((cents / 100) as f64), cents % 100);
     }
     if magnitude == 0.0 {
         return "$0".to_owned();
@@ -181,11 +177,7 @@ mod tests {
             &[(2e6, "requests")],
             prices.get("lambda.request").unwrap(),
         );
-        bill.add(
-            "objects",
-            &[(0.0, "PUTs")],
-            prices.get("s3.put").unwrap(),
-        );
+        bill.add("objects", &[(0.0, "PUTs")], prices.get("s3.put").unwrap());
         assert_eq!(bill.lines.len(), 1, "lines of zero are kept out");
         assert_eq!(bill.lines[0].formula, "2,000,000 requests × $0.0000002");
         assert!((bill.usd() - 0.40).abs() < 1e-9);

@@ -51,8 +51,9 @@ pub fn find(
     let usd = |target: &Target, rate: f64| -> Result<f64, PriceError> {
         Ok(super::bill(&workload.at_rate(rate), prices, target)?.usd())
     };
-    let difference =
-        |rate: f64| -> Result<f64, PriceError> { Ok(usd(on_demand, rate)? - usd(always_on, rate)?) };
+    let difference = |rate: f64| -> Result<f64, PriceError> {
+        Ok(usd(on_demand, rate)? - usd(always_on, rate)?)
+    };
     let crossings = crossings(difference)?;
     let mut found = BreakEven {
         on_demand: on_demand.to_string(),
@@ -88,12 +89,10 @@ pub fn find(
     found.words = format!(
         "{on_demand} costs as much as {always_on} at {} requests/s{}; below that {on_demand} is cheaper, above it {always_on}{}.",
         number(rate),
-        found
-            .utilisation
-            .map_or_else(String::new, |share| format!(
-                " ({} of its vCPUs busy)",
-                percent(share)
-            )),
+        found.utilisation.map_or_else(String::new, |share| format!(
+            " ({} of its vCPUs busy)",
+            percent(share)
+        )),
         if later.is_empty() {
             String::new()
         } else {
@@ -114,9 +113,7 @@ pub fn find(
 }
 
 /// Rates at which `difference` changes sign, at most eight of them.
-fn crossings(
-    difference: impl Fn(f64) -> Result<f64, PriceError>,
-) -> Result<Vec<f64>, PriceError> {
+fn crossings(difference: impl Fn(f64) -> Result<f64, PriceError>) -> Result<Vec<f64>, PriceError> {
     let ratio = (RANGE.1 / RANGE.0).powf(1.0 / f64::from(STEPS));
     let mut crossings = Vec::new();
     let (mut low, mut negative) = (RANGE.0, difference(RANGE.0)? < 0.0);
@@ -151,10 +148,7 @@ fn utilisation(
 ) -> Result<Option<f64>, PriceError> {
     let (vcpus, least) = match target {
         Target::Ec2 { machine, least } | Target::Managed { machine, least } => (
-            prices
-                .get(&format!("ec2.{machine}"))?
-                .vcpus
-                .unwrap_or(1.0),
+            prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0),
             *least,
         ),
         Target::Fargate { vcpus, .. } | Target::CloudRun { vcpus, .. } => (*vcpus, 1),

@@ -104,7 +104,10 @@ impl WorkloadArgs {
             ("--init-ms", self.init_ms),
             ("--post-chars", self.post_chars),
         ] {
-            ensure!(value.is_finite() && value >= 0.0, "{name} must not be below 0");
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "{name} must not be below 0"
+            );
         }
         ensure!(self.peak_to_mean >= 1.0, "--peak-to-mean must be 1 or more");
         if let Some(fraction) = self.cold_fraction {
@@ -171,7 +174,11 @@ pub fn print(report: &CostReport) {
     for quote in &report.quotes {
         for (place, line) in quote.bill.lines.iter().enumerate() {
             table.add_row([
-                if place == 0 { quote.target.as_str() } else { "" },
+                if place == 0 {
+                    quote.target.as_str()
+                } else {
+                    ""
+                },
                 line.what.as_str(),
                 line.formula.as_str(),
                 &dollars(line.usd),
@@ -195,9 +202,14 @@ pub fn print(report: &CostReport) {
     if !report.sensitivity.is_empty() {
         println!();
         let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_HORIZONTAL_ONLY)
-            .set_header(["what if", "is", "$/month", "$/million posts", "request ms", "break-even/s"]);
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+            "what if",
+            "is",
+            "$/month",
+            "$/million posts",
+            "request ms",
+            "break-even/s",
+        ]);
         for case in &report.sensitivity {
             table.add_row([
                 case.input.clone(),
@@ -251,6 +263,19 @@ pub struct CostArgs {
     common: Common,
 }
 
+/// Scales the curve of Poisson arrivals so that it has at `rate` the fraction that
+/// the real arrivals have: burstier ones start more instances at every rate.
+fn meet(points: &mut Vec<(f64, f64)>, rate: f64, fraction: f64) {
+    let poisson = Cold::ByRate(points.clone()).at(rate);
+    if poisson > 0.0 {
+        for (_, share) in points.iter_mut() {
+            *share = (*share * fraction / poisson).min(1.0);
+        }
+    }
+    let place = points.partition_point(|(point, _)| *point < rate);
+    points.insert(place, (rate, fraction));
+}
+
 /// Memory of a function, MB; one vCPU's without one.
 fn memory_of(function: Option<&Target>) -> u32 {
     match function {
@@ -265,7 +290,9 @@ impl CostArgs {
         let prices = self.workload.price_table()?;
         let mut workload = self.workload.workload()?;
         let targets = self.workload.targets();
-        let function = targets.iter().find(|target| matches!(target, Target::Lambda { .. }));
+        let function = targets
+            .iter()
+            .find(|target| matches!(target, Target::Lambda { .. }));
         let times = Times::read(&self.model.measured, memory_of(function))?;
         times.apply(&mut workload);
         let model = self.priced_model(&workload, &times, function)?;
@@ -275,7 +302,10 @@ impl CostArgs {
             simulation = Some(found);
         }
         if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
-            let points = curve::cold_by_rate(&model, (1e-4, 1e3), 3, self.common.seed);
+            let mut points = curve::cold_by_rate(&model, (1e-4, 1e3), 3, self.common.seed);
+            if let Some(found) = &simulation {
+                meet(&mut points, workload.rate(), found.function.cold_fraction);
+            }
             workload.cold = Cold::ByRate(points);
         }
         let mut report = CostReport::new(&workload, &prices, &targets)?;
@@ -314,8 +344,7 @@ impl CostArgs {
         if let Some((service, vcpus)) = &times.service
             && function.is_some_and(|target| {
                 (workload.speed_of(target) - 1.0).abs() < f64::EPSILON
-                    && (f64::from(memory_of(function)) / super::workload::MB_PER_VCPU - vcpus)
-                        .abs()
+                    && (f64::from(memory_of(function)) / super::workload::MB_PER_VCPU - vcpus).abs()
                         < 0.01
             })
         {
@@ -330,8 +359,16 @@ impl CostArgs {
         workload.posts_per_second = schedule.mean_rate() * workload.posts_per_request;
         workload.peak_to_mean = schedule.peak_to_mean(seed)?;
         let capacity = workload.host_rps(&Target::Comprehend, 1.0);
-        let servers = (workload.rate() * workload.peak_to_mean / capacity).ceil().max(1.0);
-        Ok(simulate(model, &schedule, servers as u32, seed, self.common.quiet))
+        let servers = (workload.rate() * workload.peak_to_mean / capacity)
+            .ceil()
+            .max(1.0);
+        Ok(simulate(
+            model,
+            &schedule,
+            servers as u32,
+            seed,
+            self.common.quiet,
+        ))
     }
 }
 
@@ -372,5 +409,23 @@ impl PipelineArgs {
             prices,
             (self.task_vcpus, self.task_gb),
         )?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_meets_the_simulated_fraction() {
+        let mut points = vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)];
+        meet(&mut points, 1.0, 0.04);
+        let cold = Cold::ByRate(points);
+        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
+            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
+        }
+        let mut quiet = vec![(0.01, 0.0), (100.0, 0.0)];
+        meet(&mut quiet, 1.0, 0.5);
+        assert!((Cold::ByRate(quiet).at(1.0) - 0.5).abs() < 1e-12);
     }
 }

@@ -26,8 +26,7 @@ pub fn count(bill: &mut Bill, workload: &Workload, target: &Target, vcpus: f64, 
 
 /// Part of a host's time that is busy when it runs at its capacity.
 fn workload_share(workload: &Workload) -> f64 {
-    let service_s =
-        (workload.request_ms + workload.post_ms * workload.posts_per_request) / 1_000.0;
+    let service_s = (workload.request_ms + workload.post_ms * workload.posts_per_request) / 1_000.0;
     workload
         .host_rps_per_vcpu
         .map_or(workload.host_load, |rps| (rps * service_s).min(1.0))
@@ -95,7 +94,10 @@ pub fn machines(
     }
     bill.add(
         "public addresses",
-        &[(if hosts > 1.0 { 2.0 } else { 1.0 }, "addresses"), (HOURS, "h")],
+        &[
+            (if hosts > 1.0 { 2.0 } else { 1.0 }, "addresses"),
+            (HOURS, "h"),
+        ],
         prices.get("public_ipv4.hour")?,
     );
     Ok(bill)
@@ -125,7 +127,10 @@ pub fn fargate(
     }
     bill.add(
         "public addresses",
-        &[(if tasks > 1.0 { 2.0 } else { 1.0 }, "addresses"), (HOURS, "h")],
+        &[
+            (if tasks > 1.0 { 2.0 } else { 1.0 }, "addresses"),
+            (HOURS, "h"),
+        ],
         prices.get("public_ipv4.hour")?,
     );
     Ok(bill)

@@ -129,7 +129,13 @@ pub fn bill(
             requests: requests * (1.0 - overflow),
             gb_seconds: requests * (1.0 - overflow) * billed / 1_000.0 * gb,
         };
-        provisioned(&mut bill, prices, arch, f64::from(kept) * gb * SECONDS, served)?;
+        provisioned(
+            &mut bill,
+            prices,
+            arch,
+            f64::from(kept) * gb * SECONDS,
+            served,
+        )?;
         bill.note(format!(
             "{} of requests find the {kept} provisioned environments busy (Erlang B at {} erlangs) and run on demand",
             percent(overflow),
@@ -164,7 +170,9 @@ fn front_door(
 ) -> Result<(), PriceError> {
     let requests = workload.requests();
     match front {
-        Front::Url => bill.note("called through a Function URL, an SDK or an event source: no charge"),
+        Front::Url => {
+            bill.note("called through a Function URL, an SDK or an event source: no charge")
+        }
         Front::HttpApi => {
             // Metered in steps of 512 KB; a post is far below one.
             let first = requests.min(3e8);

@@ -129,9 +129,7 @@ fn with_memory(function: &Target, memory_mb: u32) -> Target {
 
 fn vcpus(target: &Target) -> f64 {
     match target {
-        Target::Lambda { memory_mb, .. } => {
-            f64::from(*memory_mb) / super::workload::MB_PER_VCPU
-        }
+        Target::Lambda { memory_mb, .. } => f64::from(*memory_mb) / super::workload::MB_PER_VCPU,
         _ => 1.0,
     }
 }

@@ -320,7 +320,9 @@ impl<'a> Words<'a> {
             Some("rest-api") => Front::RestApi,
             Some("alb") => Front::Alb,
             Some(other) => {
-                return Err(format!("front `{other}` is none of url, http-api, rest-api, alb"));
+                return Err(format!(
+                    "front `{other}` is none of url, http-api, rest-api, alb"
+                ));
             }
         })
     }

@@ -268,8 +268,7 @@ fn provisioned_month() {
 #[test]
 fn a_busy_lambda_vcpu_costs_two_and_a_quarter_machines() {
     let prices = Prices::built_in();
-    let ratio =
-        vcpu_hour(&prices, Arch::Arm).unwrap() / prices.get("ec2.c7g.medium").unwrap().usd;
+    let ratio = vcpu_hour(&prices, Arch::Arm).unwrap() / prices.get("ec2.c7g.medium").unwrap().usd;
     assert!((ratio - 2.284).abs() < 0.001, "{ratio}");
 }
 
@@ -279,13 +278,17 @@ fn a_busy_lambda_vcpu_costs_two_and_a_quarter_machines() {
 #[test]
 fn break_even_is_the_formula() {
     let prices = Prices::built_in();
-    let [function, host] = ["lambda:arm:1769", "ec2:c7g.medium"]
-        .map(|name| name.parse::<Target>().unwrap());
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
     let found = breakeven::find(&steady(5.0), &prices, &function, &host).unwrap();
     let rate = found.requests_per_second.unwrap();
     assert!((rate - 27.224).abs() < 0.005, "{rate}");
     assert!((found.utilisation.unwrap() - 0.272_24).abs() < 1e-4);
-    assert!(found.formula.contains("/ 730 h / 3600 /"), "{}", found.formula);
+    assert!(
+        found.formula.contains("/ 730 h / 3600 /"),
+        "{}",
+        found.formula
+    );
     assert!(found.words.contains("27.22 requests/s"), "{}", found.words);
 }
 
@@ -294,8 +297,8 @@ fn break_even_is_the_formula() {
 #[test]
 fn a_further_host_turns_the_answer_round() {
     let prices = Prices::built_in();
-    let [function, host] = ["lambda:arm:1769", "ec2:c7g.medium"]
-        .map(|name| name.parse::<Target>().unwrap());
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
     // 26 requests/s a host: below the first break-even at 27.2.
     let slow = Workload {
         host_rps_per_vcpu: Some(30.0),
@@ -310,8 +313,8 @@ fn a_further_host_turns_the_answer_round() {
 #[test]
 fn the_free_tier_moves_the_break_even() {
     let prices = Prices::built_in();
-    let [function, host] = ["lambda:arm:1769", "ec2:c7g.medium"]
-        .map(|name| name.parse::<Target>().unwrap());
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
     let free = Workload {
         free_tier: true,
         ..steady(5.0)

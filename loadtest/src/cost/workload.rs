@@ -31,7 +31,10 @@ impl Cold {
             Self::Given(fraction) => *fraction,
             Self::ByRate(points) => {
                 let above = points.partition_point(|(point, _)| *point < rate);
-                match (above.checked_sub(1).map(|below| points[below]), points.get(above)) {
+                match (
+                    above.checked_sub(1).map(|below| points[below]),
+                    points.get(above),
+                ) {
                     (Some(low), Some(high)) => {
                         let share = (rate / low.0).ln() / (high.0 / low.0).ln();
                         low.1 + share * (high.1 - low.1)
@@ -207,7 +210,13 @@ mod tests {
     #[test]
     fn cold_fractions_are_interpolated_over_the_logarithm_of_the_rate() {
         let cold = Cold::ByRate(vec![(0.01, 1.0), (1.0, 0.5), (100.0, 0.0)]);
-        for (rate, expected) in [(0.001, 1.0), (0.1, 0.75), (1.0, 0.5), (10.0, 0.25), (1e4, 0.0)] {
+        for (rate, expected) in [
+            (0.001, 1.0),
+            (0.1, 0.75),
+            (1.0, 0.5),
+            (10.0, 0.25),
+            (1e4, 0.0),
+        ] {
             assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
         }
         assert!((Cold::ByRate(Vec::new()).at(1.0)).abs() < 1e-12);

@@ -30,8 +30,8 @@ impl Bodies {
             Some(path) => read(path)?,
             None => made_up(seed),
         };
-        let mean_chars =
-            posts.iter().map(|post| post.chars().count()).sum::<usize>() as f64 / posts.len() as f64;
+        let mean_chars = posts.iter().map(|post| post.chars().count()).sum::<usize>() as f64
+            / posts.len() as f64;
         let count = posts.len().div_ceil(batch).min(MOST);
         let mut endless = posts.iter().cycle();
         let bodies = (0..count)
@@ -100,7 +100,9 @@ fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
             anyhow::anyhow!("{shown}:{line}: not a row of UTF-8 columns")
         })?;
         if place == 0 {
-            column = record.iter().position(|name| name.eq_ignore_ascii_case("text"));
+            column = record
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case("text"));
             if column.is_some() {
                 continue;
             }
@@ -118,11 +120,11 @@ fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
 /// Posts of some thirty words at most, out of a few dozen.
 fn made_up(seed: u64) -> Vec<String> {
     const WORDS: [&str; 48] = [
-        "love", "hate", "this", "phone", "camera", "battery", "the", "new", "update", "is",
-        "so", "good", "bad", "slow", "fast", "awful", "great", "today", "finally", "again",
-        "never", "always", "my", "team", "match", "song", "video", "train", "coffee", "rain",
-        "sun", "why", "how", "please", "thanks", "friends", "work", "monday", "weekend", "#news",
-        "#happy", "@someone", "😍", "😡", "🎉", "lol", "omg", "really",
+        "love", "hate", "this", "phone", "camera", "battery", "the", "new", "update", "is", "so",
+        "good", "bad", "slow", "fast", "awful", "great", "today", "finally", "again", "never",
+        "always", "my", "team", "match", "song", "video", "train", "coffee", "rain", "sun", "why",
+        "how", "please", "thanks", "friends", "work", "monday", "weekend", "#news", "#happy",
+        "@someone", "😍", "😡", "🎉", "lol", "omg", "really",
     ];
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..MADE)
@@ -162,8 +164,7 @@ mod tests {
 
     #[test]
     fn made_up_posts_repeat_with_the_seed() {
-        let [once, again, other] =
-            [1, 1, 2].map(|seed| Bodies::new(None, 1, seed).unwrap().get(5));
+        let [once, again, other] = [1, 1, 2].map(|seed| Bodies::new(None, 1, seed).unwrap().get(5));
         assert_eq!(once, again);
         assert_ne!(once, other);
         let bodies = Bodies::new(None, 32, 1).unwrap();

@@ -18,12 +18,12 @@ use tokio::io::unix::AsyncFd;
 /// Longest wait in one go, so that Ctrl-C is heard.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     timer: AsyncFd<OwnedFd>,
 }
 
 impl Pacer {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
@@ -38,7 +38,7 @@ impl Pacer {
 
     /// Returns at `moment`, or a little after; at once if it is over, and early
     /// with `false` when the run was asked to stop.
-    pub(super) async fn until(&self, moment: Instant) -> io::Result<bool> {
+    pub(crate) async fn until(&self, moment: Instant) -> io::Result<bool> {
         loop {
             if crate::interrupt::asked() {
                 return Ok(false);

@@ -83,8 +83,16 @@ fn latency_counts_from_the_intended_time() {
     let client = Client::new(&one, &url, 1, true).unwrap();
     let measured = client.run(&open("constant:1000", 10), "", 1).unwrap();
     assert_eq!(measured.ok, 10);
-    assert!(measured.latency_ms.max >= 450.0, "{:?}", measured.latency_ms);
-    assert!(measured.latency_ms.p50 >= 200.0, "{:?}", measured.latency_ms);
+    assert!(
+        measured.latency_ms.max >= 450.0,
+        "{:?}",
+        measured.latency_ms
+    );
+    assert!(
+        measured.latency_ms.p50 >= 200.0,
+        "{:?}",
+        measured.latency_ms
+    );
 }
 
 #[test]
@@ -117,12 +125,18 @@ fn a_bad_address_is_refused_and_no_header_value_is_shown() {
     for url in ["", "localhost:80", "ftp://x", "http://"] {
         assert!(Client::new(&args(), url, 1, true).is_err(), "{url}");
     }
-    for header in ["secret-without-colon", "bad name: secret", "x: secret\u{7f}"] {
+    for header in [
+        "secret-without-colon",
+        "bad name: secret",
+        "x: secret\u{7f}",
+    ] {
         let bad = ClientArgs {
             headers: vec![header.to_owned()],
             ..args()
         };
-        let error = Client::new(&bad, "http://localhost:1", 1, true).err().unwrap();
+        let error = Client::new(&bad, "http://localhost:1", 1, true)
+            .err()
+            .unwrap();
         assert!(!format!("{error:#}").contains("secret"), "{error:#}");
     }
 }

@@ -50,10 +50,7 @@ pub(super) fn run(
         let work = async {
             match load {
                 Load::Open(schedule) => {
-                    let times = schedule
-                        .times(seed)
-                        .skip(index)
-                        .step_by(client.threads);
+                    let times = schedule.times(seed).skip(index).step_by(client.threads);
                     worker.clone().open_loop(times, start).await
                 }
                 Load::Closed { callers, length } => {

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +37,7 @@ pub struct Limits {
 }
 
 /// How often the processor limit held an instance back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throttling {
     /// Periods in which it wanted to run.
     pub periods: u64,
@@ -63,8 +65,20 @@ pub enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// Finds it, or says why limits cannot be set here.
+    /// Finds it, or says why limits cannot be set here. A group is made and removed, to
+    /// learn now and not at the first instance whether that is permitted.
     pub fn find() -> Result<Self> {
+        let hierarchy = Self::mounted()?;
+        hierarchy.sweep();
+        drop(hierarchy.create(Limits {
+            memory_bytes: 128 << 20,
+            vcpus: 1.0,
+            period: Duration::from_millis(100),
+        })?);
+        Ok(hierarchy)
+    }
+
+    fn mounted() -> Result<Self> {
         let me = Process::myself()?;
         let mounts = me.mountinfo()?;
         let groups = me.cgroups()?.0;
@@ -107,7 +121,7 @@ impl Hierarchy {
     }
 
     /// Removes groups of harnesses that are no more.
-    pub fn sweep(&self) {
+    fn sweep(&self) {
         for parent in self.parents() {
             for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
                 let name = entry.file_name();
@@ -148,6 +162,15 @@ impl Hierarchy {
             Self::V1 { cpu, memory } => vec![cpu, memory],
             Self::V2 { parent } => vec![parent],
         }
+    }
+}
+
+impl fmt::Display for Hierarchy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1 { .. } => "control groups, version 1",
+            Self::V2 { .. } => "control groups, version 2",
+        })
     }
 }
 

@@ -1,12 +1,17 @@
 //! What can go wrong with an invocation. Faults are counted by kind and never enter
 //! a latency figure.
 
+use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// The kinds of fault, told apart by what was seen from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// The program could not be started at all.
@@ -62,6 +67,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// What was seen, for people.
     pub detail: String,
+    /// What the function itself posted about it.
+    pub posted: Option<Bytes>,
 }
 
 impl Fault {
@@ -70,12 +77,33 @@ impl Fault {
         Self {
             kind,
             detail: detail.to_string(),
+            posted: None,
         }
+    }
+
+    /// What Lambda gives to the caller instead of an answer.
+    pub fn answer(&self) -> Bytes {
+        if let Some(posted) = &self.posted {
+            return posted.clone();
+        }
+        let error_type = match self.kind {
+            FaultKind::Launch => "Runtime.InvalidEntrypoint",
+            FaultKind::InitError => &self.detail,
+            FaultKind::InitCrash | FaultKind::Exit => "Runtime.ExitError",
+            FaultKind::InitTimeout | FaultKind::Hang | FaultKind::Late => "Sandbox.Timedout",
+            FaultKind::OutOfMemory => "Runtime.OutOfMemory",
+            FaultKind::TooLarge => "Function.ResponseSizeTooLarge",
+            FaultKind::Throttled => "TooManyRequestsException",
+            FaultKind::Garbage | FaultKind::FunctionError => "Unhandled",
+        };
+        json!({ "errorType": error_type, "errorMessage": self.to_string() })
+            .to_string()
+            .into()
     }
 }
 
 /// Number of faults by kind; kinds that did not happen are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct FaultCounts(pub BTreeMap<FaultKind, u64>);
 

@@ -188,7 +188,10 @@ impl Instance {
                 let detail = format!("{} bytes that are no JSON", body.len());
                 Err(Fault::new(FaultKind::Garbage, detail))
             }
-            Outcome::Error(error_type, _) => Err(Fault::new(FaultKind::FunctionError, error_type)),
+            Outcome::Error(error_type, posted) => Err(Fault {
+                posted: Some(posted.clone()),
+                ..Fault::new(FaultKind::FunctionError, error_type)
+            }),
             Outcome::TooLarge => Err(Fault::new(FaultKind::TooLarge, "more than 6 MB")),
         }
     }
@@ -289,7 +292,10 @@ async fn init(api: &mut RuntimeApi, process: &Process, limit: Duration) -> Resul
         biased;
         init = api.init() => match init {
             Init::Ready(at) => Ok(at),
-            Init::Failed(_, error_type, _) => Err(Fault::new(FaultKind::InitError, error_type)),
+            Init::Failed(_, error_type, posted) => Err(Fault {
+                posted: Some(posted),
+                ..Fault::new(FaultKind::InitError, error_type)
+            }),
         },
         status = process.exited() => Err(match process.started() {
             Ok(_) => ended(process, FaultKind::InitCrash, status),

@@ -3,9 +3,12 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::plots::{Axis, Bar, Plot, Series, bars, css};
+use super::table::condition;
+use crate::cold_start::{COLDREAD, ColdStart, Row};
 use crate::cost::CostReport;
 use crate::cost::bill::{dollars, number};
 use crate::simulate::{Latency, Outcome};
+use crate::trace::TraceRun;
 use crate::warm::Warm;
 
 const LINEAR: bool = false;
@@ -65,7 +68,11 @@ pub(super) fn latencies(title: &str, lines: &[(&str, &Latency)], caption: &str) 
         .filter(|(_, (_, latency))| latency.n > 0)
         .map(|(colour, (name, latency))| Series {
             name: (*name).to_owned(),
-            points: latency.cdf.iter().map(|(ms, share)| (*ms, share * 100.0)).collect(),
+            points: latency
+                .cdf
+                .iter()
+                .map(|(ms, share)| (*ms, share * 100.0))
+                .collect(),
             steps: true,
             colour,
         })
@@ -172,7 +179,11 @@ pub(super) fn memory(cost: &CostReport) -> Markup {
 
 /// Instances and cold starts over the run.
 pub(super) fn timeline(outcome: &Outcome) -> Markup {
-    let unit = if outcome.seconds >= 7_200.0 { 3_600.0 } else { 1.0 };
+    let unit = if outcome.seconds >= 7_200.0 {
+        3_600.0
+    } else {
+        1.0
+    };
     let label = if unit > 1.0 { "hours" } else { "seconds" };
     let each = outcome.seconds / outcome.timeline.len().max(1) as f64;
     let plot = |title, y, colour, value: &dyn Fn(&crate::simulate::Bin) -> f64| {
@@ -228,7 +239,82 @@ pub(super) fn warm(warm: &Warm) -> Markup {
         levels: vec![warm.target_p99_ms],
         height: 320,
     };
-    draw(&plot, "Every rate the search tried; dashed: the target of p99; dot: the confirmed capacity.")
+    draw(
+        &plot,
+        "Every rate the search tried; dashed: the target of p99; dot: the confirmed capacity.",
+    )
+}
+
+/// Phases of cold starts, medians, and a warm request beside them.
+pub(super) fn anatomy(found: &ColdStart) -> Markup {
+    let bar = |row: &Row| {
+        let next = row.first_next_ms.as_ref()?.median;
+        let event = row.first_event_ms.as_ref()?.median;
+        let answer = row.first_answer_ms.as_ref()?.median;
+        Some(Bar {
+            label: condition(row),
+            parts: vec![(next, 0), (event, 1), ((answer - next - event).max(0.0), 5)],
+        })
+    };
+    let rows: Vec<Bar> = found.rows.iter().filter_map(bar).collect();
+    figure(
+        bars("Phases of a cold start", "ms, medians", &rows),
+        &[
+            ("init: exec to the first next", 0),
+            ("first event", 1),
+            ("between", 5),
+        ],
+        "From exec to the first answer on the local Lambda; AWS adds placing the sandbox and fetching the code.",
+    )
+}
+
+/// Latency of cold starts and of warm requests, each sample a step.
+pub(super) fn cold_and_warm(found: &ColdStart) -> Markup {
+    let steps = |mut values: Vec<f64>| -> Vec<(f64, f64)> {
+        values.sort_by(f64::total_cmp);
+        let count = values.len() as f64;
+        let shares = (1..=values.len()).map(|place| place as f64 / count * 100.0);
+        values.into_iter().zip(shares).collect()
+    };
+    let mut series = Vec::new();
+    let rows = found.rows.iter().filter(|row| row.function == COLDREAD);
+    for (place, row) in rows.enumerate().take(3) {
+        let cold = row.samples.iter().map(|run| run.first_answer_ms).collect();
+        let warm = row.samples.iter().map(|run| run.second_event_ms).collect();
+        for (name, values, colour) in [("cold", cold, 2 * place), ("warm", warm, 2 * place + 1)] {
+            series.push(Series {
+                name: format!("{name}: {}", condition(row)),
+                points: steps(values),
+                steps: true,
+                colour,
+            });
+        }
+    }
+    let plot = Plot {
+        title: "Latency of cold starts and of warm requests",
+        x: axis("ms", LOG),
+        y: axis("runs at most that slow, %", LINEAR),
+        series,
+        marks: Vec::new(),
+        levels: Vec::new(),
+        height: 320,
+    };
+    draw(
+        &plot,
+        "Cold: from exec to the first answer. Warm: the second event of the same instance.",
+    )
+}
+
+/// A replay beside its simulation.
+pub(super) fn replay(run: &TraceRun) -> Markup {
+    latencies(
+        "Latency as replayed and as simulated",
+        &[
+            ("replayed", &run.replayed.latency_ms),
+            ("simulated", &run.simulated.latency_ms),
+        ],
+        "The same arrivals. Dashed: 99 of a hundred requests.",
+    )
 }
 
 /// What makes up each bill.

@@ -4,12 +4,17 @@ use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::figures;
+use super::table::condition;
+use crate::cold_start::ColdStart;
 use crate::cost::bill::{Bill, dollars, number};
 use crate::cost::lambda::percent;
 use crate::cost::{CostReport, Quote};
+use crate::logs::Logs;
 use crate::results::Results;
 use crate::simulate::Latency;
 use crate::simulate::cli::Simulation;
+use crate::stats::Summary;
+use crate::trace::TraceRun;
 use crate::warm::Warm;
 
 const STYLE: &str = include_str!("style.css");
@@ -23,7 +28,10 @@ pub(super) fn render(results: &Results) -> Result<String> {
         (facts(results))
         @if let Some(cost) = &results.cost { (cost_section(cost)) }
         @if let Some(simulation) = &results.simulation { (simulation_section(simulation)) }
+        @if let Some(found) = &results.cold_start { (cold_start_section(found)) }
         @if let Some(warm) = &results.warm { (warm_section(warm)) }
+        @if let Some(run) = &results.trace { (trace_section(run)) }
+        @if let Some(logs) = &results.logs { (logs_section(logs)) }
         (provenance(results))
     };
     page(title, &body, results)
@@ -79,9 +87,31 @@ pub(super) fn verdict(results: &Results) -> String {
         sentences.extend(warm.verdict.first().cloned());
     }
     if sentences.is_empty() {
-        return "These results hold neither a cost nor a simulation nor a warm baseline.".to_owned();
+        sentences.extend(
+            results
+                .trace
+                .as_ref()
+                .and_then(|run| run.verdict.first().cloned()),
+        );
+        sentences.extend(results.cold_start.as_ref().and_then(cold_start_sentence));
+    }
+    if sentences.is_empty() {
+        return "These results hold no measurement that answers the question.".to_owned();
     }
     sentences.join(" ")
+}
+
+/// The first row that has an answer.
+fn cold_start_sentence(found: &ColdStart) -> Option<String> {
+    found.rows.iter().find_map(|row| {
+        let answer = row.first_answer_ms.as_ref()?;
+        Some(format!(
+            "{}: first answer {} ms after exec (median of {}).",
+            condition(row),
+            number(answer.median),
+            answer.n
+        ))
+    })
 }
 
 /// The first function against the first always-on target.
@@ -91,7 +121,13 @@ fn cost_sentence(cost: &CostReport) -> String {
             .iter()
             .find(|quote| quote.always_on == always_on)
     };
-    let says = |quote: &Quote| format!("{} costs {} a month", quote.target, dollars(quote.usd_per_month));
+    let says = |quote: &Quote| {
+        format!(
+            "{} costs {} a month",
+            quote.target,
+            dollars(quote.usd_per_month)
+        )
+    };
     let traffic = format!("For {} posts/s", number(cost.workload.posts_per_second));
     match (first(false), first(true)) {
         (Some(function), Some(host)) => {
@@ -121,12 +157,24 @@ fn facts(results: &Results) -> Markup {
         }
     }
     if let Some(found) = &results.simulation {
-        facts.push(("cold requests".to_owned(), percent(found.function.cold_fraction)));
-        facts.push(("cold start, median".to_owned(), ms(found.function.cold_latency_ms.p50)));
-        facts.push(("warm p99".to_owned(), ms(found.function.warm_latency_ms.p99)));
+        facts.push((
+            "cold requests".to_owned(),
+            percent(found.function.cold_fraction),
+        ));
+        facts.push((
+            "cold start, median".to_owned(),
+            ms(found.function.cold_latency_ms.p50),
+        ));
+        facts.push((
+            "warm p99".to_owned(),
+            ms(found.function.warm_latency_ms.p99),
+        ));
     }
     if let Some(rate) = results.warm.as_ref().and_then(|warm| warm.capacity_rps) {
-        facts.push(("capacity of a warm server".to_owned(), format!("{}/s", number(rate))));
+        facts.push((
+            "capacity of a warm server".to_owned(),
+            format!("{}/s", number(rate)),
+        ));
     }
     html! {
         @if !facts.is_empty() {
@@ -269,6 +317,59 @@ fn warm_section(warm: &Warm) -> Markup {
             summary { "every run" }
             ul { @for sentence in warm.verdict.iter().skip(1) { li { (sentence) } } }
         }
+    }
+}
+
+fn cold_start_section(found: &ColdStart) -> Markup {
+    let interval = |summary: &Option<Summary>| {
+        summary.as_ref().map_or_else(
+            || "–".to_owned(),
+            |summary| {
+                format!(
+                    "{} [{}, {}]",
+                    number(summary.median),
+                    number(summary.median_ci.low),
+                    number(summary.median_ci.high)
+                )
+            },
+        )
+    };
+    html! {
+        h2 { "Cold starts on this machine" }
+        (figures::anatomy(found))
+        (figures::cold_and_warm(found))
+        div.wide { table {
+            tr { th { "function" } th.n { "runs" } th.n { "init, ms" } th.n { "first answer, ms" } th.n { "second event, ms" } }
+            @for row in &found.rows { tr {
+                td { (condition(row)) } td.n { (row.samples.len()) }
+                td.n { (interval(&row.first_next_ms)) }
+                td.n { (interval(&row.first_answer_ms)) }
+                td.n { (interval(&row.second_event_ms)) }
+            } }
+        } }
+        p.note { "Medians with 95% intervals. Limits: " (found.limits) "." }
+    }
+}
+
+fn trace_section(run: &TraceRun) -> Markup {
+    html! {
+        h2 { "A replay beside its simulation" }
+        ul { @for sentence in &run.verdict { li { (sentence) } } }
+        (figures::replay(run))
+        div.wide { table {
+            tr { th { "figure" } th.n { "replayed" } th.n { "simulated" } th.n { "apart" } }
+            @for figure in &run.apart { tr {
+                td { (figure.figure) } td.n { (number(figure.replayed)) } td.n { (number(figure.simulated)) }
+                td.n { (figure.difference().map_or_else(|| "–".to_owned(), percent)) }
+            } }
+        } }
+    }
+}
+
+fn logs_section(logs: &Logs) -> Markup {
+    html! {
+        h2 { "Logs of the real function" }
+        @for sentence in logs.words().lines() { p { (sentence) } }
     }
 }
 

@@ -84,9 +84,7 @@ impl Plot<'_> {
                 (false, false) => self.draw(&root, x.0..x.1, y.0..y.1),
                 (true, false) => self.draw(&root, (x.0..x.1).log_scale(), y.0..y.1),
                 (false, true) => self.draw(&root, x.0..x.1, (y.0..y.1).log_scale()),
-                (true, true) => {
-                    self.draw(&root, (x.0..x.1).log_scale(), (y.0..y.1).log_scale())
-                }
+                (true, true) => self.draw(&root, (x.0..x.1).log_scale(), (y.0..y.1).log_scale()),
             }
             .ok()?;
         }
@@ -250,8 +248,8 @@ fn draw_bars(
             )))?;
             from += length;
         }
-        let behind = EmptyElement::at((from, top + 0.68))
-            + Text::new(number(from), (6, -7), font.clone());
+        let behind =
+            EmptyElement::at((from, top + 0.68)) + Text::new(number(from), (6, -7), font.clone());
         chart.draw_series(std::iter::once(behind))?;
     }
     Ok(())
@@ -271,7 +269,14 @@ fn range(values: impl Iterator<Item = f64>, log: bool) -> Option<(f64, f64)> {
         return Some((low / 1.15, high * 1.3));
     }
     let low = low.min(0.0);
-    Some((low, if high > low { low + (high - low) * 1.08 } else { low + 1.0 }))
+    Some((
+        low,
+        if high > low {
+            low + (high - low) * 1.08
+        } else {
+            low + 1.0
+        },
+    ))
 }
 
 /// The SVG with a name for those who do not see it, fit for a page.
@@ -290,7 +295,10 @@ mod tests {
     use super::*;
 
     fn plot(points: Vec<(f64, f64)>, log: bool) -> Option<String> {
-        let axis = Axis { label: "a <b>", log };
+        let axis = Axis {
+            label: "a <b>",
+            log,
+        };
         Plot {
             title: "\"quoted\" <title>",
             x: axis,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::cold_start::{Cache, Row};
 use crate::results::Results;
 use crate::simulate::Latency;
 
@@ -19,14 +20,42 @@ pub(super) struct Figure {
 /// All figures, in the order of the page.
 pub(super) fn figures(results: &Results) -> Vec<Figure> {
     let mut rows = Rows(Vec::new());
+    for row in results.cold_start.iter().flat_map(|found| &found.rows) {
+        for (what, summary) in [
+            ("first answer", &row.first_answer_ms),
+            ("first next", &row.first_next_ms),
+            ("first event", &row.first_event_ms),
+            ("second event", &row.second_event_ms),
+        ] {
+            if let Some(summary) = summary {
+                rows.0.push(Figure {
+                    section: "cold start",
+                    name: format!("{}, {what}, median", condition(row)),
+                    unit: "ms",
+                    value: summary.median,
+                    interval: Some((summary.median_ci.low, summary.median_ci.high)),
+                });
+            }
+        }
+    }
     if let Some(found) = &results.simulation {
         let function = &found.function;
         rows.add("simulation", "cold fraction", "1", function.cold_fraction);
-        rows.add("simulation", "cold starts add at p99", "ms", found.cold_adds_ms_p99);
+        rows.add(
+            "simulation",
+            "cold starts add at p99",
+            "ms",
+            found.cold_adds_ms_p99,
+        );
         rows.latency("simulation", "function", &function.latency_ms);
         rows.latency("simulation", "always on", &found.baseline.latency_ms);
         rows.add("simulation", "billed", "GB-s", function.billed_gb_seconds);
-        rows.add("simulation", "instances at most", "1", function.instances_peak as f64);
+        rows.add(
+            "simulation",
+            "instances at most",
+            "1",
+            function.instances_peak as f64,
+        );
     }
     if let Some(warm) = &results.warm {
         if let Some(rate) = warm.capacity_rps {
@@ -40,7 +69,12 @@ pub(super) fn figures(results: &Results) -> Vec<Figure> {
     if let Some(cost) = &results.cost {
         for quote in &cost.quotes {
             rows.add("cost", &quote.target, "$/month", quote.usd_per_month);
-            rows.add("cost", &quote.target, "$/million posts", quote.usd_per_million_posts);
+            rows.add(
+                "cost",
+                &quote.target,
+                "$/million posts",
+                quote.usd_per_million_posts,
+            );
         }
         for found in &cost.break_evens {
             if let Some(rate) = found.requests_per_second {
@@ -50,6 +84,18 @@ pub(super) fn figures(results: &Results) -> Vec<Figure> {
         }
     }
     rows.0
+}
+
+/// A function and what it ran under, in words.
+pub(super) fn condition(row: &Row) -> String {
+    let size = row
+        .memory_mb
+        .map_or_else(|| "no limit".to_owned(), |memory| format!("{memory} MB"));
+    let cache = match row.cache {
+        Cache::Warm => "files in memory",
+        Cache::Dropped => "files evicted",
+    };
+    format!("{}, {size}, {cache}", row.function)
 }
 
 struct Rows(Vec<Figure>);

@@ -1,9 +1,9 @@
 //! The page of a full set of results, with hostile texts in them.
 
 use super::*;
+use crate::cost::CostReport;
 use crate::cost::prices::Prices;
 use crate::cost::workload::Workload;
-use crate::cost::CostReport;
 use crate::simulate::Model;
 use crate::simulate::cli::simulate;
 
@@ -28,12 +28,24 @@ fn results() -> Results {
 #[test]
 fn a_report_refers_to_nothing_outside_itself_and_escapes_what_it_shows() {
     let page = page::render(&results()).unwrap();
-    for forbidden in ["<img", "</script><b>", "src=\"", "href=\"", "url(", "@import", "<link"] {
+    for forbidden in [
+        "<img",
+        "</script><b>",
+        "src=\"",
+        "href=\"",
+        "url(",
+        "@import",
+        "<link",
+    ] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert_eq!(page.matches("</script>").count(), 1);
     assert!(page.contains("&lt;img src=x&gt;"));
-    for part in ["break-even at", "Cold starts touch", "Prices without a full date"] {
+    for part in [
+        "break-even at",
+        "Cold starts touch",
+        "Prices without a full date",
+    ] {
         assert!(page.contains(part), "{part}");
     }
     assert!(page.matches("<svg role=\"img\"").count() >= 7);

@@ -64,7 +64,10 @@ impl ModelArgs {
             (1..=1_000).contains(&self.concurrency),
             "--concurrency must be between 1 and 1000"
         );
-        ensure!(self.burst > 0 && self.limit > 0, "--burst and --limit must be above 0");
+        ensure!(
+            self.burst > 0 && self.limit > 0,
+            "--burst and --limit must be above 0"
+        );
         ensure!(
             self.instance_vcpus.is_finite() && self.instance_vcpus > 0.0,
             "--instance-vcpus must be above 0"
@@ -115,7 +118,13 @@ pub struct Simulation {
 }
 
 /// Runs both.
-pub fn simulate(model: &Model, schedule: &Schedule, servers: u32, seed: u64, quiet: bool) -> Simulation {
+pub fn simulate(
+    model: &Model,
+    schedule: &Schedule,
+    servers: u32,
+    seed: u64,
+    quiet: bool,
+) -> Simulation {
     let bar = progress(schedule, quiet);
     let function = super::run(
         model,
@@ -237,7 +246,10 @@ impl SimulateArgs {
         for sentence in &simulation.verdict {
             println!("{sentence}");
         }
-        println!("\n{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}", "ms", "p50", "p90", "p99", "p99.9", "max");
+        println!(
+            "\n{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}",
+            "ms", "p50", "p90", "p99", "p99.9", "max"
+        );
         for (name, latency) in [
             ("function, all", &simulation.function.latency_ms),
             ("function, warm", &simulation.function.warm_latency_ms),
@@ -246,7 +258,10 @@ impl SimulateArgs {
         ] {
             print_latency(name, latency);
         }
-        println!("\n{:>12} {:>12} {:>8} {:>10}", "from s", "requests", "cold", "instances");
+        println!(
+            "\n{:>12} {:>12} {:>8} {:>10}",
+            "from s", "requests", "cold", "instances"
+        );
         for bins in simulation.function.timeline.chunks(super::BINS / 12) {
             println!(
                 "{:>12} {:>12} {:>8} {:>10}",
@@ -274,9 +289,15 @@ fn print_latency(name: &str, latency: &Latency) {
     if latency.n == 0 {
         return;
     }
-    let row: String = [latency.p50, latency.p90, latency.p99, latency.p999, latency.max]
-        .iter()
-        .map(|value| format!("{:>12}", number(*value)))
-        .collect();
+    let row: String = [
+        latency.p50,
+        latency.p90,
+        latency.p99,
+        latency.p999,
+        latency.max,
+    ]
+    .iter()
+    .map(|value| format!("{:>12}", number(*value)))
+    .collect();
     println!("{name:<16}{row}");
 }

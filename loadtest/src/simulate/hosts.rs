@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BASELINE, Latency, stream};
 use super::sampler::Sampler;
+use super::{BASELINE, Latency, stream};
 use crate::arrivals::Nanos;
 
 /// What the baseline does with the same arrivals.

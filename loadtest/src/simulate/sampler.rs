@@ -39,9 +39,7 @@ impl Sampler {
     pub fn measured_ms(values: &[f64]) -> Result<Self> {
         ensure!(!values.is_empty(), "no measured time");
         ensure!(
-            values
-                .iter()
-                .all(|value| (0.0..=1e9).contains(value)),
+            values.iter().all(|value| (0.0..=1e9).contains(value)),
             "a measured time is not between 0 and a million seconds"
         );
         let mut nanos: Vec<Nanos> = values.iter().map(|ms| (ms * 1e6) as Nanos).collect();
@@ -59,9 +57,16 @@ impl Sampler {
             if line.is_empty() {
                 continue;
             }
-            let value = line.parse::<f64>().ok().filter(|ms| (0.0..=1e9).contains(ms));
+            let value = line
+                .parse::<f64>()
+                .ok()
+                .filter(|ms| (0.0..=1e9).contains(ms));
             values.push(value.with_context(|| {
-                format!("{}:{}: not a number of milliseconds", path.display(), place + 1)
+                format!(
+                    "{}:{}: not a number of milliseconds",
+                    path.display(),
+                    place + 1
+                )
             })?);
         }
         Self::measured_ms(&values).with_context(|| path.display().to_string())
@@ -185,19 +190,34 @@ mod tests {
         assert!((measured.mean_ms() - 2.25).abs() < 1e-9);
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let draws: Vec<Nanos> = (0..1_000).map(|_| measured.draw(&mut rng)).collect();
-        assert!(draws.iter().all(|draw| (1_000_000..=4_000_000).contains(draw)));
+        assert!(
+            draws
+                .iter()
+                .all(|draw| (1_000_000..=4_000_000).contains(draw))
+        );
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "ten", "exp", "uniform:5m", "uniform:9m:5m", "lognormal:9ms:5ms", "1:2:3:4"] {
+        for text in [
+            "",
+            "ten",
+            "exp",
+            "uniform:5m",
+            "uniform:9m:5m",
+            "lognormal:9ms:5ms",
+            "1:2:3:4",
+        ] {
             assert!(text.parse::<Sampler>().is_err(), "{text}");
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ms.txt");
         std::fs::write(&path, "1.5\n\nslow\n").unwrap();
         let error = Sampler::read(&path).unwrap_err().to_string();
-        assert!(error.ends_with("ms.txt:3: not a number of milliseconds"), "{error}");
+        assert!(
+            error.ends_with("ms.txt:3: not a number of milliseconds"),
+            "{error}"
+        );
         std::fs::write(&path, "").unwrap();
         assert!(Sampler::read(&path).is_err());
     }

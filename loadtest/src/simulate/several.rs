@@ -77,7 +77,9 @@ pub(super) fn run(
     for (_, _, index) in fleet.free {
         let instance = &fleet.instances[index];
         if instance.active == 0 {
-            let reclaimed = instance.idle_since.saturating_add(model.idle.draw(&mut rng));
+            let reclaimed = instance
+                .idle_since
+                .saturating_add(model.idle.draw(&mut rng));
             record.death(reclaimed.min(instance.ends.max(instance.idle_since)));
         }
     }

@@ -53,7 +53,10 @@ fn assert_near(found: f64, expected: f64, tolerance: f64) {
 #[test]
 fn a_small_case_by_hand() {
     let outcome = by_hand(&model(), &[0, 50, 200, 205, 10_500]);
-    assert_eq!((outcome.requests, outcome.cold, outcome.throttled), (5, 3, 0));
+    assert_eq!(
+        (outcome.requests, outcome.cold, outcome.throttled),
+        (5, 3, 0)
+    );
     assert_eq!(outcome.instances_started, 3);
     assert_near(outcome.cold_latency_ms.max, 115.0, 0.1);
     assert_near(outcome.warm_latency_ms.max, 10.0, 0.01);
@@ -61,10 +64,7 @@ fn a_small_case_by_hand() {
     assert_near(outcome.billed_gb_seconds, 0.35, 1e-12);
     // 60 s in 240 bins: both die at 10.2 s, the third lives 10.5 to 20.6 s.
     let alive_at = |second: usize| outcome.timeline[second * 4].instances;
-    assert_eq!(
-        [0, 5, 11, 20, 21, 59].map(alive_at),
-        [2, 2, 1, 1, 0, 0]
-    );
+    assert_eq!([0, 5, 11, 20, 21, 59].map(alive_at), [2, 2, 1, 1, 0, 0]);
 }
 
 #[test]
@@ -235,12 +235,6 @@ fn more_traffic_has_fewer_cold_requests() {
 #[test]
 fn requests_before_the_warm_up_are_not_counted() {
     let arrivals = [0, 50, 200].map(|ms| ms * MS);
-    let outcome = run(
-        &model(),
-        arrivals.into_iter(),
-        "",
-        (60 * S, 100 * MS),
-        1,
-    );
+    let outcome = run(&model(), arrivals.into_iter(), "", (60 * S, 100 * MS), 1);
     assert_eq!((outcome.requests, outcome.cold), (1, 0));
 }

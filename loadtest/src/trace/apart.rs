@@ -43,14 +43,22 @@ pub(super) fn compare(replayed: &Replayed, simulated: &Outcome) -> Vec<Apart> {
         add("cold fraction", share, simulated.cold_fraction);
     }
     if let Some(started) = replayed.instances_started {
-        add("instances started", started as f64, simulated.instances_started as f64);
+        add(
+            "instances started",
+            started as f64,
+            simulated.instances_started as f64,
+        );
     }
     let (real, model) = (&replayed.latency_ms, &simulated.latency_ms);
     add("latency p50, ms", real.p50, model.p50);
     add("latency p99, ms", real.p99, model.p99);
     add("latency max, ms", real.max, model.max);
     if let Some(cold) = &replayed.cold_latency_ms {
-        add("cold latency p50, ms", cold.p50, simulated.cold_latency_ms.p50);
+        add(
+            "cold latency p50, ms",
+            cold.p50,
+            simulated.cold_latency_ms.p50,
+        );
     }
     if let Some(billed) = replayed.billed_gb_seconds {
         add("billed GB-s", billed, simulated.billed_gb_seconds);
@@ -61,9 +69,12 @@ pub(super) fn compare(replayed: &Replayed, simulated: &Outcome) -> Vec<Apart> {
 /// The figures, for a terminal.
 pub(super) fn table(apart: &[Apart]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_header(["figure", "replayed", "simulated", "apart"]);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+        "figure",
+        "replayed",
+        "simulated",
+        "apart",
+    ]);
     for figure in apart {
         table.add_row([
             figure.figure.clone(),

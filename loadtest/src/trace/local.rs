@@ -19,7 +19,6 @@ use crate::clock::ms;
 use crate::event::{check_reply, function_url};
 use crate::generator::bodies::Bodies;
 use crate::generator::{ClientArgs, pacer::Pacer};
-use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;
 use crate::platform::function::{Function, Program};
 use crate::platform::instance::Settings;
@@ -159,8 +158,8 @@ impl Seen {
     }
 
     fn latency(&self, wanted: impl Fn(&Answered) -> bool) -> Latency {
-        let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)
-            .expect("the bounds are valid");
+        let mut histogram =
+            Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid");
         for request in self.answered.iter().filter(|request| wanted(request)) {
             histogram.saturating_record((request.latency * 1e3) as u64);
         }
@@ -168,7 +167,10 @@ impl Seen {
     }
 
     pub(super) fn replayed(&self) -> Replayed {
-        let cold = self.answered.iter().filter(|request| request.init.is_some());
+        let cold = self
+            .answered
+            .iter()
+            .filter(|request| request.init.is_some());
         let billed_ms: u64 = self.answered.iter().map(|request| request.billed).sum();
         Replayed {
             requests: self.answered.len() as u64,

@@ -140,7 +140,10 @@ mod tests {
     #[test]
     fn a_program_that_is_no_server_is_named() {
         let error = Server::start(Path::new("/bin/true"), None).err().unwrap();
-        assert!(format!("{error:#}").contains("/bin/true did not say"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("/bin/true did not say"),
+            "{error:#}"
+        );
         assert!(Server::start(Path::new("/no/such"), None).is_err());
     }
 }

@@ -2,5 +2,6 @@
 
 mod faults;
 mod lifecycle;
+mod load;
 mod runtime_api;
 mod support;
