@@ -22,7 +22,7 @@ pub(super) async fn measure() -> Result<f64> {
     })
     .await?;
     let addr = api.addr();
-    let client = std::thread::spawn(move || answer_all(addr));
+    let client = tokio::task::spawn_blocking(move || answer_all(addr));
     let mut times_ms = Vec::new();
     for number in 0..EVENTS {
         let event = Bytes::from_static(b"{}");
@@ -38,7 +38,7 @@ pub(super) async fn measure() -> Result<f64> {
     }
     drop(api);
     // Its connection is closed, which ends it.
-    let _ = client.join();
+    let _ = client.await;
     median(&times_ms).context("nothing was measured")
 }
 
