@@ -182,6 +182,12 @@ impl CostReport {
             number(workload.posts_per_request)
         ));
         words.extend(self.break_evens.iter().map(|found| found.words.clone()));
+        if workload.peak_to_mean > 1.0 && self.quotes.iter().any(|quote| quote.always_on) {
+            words.push(format!(
+                "Always-on hosts are sized for {} times the mean rate and do not scale with it.",
+                number(workload.peak_to_mean)
+            ));
+        }
         let cold = workload.cold.at(workload.rate());
         if self.quotes.iter().any(|quote| !quote.always_on) {
             words.push(format!(

@@ -24,6 +24,14 @@
 //! | [`machine`] | what the figures were measured on |
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
 
+/// `println!` that does not mind a reader who has read enough, such as `head`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub mod arrivals;
 pub mod cli;
 pub mod clock;

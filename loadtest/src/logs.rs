@@ -1,7 +1,7 @@
 //! `import-logs`: figures of a real function from the lines that Lambda logs, so
 //! that what was measured on AWS replaces what was emulated here.
 //!
-//! Takes any text that holds `REPORT` lines: a CloudWatch export, `aws logs tail`,
+//! Takes any text that holds `REPORT` lines: an export of log events, `aws logs tail`,
 //! `filter-log-events` as JSON (where a tab is `\t`), a query's CSV. Lines without
 //! a report are counted and passed over; a report without a duration is an error.
 
@@ -216,7 +216,7 @@ impl ImportArgs {
     /// Reads, prints and writes.
     pub fn run(self) -> Result<()> {
         let logs = Logs::read(&self.file, self.common.seed)?;
-        println!("{}", logs.words());
+        say!("{}", logs.words());
         if let Some(path) = &self.common.json {
             let mut results = Results::new(self.common.seed);
             results.logs = Some(logs);

@@ -45,8 +45,8 @@ impl ReportArgs {
         if let Some(path) = &self.csv {
             write(path, &table::csv(&results)?)?;
         }
-        println!("{}", page::verdict(&results));
-        println!("{}", self.output.display());
+        say!("{}", page::verdict(&results));
+        say!("{}", self.output.display());
         Ok(())
     }
 }

@@ -159,9 +159,9 @@ impl TraceArgs {
         };
         run.verdict = run.words();
         for sentence in &run.verdict {
-            println!("{sentence}");
+            say!("{sentence}");
         }
-        println!("{}", apart::table(&run.apart));
+        say!("{}", apart::table(&run.apart));
         if let Some(path) = &self.common.json {
             let mut results = Results::new(self.common.seed);
             results.trace = Some(run);

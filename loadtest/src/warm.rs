@@ -154,7 +154,7 @@ impl WarmArgs {
         };
         warm.verdict = warm.words();
         for sentence in &warm.verdict {
-            println!("{sentence}");
+            say!("{sentence}");
         }
         if let Some(path) = &self.common.json {
             let mut results = Results::new(self.common.seed);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `HashOwner,HashApp,HashFunction,Trigger,1,...,1440` | a function's invocations in each minute of a day | Azure Functions 2019 |
 //! | `app,func,end_timestamp,duration` | one invocation, seconds | Azure Functions 2021 |
-//! | a time column and `value`, `count`, `requests` or `invocations` | arrivals in the interval that begins there | NAB, CloudWatch exports |
+//! | a time column and `value`, `count`, `requests` or `invocations` | arrivals in the interval that begins there | NAB |
 //! | a column `timestamp`, `time`, `date`, `datetime` or `seconds` | one arrival | Azure LLM inference 2023, 2024 |
 //! | none | one arrival a line, seconds or a date and time | |
 //!

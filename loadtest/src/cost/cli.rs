@@ -30,9 +30,9 @@ pub struct WorkloadArgs {
     /// The same as posts a month of 730 hours
     #[arg(long)]
     pub posts_per_month: Option<f64>,
-    /// Busiest rate over the mean: always-on hosts are sized for it
-    #[arg(long, default_value_t = 1.0)]
-    pub peak_to_mean: f64,
+    /// Busiest rate over the mean: always-on hosts are sized for it, without autoscaling; 1 or what the arrivals' busiest minute has unless given
+    #[arg(long)]
+    pub peak_to_mean: Option<f64>,
     /// Posts in one request
     #[arg(long, default_value_t = 1.0)]
     pub batch: f64,
@@ -109,7 +109,11 @@ impl WorkloadArgs {
                 "{name} must not be below 0"
             );
         }
-        ensure!(self.peak_to_mean >= 1.0, "--peak-to-mean must be 1 or more");
+        let peak_to_mean = self.peak_to_mean.unwrap_or(1.0);
+        ensure!(
+            (1.0..=1e6).contains(&peak_to_mean),
+            "--peak-to-mean must be 1 or more"
+        );
         if let Some(fraction) = self.cold_fraction {
             ensure!(
                 (0.0..=1.0).contains(&fraction),
@@ -118,7 +122,7 @@ impl WorkloadArgs {
         }
         Ok(Workload {
             posts_per_second,
-            peak_to_mean: self.peak_to_mean,
+            peak_to_mean,
             posts_per_request: self.batch,
             post_chars: self.post_chars,
             request_ms: self.request_ms,
@@ -164,9 +168,9 @@ impl WorkloadArgs {
 /// What the bills say, for a terminal.
 pub fn print(report: &CostReport) {
     for sentence in &report.verdict {
-        println!("{sentence}");
+        say!("{sentence}");
     }
-    println!();
+    say!();
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
@@ -188,19 +192,19 @@ pub fn print(report: &CostReport) {
         table.add_row(["", "together", "", &dollars(quote.usd_per_month), ""]);
     }
     right_align(&mut table, 3);
-    println!("{table}\n");
+    say!("{table}\n");
     for quote in &report.quotes {
         for note in &quote.bill.notes {
-            println!("{}: {note}", quote.target);
+            say!("{}: {note}", quote.target);
         }
     }
     for found in &report.break_evens {
         if !found.formula.is_empty() {
-            println!("{}", found.formula);
+            say!("{}", found.formula);
         }
     }
     if !report.sensitivity.is_empty() {
-        println!();
+        say!();
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
             "what if",
@@ -223,12 +227,12 @@ pub fn print(report: &CostReport) {
         for column in 2..6 {
             right_align(&mut table, column);
         }
-        println!("{table}");
+        say!("{table}");
     }
     if let Some(pipeline) = &report.pipeline {
-        println!("\n{}", pipeline.words);
+        say!("\n{}", pipeline.words);
         for line in pipeline.chatty.lines.iter().chain(&pipeline.single.lines) {
-            println!(
+            say!(
                 "  {}: {} = {} ({})",
                 line.what,
                 line.formula,
@@ -298,7 +302,7 @@ impl CostArgs {
         let model = self.priced_model(&workload, &times, function)?;
         let mut simulation = None;
         if self.from_arrivals {
-            let found = self.from_arrivals(&mut workload, &model)?;
+            let found = self.simulated(&mut workload, &model)?;
             simulation = Some(found);
         }
         if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
@@ -353,11 +357,13 @@ impl CostArgs {
         Ok(model)
     }
 
-    fn from_arrivals(&self, workload: &mut Workload, model: &Model) -> Result<Simulation> {
-        let schedule = self.arrivals.schedule(Duration::from_secs(86_400))?;
+    fn simulated(&self, workload: &mut Workload, model: &Model) -> Result<Simulation> {
+        let schedule = self.arrivals.schedule(Duration::from_hours(24))?;
         let seed = self.common.seed;
         workload.posts_per_second = schedule.mean_rate() * workload.posts_per_request;
-        workload.peak_to_mean = schedule.peak_to_mean(seed)?;
+        if self.workload.peak_to_mean.is_none() {
+            workload.peak_to_mean = schedule.peak_to_mean(seed)?;
+        }
         let capacity = workload.host_rps(&Target::Comprehend, 1.0);
         let servers = (workload.rate() * workload.peak_to_mean / capacity)
             .ceil()

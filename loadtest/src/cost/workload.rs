@@ -113,6 +113,7 @@ impl Workload {
     }
 
     /// The same work at `rate` requests a second.
+    #[must_use]
     pub fn at_rate(&self, rate: f64) -> Self {
         Self {
             posts_per_second: rate * self.posts_per_request,

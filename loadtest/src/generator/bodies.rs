@@ -107,7 +107,7 @@ fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
                 continue;
             }
         }
-        let post = column.map_or(record.iter().last(), |column| record.get(column));
+        let post = column.map_or(record.iter().next_back(), |column| record.get(column));
         let line = record.position().map_or(0, csv::Position::line);
         let post = post.with_context(|| format!("{shown}:{line}: too few columns"))?;
         if !post.trim().is_empty() {

@@ -50,7 +50,7 @@ impl SelfTestArgs {
             .map_err(anyhow::Error::msg)?;
         let schedule = Schedule::of(process, self.duration);
         let measured = client.run(&Load::Open(schedule), "self-test", 1)?;
-        println!("{}", measured.words());
+        say!("{}", measured.words());
         let reached = measured.ok_per_second >= 0.99 * self.rate;
         if !measured.kept_schedule || !reached {
             bail!(

@@ -73,12 +73,12 @@ impl CompareArgs {
             self.a.display(),
             self.b.display()
         );
-        println!("A: {} ({})", self.a.display(), a.machine.summary());
-        println!("B: {} ({})", self.b.display(), b.machine.summary());
+        say!("A: {} ({})", self.a.display(), a.machine.summary());
+        say!("B: {} ({})", self.b.display(), b.machine.summary());
         if a.machine.cpu != b.machine.cpu {
-            println!("The machines differ: ratios compare machines as well.");
+            say!("The machines differ: ratios compare machines as well.");
         }
-        println!("{}", terminal(&pairs));
+        say!("{}", terminal(&pairs));
         if let Some(path) = &self.output {
             let body = markup(&pairs, (&a, &b));
             super::write(path, &page::page("Two runs", &body, &b)?)?;

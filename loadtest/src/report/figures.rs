@@ -179,12 +179,11 @@ pub(super) fn memory(cost: &CostReport) -> Markup {
 
 /// Instances and cold starts over the run.
 pub(super) fn timeline(outcome: &Outcome) -> Markup {
-    let unit = if outcome.seconds >= 7_200.0 {
-        3_600.0
-    } else {
-        1.0
+    let (unit, label) = match outcome.seconds {
+        seconds if seconds >= 345_600.0 => (86_400.0, "days"),
+        seconds if seconds >= 7_200.0 => (3_600.0, "hours"),
+        _ => (1.0, "seconds"),
     };
-    let label = if unit > 1.0 { "hours" } else { "seconds" };
     let each = outcome.seconds / outcome.timeline.len().max(1) as f64;
     let plot = |title, y, colour, value: &dyn Fn(&crate::simulate::Bin) -> f64| {
         let points = outcome

@@ -69,12 +69,12 @@ pub(super) fn verdict(results: &Results) -> String {
     if let Some(found) = &results.simulation {
         sentences.push(format!(
             "Cold starts touch {} of requests and add {} ms at p99{}.",
-            percent(found.function.cold_fraction),
-            number(found.cold_adds_ms_p99),
+            share(found.function.cold_fraction),
+            brief(found.cold_adds_ms_p99),
             if found.cold_adds_ms_p99 < 0.5 {
                 format!(
                     " ({} ms at p99.9)",
-                    number(
+                    brief(
                         (found.function.latency_ms.p999 - found.function.warm_latency_ms.p999)
                             .max(0.0)
                     )
@@ -108,7 +108,7 @@ fn cold_start_sentence(found: &ColdStart) -> Option<String> {
         Some(format!(
             "{}: first answer {} ms after exec (median of {}).",
             condition(row),
-            number(answer.median),
+            brief(answer.median),
             answer.n
         ))
     })
@@ -128,7 +128,7 @@ fn cost_sentence(cost: &CostReport) -> String {
             dollars(quote.usd_per_month)
         )
     };
-    let traffic = format!("For {} posts/s", number(cost.workload.posts_per_second));
+    let traffic = format!("For {} posts/s", brief(cost.workload.posts_per_second));
     match (first(false), first(true)) {
         (Some(function), Some(host)) => {
             let found = cost
@@ -136,7 +136,7 @@ fn cost_sentence(cost: &CostReport) -> String {
                 .iter()
                 .find(|found| found.on_demand == function.target && found.always_on == host.target);
             let even = match found.and_then(|found| found.requests_per_second) {
-                Some(rate) => format!("break-even at {} requests/s", number(rate)),
+                Some(rate) => format!("break-even at {} requests/s", brief(rate)),
                 None => "they never cost the same".to_owned(),
             };
             format!("{traffic}, {}, {}; {even}.", says(function), says(host))
@@ -159,7 +159,7 @@ fn facts(results: &Results) -> Markup {
     if let Some(found) = &results.simulation {
         facts.push((
             "cold requests".to_owned(),
-            percent(found.function.cold_fraction),
+            share(found.function.cold_fraction),
         ));
         facts.push((
             "cold start, median".to_owned(),
@@ -173,7 +173,7 @@ fn facts(results: &Results) -> Markup {
     if let Some(rate) = results.warm.as_ref().and_then(|warm| warm.capacity_rps) {
         facts.push((
             "capacity of a warm server".to_owned(),
-            format!("{}/s", number(rate)),
+            format!("{}/s", brief(rate)),
         ));
     }
     html! {
@@ -185,8 +185,21 @@ fn facts(results: &Results) -> Markup {
     }
 }
 
+/// Three significant digits: a verdict is not more certain than that.
+fn brief(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return number(value);
+    }
+    let unit = 10f64.powi(2 - value.abs().log10().floor() as i32);
+    number((value * unit).round() / unit)
+}
+
+fn share(value: f64) -> String {
+    format!("{}%", brief(value * 100.0))
+}
+
 fn ms(value: f64) -> String {
-    format!("{} ms", number(value))
+    format!("{} ms", brief(value))
 }
 
 fn cost_section(cost: &CostReport) -> Markup {

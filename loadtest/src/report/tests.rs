@@ -18,7 +18,7 @@ fn results() -> Results {
     results.cost = Some(CostReport::new(&workload, &Prices::built_in(), &targets).unwrap());
     let schedule = crate::arrivals::Schedule::of(
         "poisson:5".parse().unwrap(),
-        std::time::Duration::from_secs(600),
+        std::time::Duration::from_mins(10),
     );
     results.simulation = Some(simulate(&Model::default(), &schedule, 1, 3, true));
     results.command = vec!["coldread-loadtest".to_owned(), "<img src=x>".to_owned()];

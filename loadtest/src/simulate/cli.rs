@@ -22,7 +22,7 @@ use crate::results::Results;
 /// How the modelled platform behaves.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Time of a warm request at the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or file:PATH (measured milliseconds, one a line)
+    /// Time of a warm request at the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or `file:PATH` (measured milliseconds, one a line)
     #[arg(long, default_value = "10ms")]
     pub service: Sampler,
     /// Delay of a cold start that is not billed (placement, image fetch)
@@ -226,7 +226,7 @@ impl SimulateArgs {
     /// Simulates, prints and writes.
     pub fn run(self) -> Result<()> {
         let model = self.model.model()?;
-        let schedule = self.arrivals.schedule(Duration::from_secs(86_400))?;
+        let schedule = self.arrivals.schedule(Duration::from_hours(24))?;
         let servers = match self.servers {
             Some(servers) => servers,
             None => {
@@ -244,11 +244,16 @@ impl SimulateArgs {
         );
         let took = began.elapsed().as_secs_f64();
         for sentence in &simulation.verdict {
-            println!("{sentence}");
+            say!("{sentence}");
         }
-        println!(
+        say!(
             "\n{:<16}{:>12}{:>12}{:>12}{:>12}{:>12}",
-            "ms", "p50", "p90", "p99", "p99.9", "max"
+            "ms",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "max"
         );
         for (name, latency) in [
             ("function, all", &simulation.function.latency_ms),
@@ -258,12 +263,15 @@ impl SimulateArgs {
         ] {
             print_latency(name, latency);
         }
-        println!(
+        say!(
             "\n{:>12} {:>12} {:>8} {:>10}",
-            "from s", "requests", "cold", "instances"
+            "from s",
+            "requests",
+            "cold",
+            "instances"
         );
         for bins in simulation.function.timeline.chunks(super::BINS / 12) {
-            println!(
+            say!(
                 "{:>12} {:>12} {:>8} {:>10}",
                 number(bins[0].start_s),
                 bins.iter().map(|bin| bin.requests).sum::<u64>(),
@@ -271,7 +279,7 @@ impl SimulateArgs {
                 bins.iter().map(|bin| bin.instances).max().unwrap_or(0)
             );
         }
-        println!(
+        say!(
             "\nsimulated {} requests twice (function and baseline) in {} s",
             number(simulation.function.requests as f64),
             number(took)
@@ -289,15 +297,14 @@ fn print_latency(name: &str, latency: &Latency) {
     if latency.n == 0 {
         return;
     }
-    let row: String = [
-        latency.p50,
-        latency.p90,
-        latency.p99,
-        latency.p999,
-        latency.max,
-    ]
-    .iter()
-    .map(|value| format!("{:>12}", number(*value)))
-    .collect();
-    println!("{name:<16}{row}");
+    let Latency {
+        p50,
+        p90,
+        p99,
+        p999,
+        max,
+        ..
+    } = *latency;
+    let [p50, p90, p99, p999, max] = [p50, p90, p99, p999, max].map(number);
+    say!("{name:<16}{p50:>12}{p90:>12}{p99:>12}{p999:>12}{max:>12}");
 }
