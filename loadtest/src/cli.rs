@@ -17,6 +17,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Cost(Box<crate::cost::cli::CostArgs>),
+    Simulate(Box<crate::simulate::cli::SimulateArgs>),
+    Trace(Box<crate::trace::TraceArgs>),
+    Warm(Box<crate::warm::WarmArgs>),
+    ImportLogs(crate::logs::ImportArgs),
+    Report(crate::report::ReportArgs),
+    Compare(crate::report::compare::CompareArgs),
+    /// Prints the JSON schema of the results
+    Schema,
+    SelfTest(Box<crate::generator::self_test::SelfTestArgs>),
     ColdStart(Box<ColdStartArgs>),
     Invoke(InvokeArgs),
     /// Becomes a function; the harness calls it
@@ -42,9 +52,42 @@ impl Cli {
     /// Runs the sub-command.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Cost(args) => args.run(),
+            Command::Simulate(args) => args.run(),
+            Command::Trace(args) => args.run(),
+            Command::Warm(args) => args.run(),
+            Command::ImportLogs(args) => args.run(),
+            Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
+            Command::Schema => {
+                print!("{}", crate::results::schema());
+                Ok(())
+            }
+            Command::SelfTest(args) => args.run(),
             Command::ColdStart(args) => args.run(),
             Command::Invoke(args) => args.run(),
             Command::Launch(launch) => launch.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_one_meaning_and_every_default_parses() {
+        Cli::command().debug_assert();
+        for arguments in [
+            &["cost"][..],
+            &["cost", "--pipeline", "--from-arrivals"],
+            &["simulate"],
+            &["warm"],
+            &["self-test"],
+        ] {
+            let words = ["coldread-loadtest"].iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
         }
     }
 }

@@ -29,6 +29,7 @@ mod summary;
 mod table;
 
 pub use args::ColdStartArgs;
+pub use candidate::COLDREAD;
 pub use measure::Sample;
 pub use summary::{ColdStart, Row};
 
@@ -36,7 +37,7 @@ use crate::platform::cgroup::Hierarchy;
 use crate::platform::instance::Settings;
 use crate::results::Results;
 use anyhow::{Context, Result, bail};
-use args::Cache;
+pub use args::Cache;
 use candidate::Candidate;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use measure::{Bench, Condition};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Names of the two that are always there.
-pub(super) const COLDREAD: &str = "coldread";
+/// Name of coldread itself among the functions.
+pub const COLDREAD: &str = "coldread";
 pub(super) const HELLO: &str = "hello";
 
 /// A function to be measured.

@@ -12,6 +12,7 @@ use crate::platform::process::Usage;
 use crate::runtime_api::{Answer, Outcome};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -29,7 +30,7 @@ pub(super) struct Condition {
 }
 
 /// One cold start that went well. Times are in milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// From `exec` to the first request for an event: the init phase.
     pub first_next_ms: f64,

@@ -9,13 +9,14 @@ use crate::platform::fault::{Fault, FaultCounts};
 use crate::platform::function::{Function, Program, resolve};
 use crate::stats::{Interval, Summary, ratio_of_medians};
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// All that `cold-start` found out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ColdStart {
     /// How memory and processor were limited, or why they were not.
     pub limits: String,
@@ -32,7 +33,7 @@ pub struct ColdStart {
 }
 
 /// One function under one condition. Times are in milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// Name of the function.
     pub function: String,

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
@@ -36,7 +37,7 @@ pub struct Limits {
 }
 
 /// How often the processor limit held an instance back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Throttling {
     /// Periods in which it wanted to run.
     pub periods: u64,

@@ -4,6 +4,7 @@ use super::cgroup::{Cgroup, Throttling};
 use super::launcher::{Launch, Started};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 
 /// What a process has used since its clock started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Largest resident set of the process, in KiB (`VmHWM`).
     pub peak_rss_kib: u64,

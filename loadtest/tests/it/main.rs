@@ -3,5 +3,6 @@
 mod command_line;
 mod faults;
 mod lifecycle;
+mod load;
 mod runtime_api;
 mod support;
