@@ -6,6 +6,8 @@
 //! service needs: a refusal at start of what could not run, and our own truncation
 //! in place of whatever the file asks for.
 
+#[cfg(feature = "tokenizers")]
+mod library;
 mod wordpiece;
 
 use self::wordpiece::WordPiece;
@@ -13,10 +15,6 @@ use crate::error::InferError;
 use coldread_model::packed::PackedTokenizer;
 use coldread_model::{LoadError, PackedModel};
 use std::path::Path;
-use tokenizers::{Encoding, Token};
-
-/// An id that no vocabulary has, to find out what surrounds a post's own tokens.
-const PLACEHOLDER: u32 = u32::MAX;
 
 /// Whether tokens at a post's end were dropped because it has too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +32,7 @@ pub struct Tokenizer {
 
 enum Inner {
     WordPiece(WordPiece),
+    #[cfg(feature = "tokenizers")]
     Library(Box<tokenizers::Tokenizer>),
 }
 
@@ -78,15 +77,13 @@ impl Tokenizer {
         )
     }
 
-    fn library(path: &Path, json: &[u8], vocab_size: usize) -> Result<Self, LoadError> {
-        let invalid = |e: tokenizers::Error| LoadError::invalid(path, e.to_string());
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(invalid)?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(invalid)?;
-        let (before, after) = special_tokens(&inner).map_err(invalid)?;
-        let tokens = inner.get_vocab_size(true);
-        let inner = Inner::Library(Box::new(inner));
-        Self::new(path, inner, tokens, before, after, vocab_size)
+    #[cfg(not(feature = "tokenizers"))]
+    fn library(path: &Path, _json: &[u8], _vocab_size: usize) -> Result<Self, LoadError> {
+        Err(LoadError::unsupported(
+            path,
+            "its tokenizer is not BERT's, and this build has no other; build it with \
+             --features tokenizers",
+        ))
     }
 
     fn new(
@@ -145,6 +142,7 @@ impl Tokenizer {
         input_ids.extend_from_slice(&self.before);
         match &self.inner {
             Inner::WordPiece(wordpiece) => wordpiece.encode(normalized, end, input_ids),
+            #[cfg(feature = "tokenizers")]
             Inner::Library(tokenizer) => {
                 let encoding = tokenizer
                     .encode_fast(normalized, false)
@@ -169,17 +167,6 @@ impl Tokenizer {
                 self.vocab_size
             ))),
         }
-    }
-}
-
-/// The special tokens that stand before and after a single text.
-fn special_tokens(inner: &tokenizers::Tokenizer) -> tokenizers::Result<(Vec<u32>, Vec<u32>)> {
-    let token = Token::new(PLACEHOLDER, String::new(), (0, 0));
-    let framed = inner.post_process(Encoding::from_tokens(vec![token], 0), None, true)?;
-    let mut parts = framed.get_ids().split(|&id| id == PLACEHOLDER);
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(before), Some(after), None) => Ok((before.to_vec(), after.to_vec())),
-        _ => Err("its post_processor does not keep a text's tokens once".into()),
     }
 }
 
