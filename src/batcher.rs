@@ -1,178 +1,181 @@
-//! Where async meets threads: requests wait in a bounded queue, a worker thread
-//! scores them.
+//! Where async meets threads: requests wait in a bounded queue, worker threads score
+//! them.
 //!
-//! Batching is work-conserving. An idle worker starts on whatever is there at
-//! once; while it is busy requests queue up, and it takes as many of them
-//! together as fit [`MAX_BATCH_POSTS`]. Nobody waits for a batch to fill.
+//! **Work-conserving.** An idle worker starts on whatever is there at once; while all
+//! are busy requests queue up, and the next free worker takes as many posts together
+//! as [`BatchOptions::max_batch_tokens`] allows. Nobody waits for a batch to fill,
+//! unless [`BatchOptions::batch_wait`] says so.
 //!
-//! Invariants: every accepted request is answered exactly once; a request whose
-//! caller has gone is not computed; a panic in the engine fails the requests of
-//! that batch and no others.
+//! **Fair.** Workers take one post of each waiting request in turn. A request of a
+//! thousand posts is so cut into many batches, and a single post that comes later is
+//! in the very next one.
+//!
+//! **Bounded.** Posts are admitted while fewer than
+//! [`BatchOptions::max_pending_posts`] wait or are in work, whoever asks and for how
+//! many: one rule for one post and for many, so that neither starves the other. What
+//! is pending can exceed the limit by one request.
+//!
+//! Invariants: every accepted request is answered exactly once; posts whose caller
+//! has gone, or whose deadline cannot be met, are not computed; a panic in the engine
+//! fails the request that caused it and no other.
 
-use crate::classifier::{Classifier, ModelInfo, PostResult};
+mod answer;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use answer::{Answer, Stages};
+
+use crate::classifier::{Classifier, ModelInfo};
 use crate::engine::EngineInfo;
 use crate::error::InferError;
+use crate::telemetry::Metrics;
+use queue::{Queue, Request};
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
-use tokio::sync::oneshot;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// The worker stops gathering requests for a batch at this many posts.
-pub const MAX_BATCH_POSTS: usize = 256;
+/// How batches are made and how much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchOptions {
+    /// Posts that may wait or be in work before requests are refused.
+    pub max_pending_posts: NonZeroUsize,
+    /// A batch takes no further post once it has this many tokens.
+    pub max_batch_tokens: NonZeroUsize,
+    /// How long a batch that is not full waits for more posts.
+    pub batch_wait: Duration,
+    /// Worker threads at most. All but the first are started when they are needed.
+    pub workers: NonZeroUsize,
+}
 
-/// A handle to the queue; clones share it. The worker ends with the last handle.
+/// A handle to the queue; clones share it. The workers end with the last handle.
 #[derive(Clone)]
-pub struct Batcher {
-    queue: mpsc::Sender<Request>,
-    /// Posts that are queued or being scored.
-    pending_posts: Arc<AtomicUsize>,
-    max_pending_posts: usize,
+pub struct Batcher(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
     model: Arc<ModelInfo>,
     engine: EngineInfo,
     max_post_bytes: usize,
 }
 
-struct Request {
-    posts: Vec<String>,
-    reply: oneshot::Sender<Result<Vec<PostResult>, InferError>>,
-    /// Held until the answer is sent.
-    _pending: Pending,
-}
-
-/// The room that a request takes up in the queue, given back when dropped.
-struct Pending {
-    posts: usize,
-    pending_posts: Arc<AtomicUsize>,
-}
-
-impl Drop for Pending {
+impl Drop for Handle {
     fn drop(&mut self) {
-        self.pending_posts.fetch_sub(self.posts, Ordering::AcqRel);
+        self.shared.lock().close();
+        self.shared.posts_came.notify_all();
+    }
+}
+
+/// What the handles and the workers share.
+struct Shared {
+    queue: Mutex<Queue>,
+    posts_came: Condvar,
+    options: BatchOptions,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that can panic runs while it is held.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Batcher {
-    /// Starts the worker thread. At most `max_pending_posts` posts wait or are in
-    /// work at any time; a request beyond that is refused at once.
-    pub fn start(classifier: Classifier, max_pending_posts: NonZeroUsize) -> Self {
-        let (queue, requests) = mpsc::channel();
-        let batcher = Self {
-            queue,
-            pending_posts: Arc::default(),
-            max_pending_posts: max_pending_posts.get(),
+    /// Starts the first worker thread. Batches are counted in `metrics`.
+    pub fn start(classifier: Classifier, options: BatchOptions, metrics: Arc<Metrics>) -> Self {
+        let handle = Handle {
             model: Arc::clone(classifier.info()),
             engine: classifier.engine_info(),
             max_post_bytes: classifier.max_post_bytes(),
+            shared: Arc::new(Shared {
+                queue: Mutex::new(Queue::new(classifier.fork())),
+                posts_came: Condvar::new(),
+                options,
+                metrics,
+            }),
         };
-        thread::Builder::new()
-            .name("coldread-infer".to_owned())
-            .spawn(move || work(classifier, &requests))
-            .expect("the system can start one thread");
-        batcher
+        worker::start(&handle.shared, classifier).expect("the system can start one thread");
+        Self(Arc::new(handle))
     }
 
     /// What the model is.
     pub fn model(&self) -> &ModelInfo {
-        &self.model
+        &self.0.model
     }
 
     /// What runs it.
     pub fn engine(&self) -> &EngineInfo {
-        &self.engine
+        &self.0.engine
     }
 
     /// The longest post taken, in bytes.
     pub fn max_post_bytes(&self) -> usize {
-        self.max_post_bytes
+        self.0.max_post_bytes
+    }
+
+    /// How batches are made and how much may wait.
+    pub fn options(&self) -> &BatchOptions {
+        &self.0.shared.options
+    }
+
+    /// Where this process counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.shared.metrics
     }
 
     /// Posts that are queued or being scored now.
     pub fn pending_posts(&self) -> usize {
-        self.pending_posts.load(Ordering::Acquire)
+        self.0.shared.lock().pending_posts()
+    }
+
+    /// Whether a request that came now would be refused.
+    pub fn is_full(&self) -> bool {
+        self.pending_posts() >= self.options().max_pending_posts.get()
     }
 
     /// Scores posts; the results stand in their order.
-    pub async fn classify(&self, posts: Vec<String>) -> Result<Vec<PostResult>, InferError> {
-        let pending = self.reserve(posts.len())?;
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
-            posts,
-            reply,
-            _pending: pending,
+    ///
+    /// Dropping the future takes back what no worker has begun. After `deadline` there
+    /// is no answer; work that cannot be done by then is not started.
+    pub async fn classify(
+        &self,
+        posts: Vec<String>,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, InferError> {
+        if posts.is_empty() {
+            return Ok(Answer::default());
+        }
+        let shared = &self.0.shared;
+        let (request, answered) = Request::new(posts, deadline, &self.0.model);
+        let id = {
+            let mut queue = shared.lock();
+            let id = queue.admit(request, &shared.options)?;
+            worker::wake(shared, &mut queue);
+            id
         };
-        self.queue
-            .send(request)
-            .map_err(|_| InferError::ShuttingDown)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(InferError::Internal("the worker thread is gone".to_owned())))
-    }
-
-    fn reserve(&self, posts: usize) -> Result<Pending, InferError> {
-        // A request that alone is larger than the queue is let in when nothing else
-        // is there; how large a request may be is not the queue's business.
-        self.pending_posts
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |pending| {
-                (pending == 0 || pending + posts <= self.max_pending_posts)
-                    .then_some(pending + posts)
-            })
-            .map_err(|_| InferError::Overloaded)?;
-        Ok(Pending {
-            posts,
-            pending_posts: Arc::clone(&self.pending_posts),
-        })
+        let withdraw = Withdraw { shared, id };
+        let answer = match deadline {
+            None => answered.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), answered)
+                .await
+                .map_err(|_| InferError::DeadlineExceeded)?,
+        };
+        // An answer means that nothing of the request waits any more.
+        std::mem::forget(withdraw);
+        answer.unwrap_or_else(|_| Err(InferError::Internal("a worker thread is gone".to_owned())))
     }
 }
 
-/// The worker: one batch after another until the last handle is gone.
-fn work(mut classifier: Classifier, requests: &mpsc::Receiver<Request>) {
-    while let Ok(first) = requests.recv() {
-        let mut batch = vec![first];
-        let mut num_posts = batch[0].posts.len();
-        while num_posts < MAX_BATCH_POSTS
-            && let Ok(request) = requests.try_recv()
-        {
-            num_posts += request.posts.len();
-            batch.push(request);
-        }
-        batch.retain(|request| !request.reply.is_closed());
-
-        let posts: Vec<&str> = batch
-            .iter()
-            .flat_map(|r| &r.posts)
-            .map(String::as_str)
-            .collect();
-        let outcome = catch_unwind(AssertUnwindSafe(|| classifier.classify(&posts)));
-        let outcome = outcome.unwrap_or_else(|_| {
-            // What a panic left of the scratch memory is not to be trusted.
-            classifier = classifier.fork();
-            Err(InferError::Internal("the engine panicked".to_owned()))
-        });
-        answer(batch, outcome);
-    }
+/// Takes a request's waiting posts out of the queue when its caller leaves.
+struct Withdraw<'a> {
+    shared: &'a Shared,
+    id: u64,
 }
 
-/// Hands every request its share of the batch's results.
-fn answer(batch: Vec<Request>, outcome: Result<Vec<PostResult>, InferError>) {
-    match outcome {
-        Ok(results) => {
-            let mut results = results.into_iter();
-            for request in batch {
-                let share = results.by_ref().take(request.posts.len()).collect();
-                // A caller that has gone in the meantime wants no answer.
-                let _ = request.reply.send(Ok(share));
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, requests = batch.len(), "a batch failed");
-            for request in batch {
-                let _ = request
-                    .reply
-                    .send(Err(InferError::Internal(error.to_string())));
-            }
-        }
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        drop(self.shared.lock().withdraw(self.id));
     }
 }

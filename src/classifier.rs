@@ -8,8 +8,8 @@ use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::kernels::{Isa, Kernels};
-use crate::reference::Reference;
-use crate::text::{TextPipeline, Truncated};
+use crate::text::TextPipeline;
+pub use crate::text::Truncated;
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -64,6 +64,15 @@ pub enum EngineChoice {
     Reference,
 }
 
+/// A step of loading, when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// The weights are mapped and checked, or read.
+    Model,
+    /// Text can be turned into tokens, and the kernels are chosen.
+    Tokenizer,
+}
+
 /// Everything that decides how a model is loaded.
 #[derive(Debug, Clone)]
 pub struct ModelOptions {
@@ -100,14 +109,30 @@ impl Classifier {
 
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
+        Self::load_observed(options, |_| {})
+    }
+
+    /// The same, telling when each step is done: this code itself has no clock.
+    pub fn load_observed(
+        options: &ModelOptions,
+        mut done: impl FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
+        let done = &mut done;
         match &options.model {
-            None => Self::from_packed(crate::embedded_model()?, options),
-            Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
-            Some(path) => Self::from_packed(PackedModel::open(path)?, options),
+            None => Self::from_packed(crate::embedded_model()?, options, done),
+            Some(path) if path.is_dir() => {
+                Self::from_folder(&ModelFolder::open(path)?, options, done)
+            }
+            Some(path) => Self::from_packed(PackedModel::open(path)?, options, done),
         }
     }
 
-    fn from_packed(model: PackedModel, options: &ModelOptions) -> Result<Self, LoadError> {
+    fn from_packed(
+        model: PackedModel,
+        options: &ModelOptions,
+        done: &mut dyn FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
+        done(LoadStep::Model);
         let config = model.config();
         let info = ModelInfo {
             name: model.name().to_owned(),
@@ -122,29 +147,29 @@ impl Classifier {
                 "the reference engine runs model folders, not packed files; name a folder with --model",
             ));
         }
-        let text = TextPipeline::new(
-            model.profile(),
-            model.tokenizer_json(),
-            config.vocab_size,
-            model.path(),
-        )?;
+        let text = TextPipeline::of(&model)?;
         let kernels = match options.isa {
             None => Kernels::detect(),
             Some(isa) => Kernels::new(isa)
                 .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
         };
+        done(LoadStep::Tokenizer);
         let engine = Int8Engine::new(Arc::new(model), kernels, options.threads.get());
         Ok(Self::new(info, text, Box::new(engine), options))
     }
 
-    fn from_folder(folder: &ModelFolder, options: &ModelOptions) -> Result<Self, LoadError> {
+    fn from_folder(
+        folder: &ModelFolder,
+        options: &ModelOptions,
+        done: &mut dyn FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
         if options.engine != EngineChoice::Reference {
             match coldread_model::pack(folder) {
                 Ok(bytes) => {
-                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options);
+                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options, done);
                 }
                 Err(LoadError::Unsupported { reason, .. })
-                    if options.engine == EngineChoice::Auto =>
+                    if options.engine == EngineChoice::Auto && cfg!(feature = "reference") =>
                 {
                     tracing::warn!(
                         reason,
@@ -162,13 +187,11 @@ impl Classifier {
             max_tokens: config.max_tokens,
             temperature: folder.temperature,
         };
+        let engine = reference(folder)?;
+        done(LoadStep::Model);
         let text = TextPipeline::open(folder)?;
-        Ok(Self::new(
-            info,
-            text,
-            Box::new(Reference::load(folder)?),
-            options,
-        ))
+        done(LoadStep::Tokenizer);
+        Ok(Self::new(info, text, engine, options))
     }
 
     fn new(
@@ -230,40 +253,43 @@ impl Classifier {
         Ok(input_ids)
     }
 
+    /// The same text pipeline before another engine, as a test wants it.
+    #[must_use]
+    pub fn with_engine(self, engine: Box<dyn Engine>) -> Self {
+        Self { engine, ..self }
+    }
+
     /// Scores posts; the results stand in the posts' order.
     ///
     /// A post that cannot be scored has its error in its place. An `Err` of the
     /// whole means that the engine failed, through no fault of a post.
     pub fn classify<T: AsRef<str>>(&mut self, posts: &[T]) -> Result<Vec<PostResult>, InferError> {
         let mut results = Vec::with_capacity(posts.len());
-        // A call that failed may have left something.
-        self.batch.clear();
+        let mut encoded = Vec::new();
+        self.clear();
         for post in posts {
-            // The sentiment of an encoded post is filled in when its batch has run.
-            results.push(self.encode(post.as_ref())?.map(|truncated| Sentiment {
-                scores: Vec::new(),
-                label: 0,
-                truncated,
-            }));
-            if self.batch.num_tokens() >= Self::MAX_BATCH_TOKENS {
-                self.run_batch(&mut results)?;
+            encoded.push(self.push(post.as_ref())?);
+            if self.batch_tokens() >= Self::MAX_BATCH_TOKENS {
+                self.run(&mut encoded, &mut results)?;
             }
         }
-        self.run_batch(&mut results)?;
+        self.run(&mut encoded, &mut results)?;
         Ok(results)
     }
 
-    /// Normalises and tokenizes one post onto the batch; says whether it was cut.
-    fn encode(&mut self, post: &str) -> Result<Result<bool, PostError>, InferError> {
+    /// Normalises and tokenizes one post onto the batch, for [`Classifier::run`].
+    ///
+    /// Whoever gathers a batch so decides when it is large enough.
+    pub fn push(&mut self, post: &str) -> Result<Result<Truncated, PostError>, InferError> {
         if post.len() > self.max_post_bytes {
             return Ok(Err(PostError::TooLong {
                 bytes: post.len(),
                 max_bytes: self.max_post_bytes,
             }));
         }
-        let Truncated(truncated) =
-            self.text
-                .encode(post, self.info.max_tokens, &mut self.input_ids)?;
+        let truncated = self
+            .text
+            .encode(post, self.info.max_tokens, &mut self.input_ids)?;
         // White space, but also lone joiners, variation selectors and the like.
         if self.input_ids.len() <= self.text.num_special_tokens() {
             return Ok(Err(PostError::Empty));
@@ -272,25 +298,55 @@ impl Classifier {
         Ok(Ok(truncated))
     }
 
-    /// Runs what is on the batch and fills in the results that wait for it.
-    fn run_batch(&mut self, results: &mut [PostResult]) -> Result<(), InferError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        self.logits.clear();
-        self.engine.forward(&self.batch, &mut self.logits)?;
-        let rows = self.logits.chunks_exact(self.info.labels.len());
-        let waiting = results
-            .iter_mut()
-            .flatten()
-            .filter(|sentiment| sentiment.scores.is_empty());
-        for (sentiment, logits) in waiting.zip(rows) {
-            sentiment.scores = scores(logits, self.info.temperature, self.info.problem_type);
-            sentiment.label = highest(&sentiment.scores);
-        }
+    /// How many tokens the batch has by now.
+    pub fn batch_tokens(&self) -> usize {
+        self.batch.num_tokens()
+    }
+
+    /// Empties the batch. A call that failed may have left something on it.
+    pub fn clear(&mut self) {
         self.batch.clear();
+    }
+
+    /// Scores the batch and empties it. `encoded` is what [`Classifier::push`] said of
+    /// each of its posts; for every one of them a result is appended, in order.
+    pub fn run(
+        &mut self,
+        encoded: &mut Vec<Result<Truncated, PostError>>,
+        results: &mut Vec<PostResult>,
+    ) -> Result<(), InferError> {
+        self.logits.clear();
+        if !self.batch.is_empty() {
+            self.engine.forward(&self.batch, &mut self.logits)?;
+            self.batch.clear();
+        }
+        let (temperature, problem_type) = (self.info.temperature, self.info.problem_type);
+        let mut rows = self.logits.chunks_exact(self.info.labels.len());
+        results.extend(encoded.drain(..).map(|post| {
+            let Truncated(truncated) = post?;
+            let logits = rows.next().expect("a row of logits a post on the batch");
+            let scores = scores(logits, temperature, problem_type);
+            Ok(Sentiment {
+                label: highest(&scores),
+                scores,
+                truncated,
+            })
+        }));
         Ok(())
     }
+}
+
+#[cfg(feature = "reference")]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(Box::new(crate::reference::Reference::load(folder)?))
+}
+
+#[cfg(not(feature = "reference"))]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Err(LoadError::unsupported(
+        &folder.path,
+        "this build goes without the reference engine; build it with --features reference",
+    ))
 }
 
 /// Softmax or sigmoids of `logits / temperature`.

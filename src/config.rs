@@ -5,6 +5,12 @@
 //! contradict each other, and which address a platform asks for) is decided by
 //! pure functions here, once, before anything is loaded.
 
+mod access;
+mod limits;
+
+pub use access::{Access, AccessArgs, ApiKeys};
+pub use limits::Limits;
+
 use crate::classifier::{EngineChoice, ModelOptions};
 use crate::kernels::Isa;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +30,20 @@ const PLATFORM_PORTS: [(&str, Ipv4Addr); 3] = [
     ("PORT", Ipv4Addr::UNSPECIFIED),
 ];
 
+/// The memory size from which on a Lambda function has a whole processor.
+const FULL_CPU_MB: u32 = 1769;
+
+/// Whether one inference is made before the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WarmUp {
+    /// Where it pays.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Settings that are refused at start, with what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -40,6 +60,12 @@ pub enum ConfigError {
     /// Two limits that contradict each other.
     #[error("{0}")]
     Limits(String),
+    /// API keys that cannot be read, or would protect nothing.
+    #[error("{0}")]
+    ApiKeys(String),
+    /// What no browser sends as an origin.
+    #[error("--cors-origins has `{0}`, which is no origin such as https://example.org")]
+    Origin(String),
 }
 
 /// Which model runs, and on what; the same for every subcommand.
@@ -108,36 +134,30 @@ pub struct Config {
     #[arg(long, env = "COLDREAD_ADDR", value_name = "IP:PORT")]
     pub addr: Option<String>,
 
-    /// The longest request body in bytes. A longer one is refused with 413 and not
-    /// read further; every request in flight may hold this much memory. Lambda's own
-    /// limit is 6 MB.
-    #[arg(
-        long,
-        env = "COLDREAD_MAX_BODY_BYTES",
-        default_value = "4194304",
-        value_name = "BYTES"
-    )]
-    pub max_body_bytes: NonZeroUsize,
+    /// Write CloudWatch metrics in the Embedded Metric Format to standard output, under
+    /// this namespace. Lambda's log makes metrics of them, which CloudWatch charges for.
+    #[arg(long, env = "COLDREAD_EMF_NAMESPACE", value_name = "NAMESPACE")]
+    pub emf_namespace: Option<String>,
 
-    /// The most posts in one request; more are refused with 413. One request of this
-    /// size can keep a worker busy for seconds.
+    /// Whether one inference is made before the first request, so that this one does
+    /// not pay for touching the weights first. `auto` does so over TCP, where nobody
+    /// waits for it; on Lambda with provisioned concurrency, and below 1,769 MB, where
+    /// the processor is throttled once initialisation is over.
     #[arg(
         long,
-        env = "COLDREAD_MAX_POSTS",
-        default_value = "1000",
-        value_name = "N"
+        env = "COLDREAD_WARM_UP",
+        default_value = "auto",
+        value_name = "WHEN"
     )]
-    pub max_posts: NonZeroUsize,
+    pub warm_up: WarmUp,
 
-    /// The most posts that wait or are being scored, over all requests; beyond that
-    /// requests are refused with 429. The larger, the longer a request may wait.
-    #[arg(
-        long,
-        env = "COLDREAD_MAX_PENDING_POSTS",
-        default_value = "4096",
-        value_name = "N"
-    )]
-    pub max_pending_posts: NonZeroUsize,
+    /// What the server takes on.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// Who may ask.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Which model runs, and on what.
     #[command(flatten)]
@@ -145,24 +165,28 @@ pub struct Config {
 }
 
 impl Config {
-    /// Refuses limits that contradict each other.
+    /// Refuses limits that contradict each other, and access that would be none.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.max_posts > self.max_pending_posts {
-            return Err(ConfigError::Limits(format!(
-                "--max-posts ({}) is larger than --max-pending-posts ({}), so the largest \
-                 requests would be let in by an idle server only; lower the first or raise \
-                 the second",
-                self.max_posts, self.max_pending_posts
-            )));
+        self.limits.check(self.model.max_post_bytes)?;
+        self.access.resolve().map(drop)
+    }
+
+    /// Whether to make an inference before the first request, given what the
+    /// environment holds.
+    pub fn warms_up(&self, env: impl Fn(&str) -> Option<String>) -> bool {
+        let is_lambda = filled(env("AWS_LAMBDA_RUNTIME_API")).is_some();
+        match self.warm_up {
+            WarmUp::On => true,
+            WarmUp::Off => false,
+            WarmUp::Auto if !is_lambda => true,
+            WarmUp::Auto => {
+                let kind = env("AWS_LAMBDA_INITIALIZATION_TYPE");
+                let memory = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+                let memory: Option<u32> = memory.and_then(|mb| mb.trim().parse().ok());
+                kind.as_deref() == Some("provisioned-concurrency")
+                    || memory.is_some_and(|mb| mb < FULL_CPU_MB)
+            }
         }
-        if self.model.max_post_bytes > self.max_body_bytes {
-            return Err(ConfigError::Limits(format!(
-                "--max-post-bytes ({}) is larger than --max-body-bytes ({}), so no post could \
-                 be that long; lower the first or raise the second",
-                self.model.max_post_bytes, self.max_body_bytes
-            )));
-        }
-        Ok(())
     }
 
     /// Where to listen, given what the environment holds.
@@ -261,6 +285,27 @@ mod tests {
     }
 
     #[test]
+    fn an_inference_is_made_first_where_it_pays() {
+        let check = |args: &[&str], env: &[(&str, &str)], expected: bool| {
+            let env = |name: &str| {
+                let found = env.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(config(args).warms_up(env), expected, "{args:?}");
+        };
+        let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+        let memory = |mb| ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mb);
+        let provisioned = ("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency");
+        check(&[], &[], true);
+        check(&["--warm-up", "off"], &[], false);
+        check(&[], &[lambda, memory("1769")], false);
+        check(&["--warm-up", "on"], &[lambda, memory("1769")], true);
+        check(&[], &[lambda, memory("128")], true);
+        check(&[], &[lambda, memory("3008"), provisioned], true);
+        check(&[], &[lambda], false);
+    }
+
+    #[test]
     fn what_is_no_address_is_refused_by_name() {
         check_addr(
             &["--addr", "localhost:8080"],
@@ -274,14 +319,6 @@ mod tests {
             let message = format!("PORT is `{port}`, which is not a port from 0 to 65535");
             check_addr(&[], &[("PORT", port)], Err(&message));
         }
-    }
-
-    #[test]
-    fn limits_that_contradict_each_other_are_refused() {
-        config(&[]).check().expect("the defaults agree");
-        let message = |args: &[&str]| config(args).check().expect_err("refused").to_string();
-        assert!(message(&["--max-posts", "5000"]).contains("--max-pending-posts (4096)"));
-        assert!(message(&["--max-body-bytes", "1000"]).contains("--max-post-bytes (65536)"));
     }
 
     #[test]

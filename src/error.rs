@@ -38,9 +38,10 @@ pub enum InferError {
     /// The queue is full; nothing was computed and the caller may try again.
     #[error("too many requests are waiting; try again in a moment")]
     Overloaded,
-    /// The process is about to stop and takes nothing new.
-    #[error("the service is shutting down; try again elsewhere")]
-    ShuttingDown,
+    /// The request's time is up, or too short for what it asks; what was not begun of
+    /// it is not computed.
+    #[error("the request's deadline is too near or has passed")]
+    DeadlineExceeded,
     /// A fault of ours: the cause belongs in the log, not in the answer.
     #[error("inference failed: {0}")]
     Internal(String),

@@ -6,22 +6,30 @@
 //! [`api`] (answer), and any fault on the way is an [`error::ApiError`], which has
 //! its status, code and message in one table.
 //!
-//! Invariants: every reply is JSON, unknown routes and caught panics too; nothing is
-//! read or kept beyond [`Limits`]; no text of a user is logged.
+//! Round all of it stand [`access`] (who may ask) and [`observe`] (what is seen of it).
+//!
+//! Invariants: every reply is JSON, unknown routes and caught panics too, except where a
+//! route's own format is another; nothing is read or kept beyond [`Limits`]; no text of
+//! a user is logged.
 
+mod access;
 mod api;
 mod body;
+mod deadline;
 mod error;
+mod observe;
 mod posts;
 
 use crate::batcher::Batcher;
-use crate::config::Config;
+use crate::config::{Access, Limits};
+use crate::telemetry::{Emf, RequestIds};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use body::Budget;
 use error::ApiError;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,73 +37,146 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::Instant;
 
-/// What one request may ask for; the queue and the classifier have limits of their own.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of a request body.
-    pub max_body_bytes: usize,
-    /// Posts in one request.
-    pub max_posts: usize,
-    /// Posts that wait or are being scored, over all requests; only shown here, the
-    /// batcher holds to it.
-    pub max_pending_posts: usize,
-    /// From a request's head to the end of its body.
-    pub body_timeout: Duration,
+/// What every handler shares. Clones are handles to the same state.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    batcher: Batcher,
+    limits: Limits,
+    access: Access,
+    emf: Option<Emf>,
+    request_ids: RequestIds,
+    /// For bodies that are being read, or whose posts wait for their answer.
+    bodies: Budget,
+    draining: AtomicBool,
 }
 
-impl From<&Config> for Limits {
-    fn from(config: &Config) -> Self {
+/// How the router is to answer.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// What the server takes on.
+    pub limits: Limits,
+    /// Who may ask.
+    pub access: Access,
+    /// CloudWatch metrics, if they are wanted.
+    pub emf: Option<Emf>,
+}
+
+impl From<Limits> for AppOptions {
+    fn from(limits: Limits) -> Self {
         Self {
-            max_body_bytes: config.max_body_bytes.get(),
-            max_posts: config.max_posts.get(),
-            max_pending_posts: config.max_pending_posts.get(),
-            body_timeout: Duration::from_secs(30),
+            limits,
+            access: Access::default(),
+            emf: None,
         }
     }
 }
 
-/// What every handler shares. Clones are handles to the same state.
-#[derive(Clone)]
-pub struct AppState {
-    batcher: Batcher,
-    limits: Limits,
-    draining: Arc<AtomicBool>,
+/// What a platform says of a request beside the request; its adapter puts this into
+/// the request's extensions.
+#[derive(Debug, Clone, Default)]
+pub struct Platform {
+    /// When it stops waiting for the answer.
+    pub deadline: Option<Instant>,
+    /// Its own name for the request.
+    pub request_id: Option<String>,
+    /// The function that was asked.
+    pub function_arn: Option<String>,
 }
 
 impl AppState {
     /// A state that is ready: whoever has a [`Batcher`] has a loaded model.
-    pub fn new(batcher: Batcher, limits: Limits) -> Self {
-        Self {
-            batcher,
+    pub fn new(batcher: Batcher, options: impl Into<AppOptions>) -> Self {
+        let AppOptions {
             limits,
-            draining: Arc::default(),
-        }
+            access,
+            emf,
+        } = options.into();
+        Self(Arc::new(Shared {
+            batcher,
+            bodies: Budget::new(limits.max_pending_bytes.get()),
+            limits,
+            access,
+            emf,
+            request_ids: RequestIds::default(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// What the server takes on.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 
     /// From now on `/readyz` sends new traffic elsewhere. What comes all the same
     /// is still answered, for as long as the server runs.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Who scores, and counts.
+    pub(crate) fn batcher(&self) -> &Batcher {
+        &self.0.batcher
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Whoever finds no room here while this instance is about to stop is told so: there
+    /// will be none, but elsewhere there is.
+    fn refusal(&self, error: ApiError) -> ApiError {
+        match error {
+            ApiError::Overloaded if self.is_draining() => ApiError::ShuttingDown,
+            other => other,
+        }
     }
 }
 
+/// All routes, by the templates that metrics and logs know them by.
+const ROUTES: [&str; 5] = [
+    "/v1/sentiment",
+    "/v1/info",
+    "/metrics",
+    "/healthz",
+    "/readyz",
+];
+
 /// The router with all routes.
 pub fn app(state: AppState) -> Router {
-    Router::new()
+    let access = &state.0.access;
+    let posts = Router::new()
         .route("/v1/sentiment", post(api::sentiment))
-        .route("/v1/info", get(api::info))
+        .route("/v1/info", get(api::info));
+    let metrics = Router::new().route("/metrics", get(api::metrics));
+    let health = Router::new()
         .route("/healthz", get(api::healthz))
-        .route("/readyz", get(api::readyz))
+        .route("/readyz", get(api::readyz));
+    let with_key = |router: Router<AppState>, is_public: bool| {
+        if is_public || access.keys.is_empty() {
+            return router;
+        }
+        let require_key = middleware::from_fn_with_state(state.clone(), access::require_key);
+        router.route_layer(require_key)
+    };
+    let mut router = with_key(posts, false)
+        .merge(with_key(metrics, access.public_metrics))
+        .merge(health)
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(catch_panic));
+    if let Some(cors) = access::cors(&access.cors_origins) {
+        router = router.layer(cors);
+    }
+    router
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            observe::observe,
+        ))
         .with_state(state)
-        .layer(middleware::from_fn(catch_panic))
 }
 
 async fn unknown_route() -> ApiError {

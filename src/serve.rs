@@ -7,7 +7,8 @@ mod tcp;
 
 use crate::batcher::Batcher;
 use crate::config::{Config, ConfigError};
-use crate::http::{AppState, Limits};
+use crate::http::{AppOptions, AppState};
+use crate::telemetry::{Emf, service_name};
 use std::io;
 use std::net::SocketAddr;
 
@@ -41,11 +42,19 @@ pub enum ServeError {
 /// The model is loaded by now, which on Lambda is the init phase.
 pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> {
     config.check()?;
-    let state = AppState::new(batcher, Limits::from(config));
+    let env = |name: &str| std::env::var(name).ok();
+    let function_name = || env("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+    let emf = config.emf_namespace.clone().filter(|name| !name.is_empty());
+    let options = AppOptions {
+        limits: config.limits.clone(),
+        access: config.access.resolve()?,
+        emf: emf.map(|namespace| Emf::new(namespace, function_name(), service_name(env))),
+    };
+    let state = AppState::new(batcher, options);
     if lambda::is_lambda() {
         lambda::run(state).await
     } else {
-        let addr = config.resolve_addr(|name| std::env::var(name).ok())?;
+        let addr = config.resolve_addr(env)?;
         tcp::run(addr, state).await
     }
 }

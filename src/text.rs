@@ -9,7 +9,7 @@
 //!
 //! Which steps a model's text goes through belongs to the model: it was trained
 //! on text treated so. They stand in `normalization.json` in its folder
-//! ([`NormalizationProfile`]); a model
+//! ([`NormalizationProfile`](coldread_model::NormalizationProfile)); a model
 //! without that file gets every post unchanged. `model/train/normalize.py` does
 //! the same in Python for training, and `tests/data/normalization_vectors.jsonl`
 //! holds both to it. The steps run in this order:
@@ -55,13 +55,13 @@ mod markup;
 mod normalize;
 mod tokenize;
 
+pub use emoji::EmojiSource;
 pub use normalize::Normalizer;
 pub use tokenize::{Tokenizer, Truncated};
 
 use crate::error::InferError;
-use coldread_model::{LoadError, ModelFolder, NormalizationProfile};
+use coldread_model::{LoadError, ModelFolder, PackedModel};
 use std::borrow::Cow;
-use std::path::Path;
 
 /// A model's way from a post to token ids.
 pub struct TextPipeline {
@@ -70,16 +70,13 @@ pub struct TextPipeline {
 }
 
 impl TextPipeline {
-    /// Joins a model's profile and its `tokenizer.json`; `path` is only named in errors.
-    pub fn new(
-        profile: Option<&NormalizationProfile>,
-        tokenizer_json: &[u8],
-        vocab_size: usize,
-        path: &Path,
-    ) -> Result<Self, LoadError> {
+    /// The way of a packed model. For its own tokenizer nothing is read here but the
+    /// rules: vocabulary and emoji table wait for the first post that needs them.
+    pub fn of(model: &PackedModel) -> Result<Self, LoadError> {
+        let emoji = EmojiSource::Packed(model.clone());
         Ok(Self {
-            normalizer: profile.map(Normalizer::new),
-            tokenizer: Tokenizer::from_bytes(path, tokenizer_json, vocab_size)?,
+            normalizer: model.profile().map(|p| Normalizer::new(p, emoji)),
+            tokenizer: Tokenizer::of(model)?,
         })
     }
 
@@ -90,12 +87,13 @@ impl TextPipeline {
             path: path.clone(),
             source,
         })?;
-        Self::new(
-            folder.profile.as_ref(),
-            &json,
-            folder.config.vocab_size,
-            &path,
-        )
+        let normalizer = folder.profile.as_ref().map(|profile| {
+            Normalizer::new(profile, EmojiSource::Owned(profile.emoji_table.clone()))
+        });
+        Ok(Self {
+            normalizer,
+            tokenizer: Tokenizer::from_bytes(&path, &json, folder.config.vocab_size)?,
+        })
     }
 
     /// How many tokens a post of no text has.

@@ -134,5 +134,5 @@ fn read_all(model: &PackedModel) -> u64 {
         let bytes = model.section(&section.name).expect("a section of the table");
         sum += bytes.iter().map(|&b| u64::from(b)).sum::<u64>();
     }
-    sum + model.tokenizer_json().len() as u64
+    sum
 }

@@ -1,14 +1,18 @@
-//! The load and cold-start harness of coldread, black box over HTTP and the
-//! Lambda Runtime API. It shares no types with the service, so that a broken
-//! contract shows.
+//! The `coldread-loadtest` binary.
 //!
-//! The workspace's place for it; no measurement has landed yet.
+//! Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong
+//! usage, 130 stopped with Ctrl-C.
 
+use clap::Parser;
+use coldread_loadtest::cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    eprintln!(
-        "coldread-loadtest: this version measures nothing yet; `coldread bench` measures the engine"
-    );
-    ExitCode::from(2)
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

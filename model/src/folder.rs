@@ -200,18 +200,19 @@ mod tests {
             r#"{"version": 1, "emoji": "emoji.tsv"}"#,
         );
         let open = |table: &str| ModelFolder::open(folder(&[profile, ("emoji.tsv", table)]).path());
-        let words = open("😀\tgrinning face\r\n❤\tred heart")
+        let table = open("😀\tgrinning face\r\n❤\tred heart")
             .unwrap()
             .profile
             .unwrap()
-            .emoji_words;
-        assert_eq!(words[0], ("😀".to_owned(), "grinning face".to_owned()));
-        assert_eq!(words.len(), 2);
+            .emoji_table;
+        let words: Vec<_> = crate::profile::emoji_words(&table).collect();
+        assert_eq!(words, [("😀", "grinning face"), ("❤", "red heart")]);
         for (table, line) in [
             ("😀\tface\n\n", 2),
             ("face", 1),
             ("\tface", 1),
-            ("a\tb\tc", 1),
+            ("😀\tb\tc", 1),
+            (":)\tsmile", 1),
         ] {
             let error = open(table).unwrap_err().to_string();
             assert!(error.contains("emoji.tsv"), "{error}");

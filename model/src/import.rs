@@ -14,6 +14,7 @@ use crate::folder::ModelFolder;
 use crate::packed::{LayerSchema, Meta, PackedModel, Schema, Sink, Spec, Writer};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 use crate::tensors::Tensors;
+use crate::wordpiece::WordPiece;
 use families::{Family, HeadDense, family};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -22,15 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// Packs a model; the result is what a packed file holds.
 pub fn pack(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
-    pack_with(folder, &[])
-}
-
-/// Packs a model together with further sections of the caller's, which
-/// [`PackedModel::section`] gives back.
-///
-/// # Panics
-/// If a name is empty, longer than 48 bytes or that of a section of the model.
-pub fn pack_with(folder: &ModelFolder, extra: &[(&str, &[u8])]) -> Result<Vec<u8>, LoadError> {
     let config = &folder.config;
     let family = family(config.architecture).ok_or_else(|| {
         LoadError::unsupported(
@@ -49,22 +41,20 @@ pub fn pack_with(folder: &ModelFolder, extra: &[(&str, &[u8])]) -> Result<Vec<u8
         family,
         config,
     };
+    let (wordpiece, tokenizer) = tokenizer(&folder.tokenizer_path(), config)?;
     let meta = Meta {
         name: folder.name.clone(),
         config: config.clone(),
         profile: folder.profile.clone(),
         temperature: folder.temperature,
         head_dense: source.dense_name().is_some(),
+        wordpiece,
     };
-    let tokenizer = tokenizer(&folder.tokenizer_path(), config)?;
 
     let schema = Schema::new(config, meta.head_dense);
-    let sections = Writer::small_sections(&meta) + schema.len() + extra.len();
+    let sections = Writer::small_sections(&meta) + schema.len();
     let mut writer = Writer::new(&meta, &tokenizer, sections);
     source.write(&schema, &mut writer)?;
-    for (name, bytes) in extra {
-        writer.bytes(name, bytes);
-    }
     Ok(writer.finish())
 }
 
@@ -115,10 +105,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     })
 }
 
-/// Reads `tokenizer.json` and sees that the model has an embedding for each of
-/// its tokens. A folder cloned without large file support, which holds a pointer
-/// in the file's place, is noticed here too.
-fn tokenizer(path: &Path, config: &ModelConfig) -> Result<Vec<u8>, LoadError> {
+/// Reads `tokenizer.json`, sees that the model has an embedding for each of its
+/// tokens, and compiles it if it is BERT's. A folder cloned without large file
+/// support, which holds a pointer in the file's place, is noticed here too.
+fn tokenizer(path: &Path, config: &ModelConfig) -> Result<(Option<WordPiece>, Vec<u8>), LoadError> {
     let bytes = read(path)?;
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
@@ -145,7 +135,10 @@ fn tokenizer(path: &Path, config: &ModelConfig) -> Result<Vec<u8>, LoadError> {
             ),
         ));
     }
-    Ok(bytes)
+    Ok(match WordPiece::compile(&json) {
+        Some((rules, vocabulary)) => (Some(rules), bytemuck::cast_slice(&vocabulary).to_vec()),
+        None => (None, bytes),
+    })
 }
 
 /// The family's prefix, or none where the checkpoint has the names without it.

@@ -19,6 +19,7 @@
 //! | [`quantize`] | from f32 to int8 |
 //! | [`packed`] | the packed model: format, checks, views |
 //! | [`layout`] | the memory layout that the int8 kernels read |
+//! | [`wordpiece`] | BERT's tokenizer, for use in place |
 //! | [`error`] | why a model was refused |
 
 pub mod config;
@@ -31,6 +32,7 @@ pub mod packed;
 pub mod profile;
 pub mod quantize;
 pub mod tensors;
+pub mod wordpiece;
 
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;

@@ -31,7 +31,8 @@ use crate::error::LoadError;
 use crate::folder::check_temperature;
 use crate::layout;
 use crate::mapped;
-use crate::profile::{NormalizationProfile, parse_emoji_words};
+use crate::profile::NormalizationProfile;
+use crate::wordpiece::{Vocabulary, WordPiece};
 use format::{Refusal, Table, invalid};
 use source::Source;
 use std::borrow::Cow;
@@ -46,7 +47,7 @@ pub use format::Kind;
 pub(crate) use schema::{LayerSchema, Meta, Schema, Spec, head_activation};
 pub(crate) use writer::{Sink, Writer};
 
-/// The most bytes of configuration, and of emoji table, that are read at opening.
+/// The most bytes of configuration that are read at opening.
 const MAX_META: usize = 16 << 20;
 
 /// What stands for a file's name in errors about bytes that came from none.
@@ -63,7 +64,17 @@ struct Inner {
     meta: Meta,
     activation: layout::HeadActivation,
     tokenizer: Range<usize>,
+    emoji: Option<Range<usize>>,
     sections: Schema<Section>,
+}
+
+/// A packed model's tokenizer.
+#[derive(Debug, Clone, Copy)]
+pub enum PackedTokenizer<'a> {
+    /// BERT's, used in place.
+    WordPiece(&'a WordPiece, Vocabulary<'a>),
+    /// Any other: `tokenizer.json`, byte for byte.
+    Json(&'a [u8]),
 }
 
 /// What the section table says of a section.
@@ -106,6 +117,7 @@ impl PackedModel {
             meta: checked.meta,
             activation: checked.activation,
             tokenizer: checked.tokenizer,
+            emoji: checked.emoji,
             sections: checked.sections,
         })))
     }
@@ -175,13 +187,26 @@ impl PackedModel {
         self.0.meta.temperature
     }
 
-    /// `tokenizer.json`, byte for byte.
-    pub fn tokenizer_json(&self) -> &[u8] {
-        &self.bytes()[self.0.tokenizer.clone()]
+    /// The lines of the emoji table that the profile names, for
+    /// [`emoji_words`](crate::profile::emoji_words); nothing where it names none.
+    pub fn emoji_table(&self) -> &[u8] {
+        let table = self.0.emoji.clone().unwrap_or_default();
+        &self.bytes()[table]
     }
 
-    /// The bytes of any section, those that
-    /// [`pack_with`](crate::import::pack_with) was given among them.
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> PackedTokenizer<'_> {
+        let bytes = &self.bytes()[self.0.tokenizer.clone()];
+        match &self.0.meta.wordpiece {
+            Some(rules) => {
+                let vocabulary = Vocabulary::new(bytes).expect("checked at opening");
+                PackedTokenizer::WordPiece(rules, vocabulary)
+            }
+            None => PackedTokenizer::Json(bytes),
+        }
+    }
+
+    /// The bytes of any section.
     pub fn section(&self, name: &str) -> Option<&[u8]> {
         let table = Table::parse(self.bytes()).ok()?;
         let entry = table.entries.iter().find(|entry| entry.name == name)?;
@@ -263,6 +288,7 @@ struct Checked {
     meta: Meta,
     activation: layout::HeadActivation,
     tokenizer: Range<usize>,
+    emoji: Option<Range<usize>>,
     sections: Schema<Section>,
 }
 
@@ -272,17 +298,17 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
     let index = Index::new(&table).map_err(refused)?;
 
     let meta = index.small(schema::META, bytes).map_err(refused)?;
-    let mut meta: Meta = serde_json::from_slice(meta)
+    let meta: Meta = serde_json::from_slice(meta)
         .map_err(|e| LoadError::invalid(path, format!("section {}: {e}", schema::META)))?;
     meta.config
         .check()
         .and_then(|()| check_temperature(meta.temperature))
         .map_err(|e| LoadError::invalid(path, format!("section {}: {e}", schema::META)))?;
-    if let Some(profile) = &mut meta.profile {
+    let mut emoji = None;
+    if let Some(profile) = &meta.profile {
         profile.check(path)?;
         if profile.emoji.is_some() {
-            let table = index.small(schema::EMOJI, bytes).map_err(refused)?;
-            profile.emoji_words = parse_emoji_words(table, path)?;
+            emoji = Some(index.bytes(schema::EMOJI).map_err(refused)?);
         }
     }
     let architecture = meta.config.architecture;
@@ -292,7 +318,16 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
             format!("models of the architecture {architecture:?} cannot be packed"),
         )
     })?;
-    let tokenizer = index.bytes(schema::TOKENIZER).map_err(refused)?;
+    let tokenizer = match &meta.wordpiece {
+        Some(rules) => index
+            .bytes(schema::VOCABULARY)
+            .and_then(|range| {
+                check_vocabulary(rules, &bytes[range.clone()], &meta.config)?;
+                Ok(range)
+            })
+            .map_err(refused)?,
+        None => index.bytes(schema::TOKENIZER).map_err(refused)?,
+    };
     let sections = Schema::new(&meta.config, meta.head_dense)
         .try_map(|spec| index.section(&spec))
         .map_err(refused)?;
@@ -301,8 +336,30 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
         meta,
         activation,
         tokenizer,
+        emoji,
         sections,
     })
+}
+
+/// Sees that every id that the tokenizer can give has an embedding.
+fn check_vocabulary(rules: &WordPiece, bytes: &[u8], config: &ModelConfig) -> Result<(), Refusal> {
+    let Some(vocabulary) = Vocabulary::new(bytes) else {
+        return invalid("section vocabulary is no table of pieces");
+    };
+    let specials = rules.before.iter().chain(&rules.after);
+    let added = rules.added_tokens.iter().map(|(_, id)| id);
+    let largest = specials.chain(added).chain([&rules.unk_id]).max();
+    let ids = vocabulary
+        .num_ids()
+        .max(largest.map_or(0, |&id| id as usize + 1));
+    if ids > config.vocab_size {
+        return invalid(format!(
+            "the tokenizer has ids up to {}, but vocab_size is {}",
+            ids - 1,
+            config.vocab_size
+        ));
+    }
+    Ok(())
 }
 
 /// The section table by name.

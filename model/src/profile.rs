@@ -44,10 +44,11 @@ pub struct NormalizationProfile {
     /// The emoji table's file, relative to the folder.
     #[serde(default)]
     pub emoji: Option<String>,
-    /// What stands in that file: an emoji (without variation selectors and skin
-    /// tones) and its words. Filled in by [`NormalizationProfile::open`].
+    /// What stands in that file, for [`emoji_words`]. Filled in by
+    /// [`NormalizationProfile::open`]; in a packed model it is a section of its own
+    /// ([`PackedModel::emoji_table`](crate::PackedModel::emoji_table)).
     #[serde(skip)]
-    pub emoji_words: Vec<(String, String)>,
+    pub emoji_table: Vec<u8>,
 }
 
 /// Which quotation marks typographic ones become.
@@ -70,7 +71,9 @@ impl NormalizationProfile {
         profile.check(&path)?;
         if let Some(file) = &profile.emoji {
             let path = folder.join(file);
-            profile.emoji_words = parse_emoji_words(&read(&path)?, &path)?;
+            let table = read(&path)?;
+            check_emoji_table(&table, &path)?;
+            profile.emoji_table = table;
         }
         Ok(Some(profile))
     }
@@ -106,22 +109,34 @@ impl NormalizationProfile {
     }
 }
 
-/// Reads an emoji table: an emoji, a tab and its words on each line.
-pub(crate) fn parse_emoji_words(
-    bytes: &[u8],
-    path: &Path,
-) -> Result<Vec<(String, String)>, LoadError> {
-    let text = str::from_utf8(bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
-    text.lines()
-        .enumerate()
-        .map(|(i, line)| match line.split_once('\t') {
-            Some((emoji, words)) if !emoji.is_empty() && !words.contains('\t') => {
-                Ok((emoji.to_owned(), words.to_owned()))
-            }
-            _ => Err(LoadError::invalid(
-                path,
-                format!("line {}: expected an emoji, a tab and its words", i + 1),
-            )),
-        })
-        .collect()
+/// The lines of an emoji table: an emoji (without variation selectors and skin
+/// tones), a tab and its words. What is no such line is passed over;
+/// [`NormalizationProfile::open`] refuses it.
+pub fn emoji_words(table: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    table.split(|&byte| byte == b'\n').filter_map(emoji_line)
+}
+
+/// One line, with or without a carriage return.
+fn emoji_line(line: &[u8]) -> Option<(&str, &str)> {
+    let line = str::from_utf8(line).ok()?;
+    let (emoji, words) = line.strip_suffix('\r').unwrap_or(line).split_once('\t')?;
+    // Text in plain ASCII, which most posts are, is passed over without a look.
+    let is_sound = !emoji.is_ascii() && !words.contains('\t');
+    is_sound.then_some((emoji, words))
+}
+
+fn check_emoji_table(table: &[u8], path: &Path) -> Result<(), LoadError> {
+    let table = table.strip_suffix(b"\n").unwrap_or(table);
+    let mut lines = table.split(|&byte| byte == b'\n');
+    match lines.position(|line| emoji_line(line).is_none()) {
+        Some(_) if table.is_empty() => Ok(()),
+        Some(i) => Err(LoadError::invalid(
+            path,
+            format!(
+                "line {}: expected an emoji (beyond ASCII), a tab and its words, in UTF-8",
+                i + 1
+            ),
+        )),
+        None => Ok(()),
+    }
 }

@@ -1,19 +1,23 @@
 //! The log: to standard error, so that standard output holds results and nothing else.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use coldread::serve::lambda::is_lambda;
+use coldread::telemetry::JsonLines;
 use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 
 /// Variables that hold a filter such as `debug` or `coldread=trace`; the first set one counts.
 const FILTERS: [&str; 2] = ["COLDREAD_LOG", "RUST_LOG"];
 
+/// The variable that holds `json` or `text`.
+const FORMAT: &str = "COLDREAD_LOG_FORMAT";
+
 /// Starts the log. A server tells what it does, a tool only what is wrong.
 pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
-    let chosen = FILTERS.into_iter().find_map(|name| {
-        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-        Some((name, value))
-    });
+    let chosen = FILTERS
+        .into_iter()
+        .find_map(|name| Some((name, filled(name)?)));
     let filter = match chosen {
         Some((name, value)) => EnvFilter::try_new(&value)
             .with_context(|| format!("{name}={value} is not a log filter"))?,
@@ -22,15 +26,43 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
     // At level trace this part of the runtime logs whole events, posts included.
     let quiet = "lambda_runtime::layers::api_response=error".parse();
     let filter = filter.add_directive(quiet.context("a directive of our own")?);
+    let is_terminal = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    if serves && is_lambda() {
-        // CloudWatch indexes the fields of JSON lines.
-        builder.json().flatten_event(true).init();
+        .with_ansi(is_terminal);
+    if is_json(serves && (is_lambda() || !is_terminal))? {
+        builder
+            .fmt_fields(JsonFields::new())
+            .event_format(JsonLines::new(filled))
+            .init();
     } else {
         builder.init();
     }
+    if serves {
+        std::panic::set_hook(Box::new(report_panic));
+    }
     Ok(())
+}
+
+fn filled(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What collects a server's log indexes the fields of JSON lines; people read text.
+fn is_json(unless_said: bool) -> anyhow::Result<bool> {
+    match filled(FORMAT).as_deref() {
+        None => Ok(unless_said),
+        Some("json") => Ok(true),
+        Some("text") => Ok(false),
+        Some(other) => bail!("{FORMAT} is `{other}`; it is `json` or `text`"),
+    }
+}
+
+/// Where it happened, and not what it said: a panic's message can quote the text that
+/// it happened on, as those of string slices do.
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(location, thread = thread.name(), "a panic");
 }

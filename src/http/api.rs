@@ -2,49 +2,79 @@
 
 use super::AppState;
 use super::body::{self, Media};
+use super::deadline;
 use super::error::{ApiError, ErrorBody, json};
+use super::observe::Done;
 use super::posts::{self, Posts};
+use crate::batcher::Stages;
 use crate::classifier::{PostResult, Sentiment};
 use crate::engine::EngineInfo;
+use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use coldread_model::ProblemType;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use std::time::{Duration, Instant};
 
 /// `POST /v1/sentiment`
 pub(super) async fn sentiment(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    classify(&app, request)
+        .await
+        .map_err(|error| app.refusal(error))
+}
+
+async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
+    let arrival = Instant::now();
+    let (limits, batcher) = (app.limits(), app.batcher());
     let media = Media::of(request.headers())?;
-    let bytes = body::read(request.into_body(), &app.limits).await?;
+    let longest = Duration::from_millis(limits.request_timeout_ms.get());
+    let deadline = deadline::of(request.headers(), request.extensions(), arrival, longest)?;
+    // Before the body is read, so that refusing stays cheap however much comes.
+    if batcher.is_full() {
+        return Err(ApiError::Overloaded);
+    }
+    // Held until the answer is there: the posts are as long as the body they came in.
+    let mut share = app.0.bodies.share();
+    let timeout = Duration::from_millis(limits.body_timeout_ms.get());
+    let max_bytes = limits.max_body_bytes.get();
+    let bytes = body::read(request.into_body(), max_bytes, timeout, &mut share).await?;
     let text = body::utf8(&bytes)?;
     let posts = match media {
-        Media::Json => posts::parse(text, app.limits.max_posts)?,
+        Media::Json => posts::parse(text, limits.max_posts.get())?,
         Media::PlainText => Posts::One(text.to_owned()),
     };
-    // The posts are copies by now; the body need not wait with them.
     drop(bytes);
 
-    let model = app.batcher.model();
+    let model = batcher.model();
     let (labels, model) = (&model.labels[..], model.name.as_str());
     match posts {
         Posts::One(post) => {
-            let mut results = app.batcher.classify(vec![post]).await?;
-            let sentiment = results.pop().ok_or_else(no_result)??;
-            Ok(json(
-                StatusCode::OK,
-                &Scored::new(&sentiment, labels, Some(model)),
-            ))
+            let mut answer = batcher.classify(vec![post], Some(deadline)).await?;
+            let sentiment = answer.results.pop().ok_or_else(no_result)??;
+            let scored = Scored::new(&sentiment, labels, Some(model));
+            Ok(timed(json(StatusCode::OK, &scored), 1, answer.stages))
         }
         Posts::Many(posts) => {
-            let results = app.batcher.classify(posts).await?;
-            let results = results.iter().map(|r| Item::new(r, labels)).collect();
-            Ok(json(StatusCode::OK, &Many { results, model }))
+            let answer = batcher.classify(posts, Some(deadline)).await?;
+            let results = answer.results.iter();
+            let results = results.map(|r| Item::new(r, labels)).collect();
+            let many = Many { results, model };
+            let response = json(StatusCode::OK, &many);
+            Ok(timed(response, answer.results.len(), answer.stages))
         }
     }
+}
+
+/// Tells those who count and log what was done.
+fn timed(mut response: Response, posts: usize, stages: Stages) -> Response {
+    response.extensions_mut().insert(Done { posts, stages });
+    response
 }
 
 /// One post in, none out: the batcher promises that this does not happen.
@@ -136,6 +166,16 @@ pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiE
     Ok(json(StatusCode::OK, &Status { status: "ready" }))
 }
 
+/// `GET /metrics`: what Prometheus reads.
+pub(super) async fn metrics(State(app): State<AppState>) -> Response {
+    let batcher = app.batcher();
+    let text = batcher
+        .metrics()
+        .text(batcher.pending_posts(), app.0.bodies.held_bytes());
+    let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, HeaderValue::from_static(media))], text).into_response()
+}
+
 #[derive(Serialize)]
 struct Status {
     status: &'static str,
@@ -143,7 +183,8 @@ struct Status {
 
 /// `GET /v1/info`: what runs here, and what it takes.
 pub(super) async fn info(State(app): State<AppState>) -> Response {
-    let model = app.batcher.model();
+    let model = app.batcher().model();
+    let limits = app.limits();
     let info = Info {
         model: &model.name,
         labels: &model.labels,
@@ -151,14 +192,16 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::SingleLabel => "single_label_classification",
             ProblemType::MultiLabel => "multi_label_classification",
         },
-        engine: app.batcher.engine(),
+        engine: app.batcher().engine(),
         limits: InfoLimits {
-            max_body_bytes: app.limits.max_body_bytes,
-            max_posts: app.limits.max_posts,
-            max_post_bytes: app.batcher.max_post_bytes(),
+            max_body_bytes: limits.max_body_bytes.get(),
+            max_posts: limits.max_posts.get(),
+            max_post_bytes: app.batcher().max_post_bytes(),
             max_tokens: model.max_tokens,
-            max_pending_posts: app.limits.max_pending_posts,
+            max_pending_posts: limits.max_pending_posts.get(),
+            request_timeout_ms: limits.request_timeout_ms.get(),
         },
+        timings: timings::current(),
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &info)
@@ -172,6 +215,8 @@ struct Info<'a> {
     problem_type: &'static str,
     engine: &'a EngineInfo,
     limits: InfoLimits,
+    /// Of this process's start; what is not over, or not known, is null.
+    timings: Timings,
     version: &'static str,
 }
 
@@ -182,4 +227,5 @@ struct InfoLimits {
     max_post_bytes: usize,
     max_tokens: usize,
     max_pending_posts: usize,
+    request_timeout_ms: u64,
 }

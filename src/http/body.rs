@@ -1,12 +1,14 @@
 //! From a request's headers and body to bytes, within limits.
 
-use super::Limits;
 use super::error::ApiError;
 use axum::body::{Body, HttpBody};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,21 +61,81 @@ impl Media {
     }
 }
 
-/// Reads a body whole. One that is declared longer than the limit is refused unread.
-pub(super) async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    if body.size_hint().lower() > limits.max_body_bytes as u64 {
-        return Err(too_large(limits));
+/// How many bytes of bodies may be held at a time, over all requests.
+pub(super) struct Budget {
+    held_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self {
+            held_bytes: Arc::default(),
+            max_bytes,
+        }
     }
-    tokio::time::timeout(limits.body_timeout, collect(body, limits))
+
+    /// How many are held now.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Acquire)
+    }
+
+    /// A share of nothing yet.
+    pub(super) fn share(&self) -> Share {
+        Share {
+            bytes: 0,
+            held_bytes: Arc::clone(&self.held_bytes),
+            max_bytes: self.max_bytes,
+        }
+    }
+}
+
+/// What one request holds of the budget; given back when dropped.
+pub(super) struct Share {
+    bytes: usize,
+    held_bytes: Arc<AtomicUsize>,
+    max_bytes: usize,
+}
+
+impl Share {
+    /// Takes more, if it is there.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let before = self.held_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.bytes += bytes;
+        if before + bytes > self.max_bytes {
+            return Err(ApiError::Overloaded);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.held_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// Reads a body whole, within `share`. One that is declared longer than `max_bytes` is
+/// refused unread.
+pub(super) async fn read(
+    body: Body,
+    max_bytes: usize,
+    timeout: Duration,
+    share: &mut Share,
+) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(ApiError::BodyTooLarge { max_bytes });
+    }
+    tokio::time::timeout(timeout, collect(body, max_bytes, share))
         .await
         .unwrap_or_else(|_| {
             Err(ApiError::RequestTimeout {
-                seconds: limits.body_timeout.as_secs(),
+                milliseconds: timeout.as_millis() as u64,
             })
         })
 }
 
-async fn collect(mut body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+async fn collect(mut body: Body, max_bytes: usize, share: &mut Share) -> Result<Bytes, ApiError> {
     // Nearly every body comes in one piece, which is then not copied.
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -82,9 +144,10 @@ async fn collect(mut body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
         let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
-        if first.len() + rest.len() + data.len() > limits.max_body_bytes {
-            return Err(too_large(limits));
+        if first.len() + rest.len() + data.len() > max_bytes {
+            return Err(ApiError::BodyTooLarge { max_bytes });
         }
+        share.grow(data.len())?;
         if first.is_empty() {
             first = data;
         } else {
@@ -98,12 +161,6 @@ async fn collect(mut body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
     Ok(whole.freeze())
-}
-
-fn too_large(limits: &Limits) -> ApiError {
-    ApiError::BodyTooLarge {
-        max_bytes: limits.max_body_bytes,
-    }
 }
 
 /// The body as text, without the byte order mark that some editors and shells put first.
@@ -152,13 +209,8 @@ mod tests {
         assert_eq!(Media::of(&HeaderMap::new()).ok(), Some(Media::Json));
     }
 
-    fn limits(max_body_bytes: usize) -> Limits {
-        Limits {
-            max_body_bytes,
-            max_posts: 1,
-            max_pending_posts: 1,
-            body_timeout: Duration::from_secs(1),
-        }
+    async fn read_up_to(max_bytes: usize, body: Body, budget: &Budget) -> Result<Bytes, ApiError> {
+        read(body, max_bytes, Duration::from_secs(1), &mut budget.share()).await
     }
 
     /// A body of undeclared length that comes in pieces.
@@ -180,21 +232,39 @@ mod tests {
         }
     }
 
+    fn in_pieces() -> Body {
+        Body::new(Pieces(vec![b"e", b"cd", b"", b"ab"]))
+    }
+
     #[tokio::test]
     async fn a_body_in_pieces_is_put_together_up_to_the_limit() {
-        let body = || Body::new(Pieces(vec![b"e", b"cd", b"", b"ab"]));
-        assert_eq!(read(body(), &limits(5)).await.expect("fits"), "abcde");
-        let error = read(body(), &limits(4))
-            .await
-            .expect_err("one byte too many");
+        let budget = Budget::new(100);
+        let body = read_up_to(5, in_pieces(), &budget).await;
+        assert_eq!(body.expect("fits"), "abcde");
+        let error = read_up_to(4, in_pieces(), &budget).await;
+        let error = error.expect_err("one byte too many");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn a_body_declared_too_long_is_not_read() {
-        let error = read(Body::from("abcde"), &limits(4))
-            .await
-            .expect_err("too long");
+        let budget = Budget::new(0);
+        let error = read_up_to(4, Body::from("abcde"), &budget).await;
+        let error = error.expect_err("too long");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_have_a_limit_too() {
+        let budget = Budget::new(8);
+        let timeout = Duration::from_secs(1);
+        let mut first = budget.share();
+        let body = read(in_pieces(), 5, timeout, &mut first).await;
+        assert_eq!(body.expect("fits"), "abcde");
+        let error = read_up_to(5, in_pieces(), &budget).await;
+        assert!(matches!(error, Err(ApiError::Overloaded)));
+        drop(first);
+        let body = read_up_to(5, in_pieces(), &budget).await;
+        assert_eq!(body.expect("there is room again"), "abcde");
     }
 }

@@ -4,7 +4,7 @@
 //! do and may be reworded. What went wrong inside goes to the log only.
 
 use crate::error::{InferError, PostError};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -49,8 +49,8 @@ pub(super) enum ApiError {
     BodyTooLarge { max_bytes: usize },
     #[error("the body ended early or was malformed; send it again in full")]
     IncompleteBody,
-    #[error("the body did not arrive within {seconds} seconds; send it again, faster or smaller")]
-    RequestTimeout { seconds: u64 },
+    #[error("the body did not arrive within {milliseconds} ms; send it again, faster or smaller")]
+    RequestTimeout { milliseconds: u64 },
     #[error(
         "{0}; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')"
     )]
@@ -58,6 +58,13 @@ pub(super) enum ApiError {
     #[error("content-encoding is not supported; send the body as it is")]
     UnsupportedEncoding,
 
+    #[error("x-request-timeout-ms must be a whole number of milliseconds")]
+    InvalidTimeout,
+
+    #[error(
+        "a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+    )]
+    Unauthorized,
     #[error("there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs")]
     UnknownRoute,
     #[error("this route does not take {0}; the Allow header lists what it takes")]
@@ -65,6 +72,8 @@ pub(super) enum ApiError {
 
     #[error("too many posts are waiting; try again after a moment")]
     Overloaded,
+    #[error("the answer cannot be had in the time allowed; allow more, or send fewer posts")]
+    DeadlineExceeded,
     #[error("the service is shutting down; try again, another instance will answer")]
     ShuttingDown,
     #[error("the service failed to answer; try again, and tell its operator if that does not help")]
@@ -102,9 +111,12 @@ impl ApiError {
             Self::UnsupportedEncoding => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding")
             }
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown_route"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
+            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -124,7 +136,7 @@ impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
         match error {
             InferError::Overloaded => Self::Overloaded,
-            InferError::ShuttingDown => Self::ShuttingDown,
+            InferError::DeadlineExceeded => Self::DeadlineExceeded,
             InferError::Internal(cause) => Self::Internal { cause },
         }
     }
@@ -154,6 +166,10 @@ impl ErrorBody {
     }
 }
 
+/// The code of an answer that is an error, for those who count and log.
+#[derive(Clone, Copy)]
+pub(super) struct ErrorCode(pub(super) &'static str);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
@@ -174,6 +190,11 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
+        if matches!(self, Self::Unauthorized) {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response.extensions_mut().insert(ErrorCode(code));
         response
     }
 }

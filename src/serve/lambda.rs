@@ -14,13 +14,16 @@
 //! is the only way to tell a stage named `v1` from our `/v1`.
 
 use super::{ServeError, stop_signal};
-use crate::http::{AppState, app};
+use crate::http::{AppState, Platform, app};
+use crate::timings::{self, Phase};
 use axum::Router;
+use axum::http::Response;
 use axum::http::uri::{PathAndQuery, Uri};
-use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use lambda_http::ext::RequestExt;
 use lambda_http::request::RequestContext;
-use std::convert::Infallible;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tower::{Service, service_fn};
 
 /// Whether this process was started by Lambda, or by something that plays it.
@@ -40,25 +43,69 @@ pub(super) async fn run(state: AppState) -> Result<(), ServeError> {
             return Err(ServeError::LambdaEnv(name));
         }
     }
+    state.batcher().metrics().ready();
+    timings::mark(Phase::Ready);
     tokio::select! {
-        ended = lambda_http::run(service(app(state))) => ended.map_err(ServeError::Lambda),
+        // On Managed Instances, which say how many events there may be at a time, it
+        // takes as many; elsewhere one after another.
+        ended = lambda_http::run_concurrent(service(app(state))) => ended.map_err(ServeError::Lambda),
         // Lambda itself sends no signal; local emulators and containers do.
         stopped = stop_signal() => Ok(stopped?),
     }
 }
 
-/// What an HTTP event goes through: the router, reached by our own paths.
+/// What an HTTP event goes through: the router, reached by our own paths, and told
+/// when Lambda stops waiting.
 pub fn service(
     router: Router,
-) -> impl Service<lambda_http::Request, Response = Response, Error = Infallible, Future: Send> + Clone
-{
+) -> impl Service<
+    lambda_http::Request,
+    Response = Response<Full<Bytes>>,
+    Error = lambda_http::Error,
+    Future: Send,
+> + Clone {
     service_fn(move |mut request: lambda_http::Request| {
         let mut router = router.clone();
         if let Some(uri) = route_uri(&request) {
             *request.uri_mut() = uri;
         }
-        async move { router.call(request.map(into_axum_body)).await }
+        if let Some(platform) = request.lambda_context_ref().map(platform) {
+            request.extensions_mut().insert(platform);
+        }
+        async move {
+            let reply = router.call(request.map(into_axum_body)).await?;
+            // axum's bodies are not `Sync`, which events at a time ask for.
+            let (parts, body) = reply.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Response::from_parts(parts, Full::new(body)))
+        }
     })
+}
+
+/// How long before Lambda's deadline an answer has to be there in order to be sent.
+const REPLY_MARGIN: Duration = Duration::from_millis(50);
+
+/// Lambda's longest timeout; deadlines beyond it come from emulators.
+const MAX_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// What Lambda says of a request. Some emulators say nothing.
+fn platform(context: &lambda_http::Context) -> Platform {
+    let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Platform {
+        deadline: (context.deadline > 0).then(|| deadline(context.deadline, SystemTime::now())),
+        request_id: said(&context.request_id),
+        function_arn: said(&context.invoked_function_arn),
+    }
+}
+
+/// Lambda's deadline (milliseconds since 1970) on our clock.
+fn deadline(deadline_ms: u64, now: SystemTime) -> Instant {
+    let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_millis(deadline_ms)
+        .saturating_sub(now_ms)
+        .saturating_sub(REPLY_MARGIN)
+        .min(MAX_TIMEOUT);
+    Instant::now() + left
 }
 
 fn into_axum_body(body: lambda_http::Body) -> axum::body::Body {

@@ -6,6 +6,7 @@
 use super::linger::Linger;
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
+use crate::timings::{self, Phase};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use hyper::server::conn::http1;
@@ -22,18 +23,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
-/// How long a request's head may take. hyper counts from the moment it waits for one,
-/// so this also ends idle connections, and must outlast the 60 seconds for which
-/// load balancers keep theirs: else they send requests into closing connections.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-
-/// How long accepted requests may take once the process is told to stop. Platforms
-/// that wait at all wait 10 seconds.
-const GRACE: Duration = Duration::from_secs(8);
-
-/// Connections at a time; more wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 4096;
-
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,6 +34,8 @@ pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeEr
         .map_err(|source| ServeError::Bind { addr, source })?;
     // The signal is asked for before anyone can know that the server is there.
     let stop = stop_signal();
+    state.batcher().metrics().ready();
+    timings::mark(Phase::Ready);
     announce(listener.local_addr()?)?;
     Server::new(state).run(listener, stop).await
 }
@@ -68,13 +59,13 @@ impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT);
+            .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
         Self {
             router: app(state.clone()),
-            state,
             http,
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            connections: Arc::new(Semaphore::new(state.limits().max_connections.get())),
             graceful: GracefulShutdown::new(),
+            state,
         }
     }
 
@@ -132,8 +123,9 @@ impl Server {
             }
         }
         drop(listener);
-        tracing::info!(grace_seconds = GRACE.as_secs(), "stopping");
-        if tokio::time::timeout(GRACE, self.graceful.shutdown())
+        let grace = Duration::from_millis(self.state.limits().drain_grace_ms);
+        tracing::info!(grace_ms = grace.as_millis() as u64, "stopping");
+        if tokio::time::timeout(grace, self.graceful.shutdown())
             .await
             .is_err()
         {

@@ -1,70 +1,94 @@
 //! Emoji into words.
 //!
-//! A sorted list of keys in one string, searched by bisection: cheaper to build
-//! at cold start than a hash map or a trie of two thousand keys, and a search
-//! costs some dozen short comparisons, which only text beyond ASCII pays.
+//! The lines of a table, searched by bisection. Which line begins where is found
+//! out when the first post with anything beyond ASCII comes: a cold start that
+//! answers a plain post never reads the table.
 
 use super::normalize::finish;
-use std::ops::Range;
+use coldread_model::PackedModel;
+use coldread_model::profile::emoji_words;
+use std::sync::OnceLock;
 
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
-/// The emoji that a model knows, each with its words.
-#[derive(Debug, Clone)]
-pub(super) struct EmojiTable {
-    /// Keys and words, end to end.
-    text: String,
-    /// Sorted by key, each key once.
-    entries: Vec<Entry>,
-    /// Whether some key is written in ASCII alone.
-    has_ascii_key: bool,
+/// Where a profile's emoji table is.
+#[derive(Debug)]
+pub enum EmojiSource {
+    /// In a packed model.
+    Packed(PackedModel),
+    /// Here: lines of an emoji, a tab and its words.
+    Owned(Vec<u8>),
 }
 
-/// Where an emoji and its words stand in [`EmojiTable::text`].
-#[derive(Debug, Clone)]
+/// The emoji that a model knows, each with its words. They are never plain ASCII.
+#[derive(Debug)]
+pub(super) struct EmojiTable {
+    source: EmojiSource,
+    index: OnceLock<Vec<Entry>>,
+}
+
+/// Where an emoji and its words stand in the table's bytes.
+#[derive(Debug, Clone, Copy)]
 struct Entry {
-    key: Range<u32>,
-    words: Range<u32>,
+    key: (u32, u32),
+    words: (u32, u32),
 }
 
 impl EmojiTable {
-    /// Of several lines for one emoji the last counts.
-    pub(super) fn new(emoji_words: &[(String, String)]) -> Self {
-        let size = emoji_words
-            .iter()
-            .map(|(key, words)| key.len() + words.len());
-        let mut text = String::with_capacity(size.sum());
-        let mut entries = Vec::with_capacity(emoji_words.len());
-        let mut has_ascii_key = false;
-        for (key, words) in emoji_words.iter().filter(|(key, _)| !key.is_empty()) {
-            has_ascii_key |= key.is_ascii();
-            let key = append(&mut text, key);
-            let words = append(&mut text, words);
-            entries.push(Entry { key, words });
-        }
-        let key = |entry: &Entry| &text[as_usize(&entry.key)];
-        // Both are one comparison an entry for a table that comes sorted, as ours does.
-        entries.sort_by(|a, b| key(a).cmp(key(b)));
-        entries.dedup_by(|next, kept| {
-            let is_same = key(next) == key(kept);
-            if is_same {
-                kept.words = next.words.clone();
-            }
-            is_same
-        });
+    pub(super) fn new(source: EmojiSource) -> Self {
         Self {
-            text,
-            entries,
-            has_ascii_key,
+            source,
+            index: OnceLock::new(),
         }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.source {
+            EmojiSource::Packed(model) => model.emoji_table(),
+            EmojiSource::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Sorted by key, each key once. Of several lines for one emoji the last counts.
+    fn entries(&self) -> &[Entry] {
+        self.index.get_or_init(|| {
+            let bytes = self.bytes();
+            // A table is far below 4 GiB.
+            let place = |part: &str| {
+                let start = part.as_ptr().addr() - bytes.as_ptr().addr();
+                (start as u32, (start + part.len()) as u32)
+            };
+            let mut entries: Vec<Entry> = emoji_words(bytes)
+                .map(|(key, words)| Entry {
+                    key: place(key),
+                    words: place(words),
+                })
+                .collect();
+            let key = |entry: &Entry| self.slice(entry.key);
+            // Both are one comparison an entry for a table that comes sorted, as ours does.
+            entries.sort_by(|a, b| key(a).cmp(key(b)));
+            entries.dedup_by(|next, kept| {
+                let is_same = key(next) == key(kept);
+                if is_same {
+                    kept.words = next.words;
+                }
+                is_same
+            });
+            entries
+        })
+    }
+
+    fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
+        &self.bytes()[start as usize..end as usize]
     }
 
     /// Every emoji becomes its words, with a space on either side; joiners beside
     /// it go, and of a longer run of one emoji `max_repeat` are kept.
     pub(super) fn spell(&self, text: &str, max_repeat: Option<usize>) -> Option<String> {
-        if text.is_ascii() && !self.has_ascii_key {
+        if text.is_ascii() {
             return None;
         }
+        let entries = self.entries();
         let limit = max_repeat.unwrap_or(usize::MAX);
         let mut out = String::new();
         let mut copied = 0;
@@ -73,7 +97,7 @@ impl EmojiTable {
         let mut i = 0;
         while i < text.len() {
             let rest = &text.as_bytes()[i..];
-            let Some(index) = self.longest_prefix(rest) else {
+            let Some(index) = self.longest_prefix(entries, rest) else {
                 i += char_length(rest[0]);
                 continue;
             };
@@ -84,13 +108,14 @@ impl EmojiTable {
             let goes_on = between.is_empty() && previous == Some(index);
             run = if goes_on { run + 1 } else { 1 };
             previous = Some(index);
-            let entry = &self.entries[index];
+            let entry = entries[index];
             if run <= limit {
                 out.push(' ');
-                out.push_str(&self.text[as_usize(&entry.words)]);
+                let words = str::from_utf8(self.slice(entry.words));
+                out.push_str(words.expect("`emoji_words` gives strings"));
                 out.push(' ');
             }
-            i += entry.key.len();
+            i += self.slice(entry.key).len();
             copied = i;
             if text[i..].starts_with(ZERO_WIDTH_JOINER) {
                 copied += ZERO_WIDTH_JOINER.len_utf8();
@@ -100,17 +125,16 @@ impl EmojiTable {
     }
 
     /// The entry with the longest key that `text` begins with.
-    fn longest_prefix(&self, text: &[u8]) -> Option<usize> {
+    fn longest_prefix(&self, mut entries: &[Entry], text: &[u8]) -> Option<usize> {
         // Of all keys that are prefixes of the text the longest sorts last, so it
         // is the greatest key not above the text, or else not above what that
         // key and the text have in common. Each turn shortens what is looked for.
         let first_char = char_length(text[0]);
         let mut sought = text;
-        let mut entries = &self.entries[..];
         loop {
-            let count = entries.partition_point(|entry| self.key(entry) <= sought);
+            let count = entries.partition_point(|entry| self.slice(entry.key) <= sought);
             let index = count.checked_sub(1)?;
-            let key = self.key(&entries[index]);
+            let key = self.slice(entries[index].key);
             let common = key.iter().zip(sought).take_while(|(a, b)| a == b).count();
             if common == key.len() {
                 return Some(index);
@@ -122,21 +146,6 @@ impl EmojiTable {
             entries = &entries[..index];
         }
     }
-
-    fn key(&self, entry: &Entry) -> &[u8] {
-        &self.text.as_bytes()[as_usize(&entry.key)]
-    }
-}
-
-/// Appends `part` and tells where it stands. A table is far below 4 GiB.
-fn append(text: &mut String, part: &str) -> Range<u32> {
-    let start = text.len() as u32;
-    text.push_str(part);
-    start..text.len() as u32
-}
-
-fn as_usize(range: &Range<u32>) -> Range<usize> {
-    range.start as usize..range.end as usize
 }
 
 /// The length of the UTF-8 sequence that `first` opens.

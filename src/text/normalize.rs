@@ -5,14 +5,14 @@
 //! post is never copied. No step looks at a character more than a constant
 //! number of times: a hostile post costs no more per byte than a plain one.
 
-use super::emoji::{EmojiTable, remove_modifiers};
+use super::emoji::{EmojiSource, EmojiTable, remove_modifiers};
 use super::markup::{replace_handles, replace_links, split_hashtags};
 use coldread_model::NormalizationProfile;
 use coldread_model::profile::Quotes;
 use std::borrow::Cow;
 
 /// The steps of one model's profile, ready to run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Normalizer {
     html_entities: bool,
     links: Option<String>,
@@ -24,17 +24,17 @@ pub struct Normalizer {
 }
 
 impl Normalizer {
-    /// Prepares a profile. This is on the cold-start path: the emoji table, its
-    /// only large part, is copied into one string and sorted if it is not yet.
-    pub fn new(profile: &NormalizationProfile) -> Self {
-        let emoji = profile.emoji.as_ref();
+    /// Prepares a profile. This is on the cold-start path: `emoji`, the table that
+    /// the profile may name and its only large part, is not read before a post has
+    /// something beyond ASCII.
+    pub fn new(profile: &NormalizationProfile, emoji: EmojiSource) -> Self {
         Self {
             html_entities: profile.html_entities,
             links: profile.links.as_ref().map(|value| format!(" {value} ")),
             handles: profile.handles.clone(),
             quotes: profile.quotes,
             split_hashtags: profile.split_hashtags,
-            emoji: emoji.map(|_| EmojiTable::new(&profile.emoji_words)),
+            emoji: profile.emoji.as_ref().map(|_| EmojiTable::new(emoji)),
             max_repeat: profile.max_repeat,
         }
     }

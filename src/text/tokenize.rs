@@ -1,20 +1,20 @@
 //! Text to token ids, exactly as transformers' tokenizers do it.
 //!
-//! The `tokenizers` library does the work; this module adds what a service
-//! needs round it: a refusal at start of what could not run, our own truncation
-//! in place of whatever the file asks for, and a bound on the cost of a post
-//! that is far longer than what is kept of it.
+//! BERT's tokenizer, from a packed model, is our own ([`wordpiece`]): it is ready
+//! at once, which a cold start pays for, and stops where the model stops reading.
+//! The `tokenizers` library runs all others. Round both, this module adds what a
+//! service needs: a refusal at start of what could not run, and our own truncation
+//! in place of whatever the file asks for.
 
-mod chunk;
+#[cfg(feature = "tokenizers")]
+mod library;
+mod wordpiece;
 
-use self::chunk::Boundaries;
+use self::wordpiece::WordPiece;
 use crate::error::InferError;
-use coldread_model::LoadError;
+use coldread_model::packed::PackedTokenizer;
+use coldread_model::{LoadError, PackedModel};
 use std::path::Path;
-use tokenizers::{Encoding, Token};
-
-/// An id that no vocabulary has, to find out what surrounds a post's own tokens.
-const PLACEHOLDER: u32 = u32::MAX;
 
 /// Whether tokens at a post's end were dropped because it has too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,46 +22,92 @@ pub struct Truncated(pub bool);
 
 /// A model's tokenizer.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     vocab_size: usize,
     /// The special tokens before a post's own, `[CLS]` in BERT.
     before: Vec<u32>,
     /// The special tokens after them, `[SEP]` in BERT.
     after: Vec<u32>,
-    /// Where a text may be cut without changing its tokens, where that is known.
-    boundaries: Option<Boundaries>,
+}
+
+enum Inner {
+    WordPiece(WordPiece),
+    #[cfg(feature = "tokenizers")]
+    Library(Box<tokenizers::Tokenizer>),
 }
 
 impl Tokenizer {
+    /// The tokenizer of a packed model.
+    pub fn of(model: &PackedModel) -> Result<Self, LoadError> {
+        let vocab_size = model.config().vocab_size;
+        match model.tokenizer() {
+            PackedTokenizer::Json(json) => Self::from_bytes(model.path(), json, vocab_size),
+            PackedTokenizer::WordPiece(..) => {
+                let wordpiece = WordPiece::of(model).expect("it is one or the other");
+                Self::wordpiece(model.path(), wordpiece, vocab_size)
+            }
+        }
+    }
+
     /// Reads a `tokenizer.json`, whose `path` is only named in errors.
     ///
     /// Padding and truncation settings in it are ignored. It is refused when it
     /// has more tokens than the model has embeddings (`vocab_size`).
     pub fn from_bytes(path: &Path, json: &[u8], vocab_size: usize) -> Result<Self, LoadError> {
-        let invalid = |e: tokenizers::Error| LoadError::invalid(path, e.to_string());
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(invalid)?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(invalid)?;
-        let tokens = inner.get_vocab_size(true);
+        let compiled = serde_json::from_slice(json)
+            .ok()
+            .and_then(|json| WordPiece::compile(&json));
+        match compiled {
+            Some(wordpiece) => Self::wordpiece(path, wordpiece, vocab_size),
+            None => Self::library(path, json, vocab_size),
+        }
+    }
+
+    fn wordpiece(path: &Path, inner: WordPiece, vocab_size: usize) -> Result<Self, LoadError> {
+        let (before, after) = inner.special_tokens();
+        let (before, after) = (before.to_vec(), after.to_vec());
+        let tokens = inner.num_ids();
+        Self::new(
+            path,
+            Inner::WordPiece(inner),
+            tokens,
+            before,
+            after,
+            vocab_size,
+        )
+    }
+
+    #[cfg(not(feature = "tokenizers"))]
+    fn library(path: &Path, _json: &[u8], _vocab_size: usize) -> Result<Self, LoadError> {
+        Err(LoadError::unsupported(
+            path,
+            "its tokenizer is not BERT's, and this build has no other; build it with \
+             --features tokenizers",
+        ))
+    }
+
+    fn new(
+        path: &Path,
+        inner: Inner,
+        tokens: usize,
+        before: Vec<u32>,
+        after: Vec<u32>,
+        vocab_size: usize,
+    ) -> Result<Self, LoadError> {
         if tokens > vocab_size {
             return Err(LoadError::invalid(
                 path,
                 format!("{tokens} tokens, but the model's vocab_size is {vocab_size}"),
             ));
         }
-        let (before, after) = special_tokens(&inner).map_err(invalid)?;
-        if let Some(id) = before
-            .iter()
-            .chain(&after)
-            .find(|&&id| id as usize >= vocab_size)
-        {
+        let mut specials = before.iter().chain(&after);
+        if let Some(id) = specials.find(|&&id| id as usize >= vocab_size) {
             return Err(LoadError::invalid(
                 path,
                 format!("special token {id} is not below the model's vocab_size, {vocab_size}"),
             ));
         }
         Ok(Self {
-            boundaries: Boundaries::of(&inner),
             inner,
             vocab_size,
             before,
@@ -94,14 +140,14 @@ impl Tokenizer {
         let end = max_tokens - self.after.len();
         input_ids.clear();
         input_ids.extend_from_slice(&self.before);
-        for chunk in self.chunks(normalized, max_tokens) {
-            let encoding = self
-                .inner
-                .encode_fast(chunk, false)
-                .map_err(|e| InferError::Internal(format!("tokenization: {e}")))?;
-            input_ids.extend_from_slice(encoding.get_ids());
-            if input_ids.len() > end {
-                break;
+        match &self.inner {
+            Inner::WordPiece(wordpiece) => wordpiece.encode(normalized, end, input_ids),
+            #[cfg(feature = "tokenizers")]
+            Inner::Library(tokenizer) => {
+                let encoding = tokenizer
+                    .encode_fast(normalized, false)
+                    .map_err(|e| InferError::Internal(format!("tokenization: {e}")))?;
+                input_ids.extend_from_slice(encoding.get_ids());
             }
         }
         let truncated = input_ids.len() > end;
@@ -109,22 +155,6 @@ impl Tokenizer {
         input_ids.extend_from_slice(&self.after);
         self.check_range(input_ids)?;
         Ok(Truncated(truncated))
-    }
-
-    /// The text in pieces whose tokens, end to end, are those of the whole.
-    fn chunks<'a>(&'a self, text: &'a str, max_tokens: usize) -> impl Iterator<Item = &'a str> {
-        let mut rest = text;
-        std::iter::from_fn(move || {
-            let length = match &self.boundaries {
-                _ if rest.is_empty() => return None,
-                // Ordinary text has some four bytes a token, so that one piece does.
-                Some(boundaries) => boundaries.cut(rest, 4 * max_tokens),
-                None => rest.len(),
-            };
-            let (chunk, tail) = rest.split_at(length);
-            rest = tail;
-            Some(chunk)
-        })
     }
 
     /// A vocabulary with gaps can pass the check of its size and still have ids
@@ -137,17 +167,6 @@ impl Tokenizer {
                 self.vocab_size
             ))),
         }
-    }
-}
-
-/// The special tokens that stand before and after a single text.
-fn special_tokens(inner: &tokenizers::Tokenizer) -> tokenizers::Result<(Vec<u32>, Vec<u32>)> {
-    let token = Token::new(PLACEHOLDER, String::new(), (0, 0));
-    let framed = inner.post_process(Encoding::from_tokens(vec![token], 0), None, true)?;
-    let mut parts = framed.get_ids().split(|&id| id == PLACEHOLDER);
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(before), Some(after), None) => Ok((before.to_vec(), after.to_vec())),
-        _ => Err("its post_processor does not keep a text's tokens once".into()),
     }
 }
 

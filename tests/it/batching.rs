@@ -1,6 +1,6 @@
 //! Requests that meet in the queue: each gets its own answers, the same as alone.
 
-use crate::support::batcher;
+use crate::support::{batcher, limits};
 use coldread::classifier::PostResult;
 use coldread::error::{InferError, PostError};
 
@@ -20,21 +20,26 @@ fn posts(i: usize) -> Vec<String> {
 }
 
 async fn alone(i: usize) -> Vec<PostResult> {
-    let batcher = batcher(100);
-    batcher.classify(posts(i)).await.expect("an idle queue")
+    let batcher = batcher(&limits(&[]));
+    let answer = batcher.classify(posts(i), None).await;
+    answer.expect("an idle queue").results
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_request_gets_its_own_answers_bit_for_bit() {
-    let batcher = batcher(1000);
+    let batcher = batcher(&limits(&["--workers", "2"]));
     let together: Vec<_> = (0..40)
         .map(|i| {
             let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.classify(posts(i)).await })
+            tokio::spawn(async move { batcher.classify(posts(i), None).await })
         })
         .collect();
     for (i, answer) in together.into_iter().enumerate() {
-        let answer = answer.await.expect("no panic").expect("room for all");
+        let answer = answer
+            .await
+            .expect("no panic")
+            .expect("room for all")
+            .results;
         assert_eq!(answer, alone(i).await, "request {i}");
         assert_eq!(
             answer.iter().any(|r| r == &Err(PostError::Empty)),
@@ -46,16 +51,16 @@ async fn every_request_gets_its_own_answers_bit_for_bit() {
 
 #[tokio::test]
 async fn callers_that_leave_give_their_room_back() {
-    let batcher = batcher(8);
+    let batcher = batcher(&limits(&["--max-pending-posts", "8"]));
     for i in 0..20 {
         // Dropped at the first await: the request may be queued, its answer is not wanted.
-        let request = batcher.classify(posts(i));
+        let request = batcher.classify(posts(i), None);
         let _ = tokio::time::timeout(std::time::Duration::ZERO, request).await;
     }
     // The queue works what was left off, and has room again.
     loop {
-        match batcher.classify(vec!["still here".to_owned()]).await {
-            Ok(answer) => break assert!(answer[0].is_ok()),
+        match batcher.classify(vec!["still here".to_owned()], None).await {
+            Ok(answer) => break assert!(answer.results[0].is_ok()),
             Err(InferError::Overloaded) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }

@@ -1,6 +1,6 @@
 //! What each endpoint answers.
 
-use crate::support::{LIMITS, get, post, post_as, request, send, service, state};
+use crate::support::{get, limits, post, post_as, request, send, service, state};
 use axum::http::{Method, StatusCode};
 use coldread::http::app;
 use insta::assert_snapshot;
@@ -144,7 +144,7 @@ async fn health() {
 
 #[tokio::test]
 async fn readiness_ends_when_draining_begins() {
-    let state = state(LIMITS);
+    let state = state(limits(&[]));
     let reply = send(app(state.clone()), get("/readyz")).await;
     assert_snapshot!(reply.render(), @r#"
     200 OK
@@ -204,7 +204,8 @@ async fn info() {
         "max_posts": 1000,
         "max_post_bytes": 65536,
         "max_tokens": null,
-        "max_pending_posts": 4096
+        "max_pending_posts": 4096,
+        "request_timeout_ms": 600000
       },
       "version": null
     }

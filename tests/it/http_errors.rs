@@ -1,18 +1,17 @@
 //! Every fault has a status, a code and a message that says what to do.
 
-use crate::support::{LIMITS, get, post, post_as, request, send, service, state};
+use crate::support::{get, limits, post, post_as, request, send, service, stalled, state};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request};
 use bytes::Bytes;
-use coldread::http::{Limits, app};
+use coldread::http::app;
 use hyper::body::Frame;
 use insta::assert_snapshot;
 use serde_json::json;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 /// Status, headers that matter, code and message, a line each.
 async fn error_of(app: Router, request: Request<Body>) -> String {
@@ -226,13 +225,27 @@ impl HttpBody for BadBody {
     }
 }
 
+/// A body that never ends, behind what it has.
+struct Half(Option<Bytes>);
+
+impl HttpBody for Half {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.0.take() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Poll::Pending,
+        }
+    }
+}
+
 #[tokio::test]
 async fn bodies_that_do_not_arrive() {
-    let limits = Limits {
-        max_body_bytes: 20,
-        body_timeout: Duration::from_millis(1),
-        ..LIMITS
-    };
+    let limits = limits(&["--max-body-bytes", "20", "--body-timeout-ms", "1"]);
     let app = app(state(limits));
     let fits = post(r#"{"text":"123456789"}"#);
     assert_eq!(send(app.clone(), fits).await.status, 200);
@@ -247,30 +260,95 @@ async fn bodies_that_do_not_arrive() {
     ");
     assert_snapshot!(error_of(app, post(Body::new(BadBody(None)))).await, @r"
     408 request_timeout
-    the body did not arrive within 0 seconds; send it again, faster or smaller
+    the body did not arrive within 1 ms; send it again, faster or smaller
     ");
 }
 
+fn many(posts: usize) -> Request<Body> {
+    post(json!({ "texts": vec!["what a day"; posts] }).to_string())
+}
+
 #[tokio::test]
-async fn a_full_queue_refuses_at_once() {
-    let limits = Limits {
-        max_pending_posts: 1,
-        ..LIMITS
+async fn a_full_queue_refuses_one_post_and_many_alike() {
+    let (state, gate) = stalled(limits(&["--max-pending-posts", "10"]));
+    let app = app(state.clone());
+    // The last place lets in a request of any length.
+    let accepted = async { tokio::join!(send(app.clone(), many(9)), send(app.clone(), many(40))) };
+    let refused = async {
+        let one = error_of(app.clone(), post(r#"{"text":"good"}"#)).await;
+        assert_snapshot!(one, @r"
+        429 overloaded
+        retry-after: 1
+        too many posts are waiting; try again after a moment
+        ");
+        assert_eq!(error_of(app.clone(), many(40)).await, one);
+        // Nor is a body read that would have to be thrown away.
+        let never = Body::new(BadBody(None));
+        assert_eq!(error_of(app.clone(), post(never)).await, one);
+        state.start_draining();
+        assert_snapshot!(error_of(app.clone(), many(40)).await, @r"
+        503 shutting_down
+        retry-after: 1
+        the service is shutting down; try again, another instance will answer
+        ");
+        gate.open();
     };
-    let app = app(state(limits));
-    // Large enough to be at work still when the second request comes.
-    let large = json!({ "texts": vec!["what a day this has been, all in all"; 500] });
-    let small = post(r#"{"text":"good"}"#);
-    let (large, small) = tokio::join!(
-        send(app.clone(), post(large.to_string())),
-        error_of(app.clone(), small)
-    );
-    assert_eq!(large.status, 200);
-    assert_snapshot!(small, @r"
-    429 overloaded
-    retry-after: 1
-    too many posts are waiting; try again after a moment
-    ");
+    let ((first, second), ()) = tokio::join!(accepted, refused);
+    assert_eq!((first.status.as_u16(), second.status.as_u16()), (200, 200));
     let again = send(app, post(r#"{"text":"good"}"#)).await;
     assert_eq!(again.status, 200, "there is room again");
+}
+
+#[tokio::test]
+async fn bodies_in_flight_have_a_limit_together() {
+    let args = [
+        "--max-body-bytes",
+        "100",
+        "--max-pending-bytes",
+        "120",
+        "--body-timeout-ms",
+        "200",
+    ];
+    let app = app(state(limits(&args)));
+    let slow = Body::new(Half(Some(Bytes::from(vec![b' '; 100]))));
+    let second = async {
+        // The first one's body has been read by the time that this one is.
+        tokio::task::yield_now().await;
+        error_of(
+            app.clone(),
+            post(format!(r#"{{"text":"{}"}}"#, "good ".repeat(10))),
+        )
+        .await
+    };
+    let (slow, second) = tokio::join!(error_of(app.clone(), post(slow)), second);
+    assert!(slow.starts_with("408 request_timeout"), "{slow}");
+    assert!(second.starts_with("429 overloaded"), "{second}");
+    let again = post(format!(r#"{{"text":"{}"}}"#, "good ".repeat(10)));
+    assert_eq!(send(app, again).await.status, 200, "there is room again");
+}
+
+#[tokio::test]
+async fn time_that_is_not_enough() {
+    let asked = |ms: &str| {
+        let headers = [("x-request-timeout-ms", ms)];
+        request(
+            Method::POST,
+            "/v1/sentiment",
+            &headers,
+            r#"{"text":"good"}"#,
+        )
+    };
+    assert_snapshot!(error(asked("0")).await, @r"
+    504 deadline_exceeded
+    the answer cannot be had in the time allowed; allow more, or send fewer posts
+    ");
+    assert_snapshot!(error(asked("soon")).await, @r"
+    400 invalid_timeout
+    x-request-timeout-ms must be a whole number of milliseconds
+    ");
+    assert_eq!(send(service(), asked("60000")).await.status, 200);
+    let (state, gate) = stalled(limits(&["--request-timeout-ms", "5"]));
+    let late = error_of(app(state), post(r#"{"text":"good"}"#)).await;
+    assert!(late.starts_with("504 deadline_exceeded"), "{late}");
+    gate.open();
 }

@@ -19,6 +19,9 @@ impl Server {
             .env_remove("AWS_LAMBDA_RUNTIME_API")
             .env("COLDREAD_ADDR", "127.0.0.1:0")
             .env_remove("COLDREAD_MODEL")
+            // Machines that run tests can be slow.
+            .env("COLDREAD_DRAIN_GRACE_MS", "300000")
+            .env("COLDREAD_REQUEST_TIMEOUT_MS", "300000")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -39,7 +42,7 @@ impl Server {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.addr).expect("the server accepts");
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_mins(5)))
             .expect("a timeout");
         stream
     }
@@ -104,10 +107,37 @@ fn what_was_accepted_is_answered_before_the_server_stops() {
 
     let status = server.process.wait().expect("it ends");
     assert!(status.success(), "{status}");
-    assert!(stopped.elapsed() < Duration::from_secs(8));
+    assert!(
+        stopped.elapsed() < Duration::from_mins(4),
+        "idle connections hold nothing up"
+    );
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).expect("readable");
     assert_eq!(rest, "", "one line is all it prints");
+}
+
+#[test]
+fn under_load_nothing_that_was_accepted_is_lost() {
+    let mut server = Server::start();
+    let body = r#"{"texts":["good","bad"]}"#;
+    let length = body.len();
+    // Far more than are answered by the time of the signal; some are still in the
+    // kernel's backlog.
+    let accepted: Vec<TcpStream> = (0..24)
+        .map(|_| {
+            let mut stream = server.connect();
+            write!(stream, "{HEAD}content-length: {length}\r\n\r\n{body}").expect("sent");
+            stream
+        })
+        .collect();
+    server.terminate();
+    for stream in accepted {
+        let reply = read_all(stream);
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+        assert_eq!(reply.matches(r#""scores":"#).count(), 2);
+    }
+    let status = server.process.wait().expect("it ends");
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -5,15 +5,18 @@ use coldread::serve::lambda;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Context, LambdaEvent};
 use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tower::Service;
 
 /// The platform's view of the reply to an event.
 async fn invoke(event: &str) -> Value {
+    invoke_in(event, Context::default()).await
+}
+
+async fn invoke_in(event: &str, context: Context) -> Value {
     let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
     let mut adapter = Adapter::from(lambda::service(service()));
-    let reply = adapter
-        .call(LambdaEvent::new(payload, Context::default()))
-        .await;
+    let reply = adapter.call(LambdaEvent::new(payload, context)).await;
     serde_json::to_value(reply.expect("infallible")).expect("a reply is JSON")
 }
 
@@ -109,4 +112,17 @@ fn what_is_no_http_event_is_an_error() {
             "{event}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_lambda_would_cut_short_is_not_begun() {
+    let mut context = Context::default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    context.deadline = now.expect("after 1970").as_millis() as u64 + 60_000;
+    let reply = invoke_in(&event("rest_prod"), context.clone()).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    context.deadline = 1;
+    let reply = invoke_in(&event("rest_prod"), context).await;
+    assert_eq!(reply["statusCode"], 504, "{reply}");
+    assert_eq!(body(&reply)["error"]["code"], "deadline_exceeded");
 }

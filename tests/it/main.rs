@@ -1,6 +1,7 @@
 //! What the parts do together, seen from outside. One binary, so that it is linked
 //! once and the model is loaded once.
 
+mod access;
 mod allocations;
 mod batching;
 mod cli;
@@ -10,5 +11,6 @@ mod http_errors;
 mod http_tcp;
 mod lambda_events;
 mod lambda_runtime;
+mod observability;
 mod support;
 mod tiny_models;

@@ -5,26 +5,35 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use coldread::batcher::Batcher;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
-use coldread::http::{AppState, Limits, app};
+use coldread::config::Limits;
+use coldread::engine::{EncodedBatch, Engine, EngineInfo};
+use coldread::error::InferError;
+use coldread::http::{AppState, app};
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use tower::ServiceExt;
 
 pub(crate) const MAX_POST_BYTES: usize = 65_536;
 
-pub(crate) const LIMITS: Limits = Limits {
-    max_body_bytes: 4 << 20,
-    max_posts: 1000,
-    max_pending_posts: 4096,
-    body_timeout: Duration::from_secs(30),
-};
+/// The defaults, as far as nothing else is said, and patience with slow machines.
+pub(crate) fn limits(args: &[&str]) -> Limits {
+    #[derive(clap::Parser)]
+    #[command(args_override_self = true)]
+    struct Cli {
+        #[command(flatten)]
+        limits: Limits,
+    }
+    let patience = ["coldread", "--request-timeout-ms", "600000"];
+    let args = patience.iter().chain(args);
+    let cli: Cli = clap::Parser::try_parse_from(args).expect("well-formed limits");
+    cli.limits
+}
 
 /// The model in the binary, loaded once a process.
 pub(crate) fn classifier() -> Classifier {
-    static CLASSIFIER: OnceLock<std::sync::Mutex<Classifier>> = OnceLock::new();
+    static CLASSIFIER: OnceLock<Mutex<Classifier>> = OnceLock::new();
     let classifier = CLASSIFIER.get_or_init(|| {
         let options = ModelOptions {
             model: None,
@@ -41,20 +50,77 @@ pub(crate) fn classifier() -> Classifier {
 }
 
 /// A queue of the caller's own before that model.
-pub(crate) fn batcher(max_pending_posts: usize) -> Batcher {
-    Batcher::start(
-        classifier(),
-        max_pending_posts.try_into().expect("more than 0"),
-    )
+pub(crate) fn batcher(limits: &Limits) -> Batcher {
+    let options = limits.batch_options(NonZeroUsize::MIN, |_| None);
+    Batcher::start(classifier(), options, Arc::default())
 }
 
 pub(crate) fn state(limits: Limits) -> AppState {
-    AppState::new(batcher(limits.max_pending_posts), limits)
+    AppState::new(batcher(&limits), limits)
+}
+
+/// An engine that computes nothing, and nothing at all until it is let go.
+struct Stalled {
+    labels: usize,
+    gate: Arc<Gate>,
+}
+
+/// Lets a stalled engine go.
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.is_open.lock().expect("whole") = true;
+        self.opened.notify_all();
+    }
+}
+
+impl Engine for Stalled {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+        let is_open = self.gate.is_open.lock().expect("whole");
+        let opened = self.gate.opened.wait_while(is_open, |is_open| !*is_open);
+        drop(opened.expect("whole"));
+        logits.extend((0..batch.len() * self.labels).map(|i| i as f32));
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Engine> {
+        Box::new(Self {
+            labels: self.labels,
+            gate: Arc::clone(&self.gate),
+        })
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            engine: "stalled",
+            isa: None,
+            threads: 1,
+        }
+    }
+}
+
+/// A state whose posts are not answered before the gate is opened.
+pub(crate) fn stalled(limits: Limits) -> (AppState, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let classifier = classifier();
+    let engine = Stalled {
+        labels: classifier.info().labels.len(),
+        gate: Arc::clone(&gate),
+    };
+    let options = limits.batch_options(NonZeroUsize::MIN, |_| None);
+    let classifier = classifier.with_engine(Box::new(engine));
+    let batcher = Batcher::start(classifier, options, Arc::default());
+    (AppState::new(batcher, limits), gate)
 }
 
 /// The whole service, without a socket.
 pub(crate) fn service() -> Router {
-    app(state(LIMITS))
+    app(state(limits(&[])))
 }
 
 /// A reply, read whole.

@@ -8,13 +8,16 @@ use super::format::{ALIGN, Kind};
 use crate::config::{Architecture, ModelConfig};
 use crate::layout::{HeadActivation, padded_k, padded_n};
 use crate::profile::NormalizationProfile;
+use crate::wordpiece::WordPiece;
 use serde::{Deserialize, Serialize};
 
 /// The section with [`Meta`] as JSON.
 pub(super) const META: &str = "config";
 /// The emoji table of the normalisation profile, if that names one.
 pub(super) const EMOJI: &str = "emoji.tsv";
-/// `tokenizer.json`, byte for byte.
+/// The vocabulary of a tokenizer of BERT's kind, used in place,
+pub(super) const VOCABULARY: &str = "vocabulary";
+/// or else `tokenizer.json`, byte for byte.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// What is known of a model besides its numbers.
@@ -28,6 +31,9 @@ pub(crate) struct Meta {
     /// Whether there is a dense layer before the classifier; a BERT without a
     /// pooler has none.
     pub(crate) head_dense: bool,
+    /// The rules that go with the section [`VOCABULARY`], if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) wordpiece: Option<WordPiece>,
 }
 
 /// One section as the configuration wants it.

@@ -4,7 +4,7 @@ use super::format::{
     ALIGN, BYTE_ORDER, ENTRY_LEN, HEADER_LEN, Kind, MAGIC, NAME_LEN, VERSION, at, checksum,
     head_checksum,
 };
-use super::schema::{EMOJI, META, Meta, Spec, TOKENIZER};
+use super::schema::{EMOJI, META, Meta, Spec, TOKENIZER, VOCABULARY};
 use crate::layout::{pack_panels, padded_k, padded_n};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 
@@ -21,7 +21,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// A file with room for `sections` sections. Meta, tokenizer and, if there is
     /// a profile that names one, the emoji table are written at once; they count.
-    pub(crate) fn new(meta: &Meta, tokenizer_json: &[u8], sections: usize) -> Self {
+    /// `tokenizer` is a vocabulary where `meta` has the rules for one.
+    pub(crate) fn new(meta: &Meta, tokenizer: &[u8], sections: usize) -> Self {
         let mut writer = Self {
             file: vec![0; HEADER_LEN + sections * ENTRY_LEN],
             sections,
@@ -30,15 +31,19 @@ impl Writer {
         let json = serde_json::to_vec(meta).expect("plain data has a JSON form");
         writer.bytes(META, &json);
         if let Some(table) = emoji_table(meta) {
-            writer.bytes(EMOJI, &table);
+            writer.bytes(EMOJI, table);
         }
-        writer.bytes(TOKENIZER, tokenizer_json);
+        let name = match &meta.wordpiece {
+            Some(_) => VOCABULARY,
+            None => TOKENIZER,
+        };
+        writer.bytes(name, tokenizer);
         writer
     }
 
     /// The sections that [`Writer::new`] writes.
     pub(crate) fn small_sections(meta: &Meta) -> usize {
-        2 + usize::from(has_emoji(meta))
+        2 + usize::from(emoji_table(meta).is_some())
     }
 
     /// Adds a section of plain bytes.
@@ -117,20 +122,9 @@ pub(super) fn seal(file: &mut [u8]) {
     file[at::CHECKSUM..at::RESERVED].copy_from_slice(&sum.to_ne_bytes());
 }
 
-fn has_emoji(meta: &Meta) -> bool {
-    meta.profile
-        .as_ref()
-        .is_some_and(|profile| profile.emoji.is_some())
-}
-
-fn emoji_table(meta: &Meta) -> Option<Vec<u8>> {
-    let profile = meta.profile.as_ref().filter(|_| has_emoji(meta))?;
-    let lines = profile.emoji_words.iter();
-    Some(
-        lines
-            .flat_map(|(emoji, words)| format!("{emoji}\t{words}\n").into_bytes())
-            .collect(),
-    )
+fn emoji_table(meta: &Meta) -> Option<&[u8]> {
+    let profile = meta.profile.as_ref()?;
+    profile.emoji.as_ref().map(|_| &profile.emoji_table[..])
 }
 
 /// The end of the file, where a section is being written.

@@ -102,7 +102,6 @@ fn touch(file: Vec<u8>) -> Result<PackedModel, String> {
         ends(bytemuck::cast_slice(dense.weight));
         ends(bytemuck::cast_slice(dense.bias));
     }
-    ends(model.tokenizer_json());
     for section in model.sections() {
         ends(
             model

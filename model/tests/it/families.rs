@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, HIDDEN, INTERMEDIATE, LABELS, LAYERS, POSITIONS, VOCAB};
 use coldread_model::layout::{self, HeadActivation, KR, NR, padded_k, padded_n};
+use coldread_model::packed::PackedTokenizer;
 use coldread_model::{ModelFolder, PackedModel, pack_to_file};
 use safetensors::tensor::Dtype;
 use serde_json::json;
@@ -310,10 +311,16 @@ fn everything_else_in_the_folder_comes_along() {
     assert_eq!(model.path(), file);
     assert_eq!(model.name(), folder.name);
     assert_eq!(model.config(), &folder.config);
-    assert_eq!(model.profile(), folder.profile.as_ref());
-    assert_eq!(model.profile().unwrap().emoji_words.len(), 2);
+    assert_eq!(model.profile().unwrap().handles.as_deref(), Some("@user"));
+    assert_eq!(
+        model.emoji_table(),
+        folder.profile.as_ref().unwrap().emoji_table
+    );
     assert_eq!(model.temperature().to_bits(), 1.37_f32.to_bits());
-    assert_eq!(model.tokenizer_json(), c.tokenizer.to_string().as_bytes());
+    let PackedTokenizer::Json(json) = model.tokenizer() else {
+        panic!("a tokenizer without rules is kept as it is");
+    };
+    assert_eq!(json, c.tokenizer.to_string().as_bytes());
     assert_eq!(model.bytes(), std::fs::read(&file).unwrap());
     // Nothing stays behind beside the file.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 7);
@@ -324,30 +331,6 @@ fn packing_twice_gives_the_same_bytes() {
     let dir = Checkpoint::bert().write();
     let folder = ModelFolder::open(dir.path()).unwrap();
     assert!(coldread_model::pack(&folder).unwrap() == coldread_model::pack(&folder).unwrap());
-}
-
-#[test]
-fn further_sections_are_kept() {
-    let dir = Checkpoint::bert().write();
-    let folder = ModelFolder::open(dir.path()).unwrap();
-    let extra: &[(&str, &[u8])] = &[("tokenizer.trie", b"any bytes"), ("empty", b"")];
-    let packed = coldread_model::import::pack_with(&folder, extra).unwrap();
-    let model = PackedModel::from_bytes(packed).unwrap();
-    model.verify().unwrap();
-    assert_eq!(model.section("tokenizer.trie"), Some(&b"any bytes"[..]));
-    assert_eq!(model.section("empty"), Some(&b""[..]));
-    assert_eq!(
-        model.section("tokenizer.json"),
-        Some(model.tokenizer_json())
-    );
-    assert_eq!(model.section("no such section"), None);
-    check_aligned(model.section("tokenizer.trie").unwrap());
-    assert!(
-        model
-            .sections()
-            .iter()
-            .all(|section| section.offset % 64 == 0)
-    );
 }
 
 #[test]

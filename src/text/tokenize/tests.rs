@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// A BERT tokenizer in small. Its file asks for truncation and padding, as that
 /// of many a published model does.
@@ -130,24 +131,170 @@ fn an_id_beyond_the_vocabulary_is_an_error() {
     assert!(error.to_string().contains("id 400"), "{error}");
 }
 
+/// Token ids of the library, without truncation.
+fn oracle(library: &tokenizers::Tokenizer, text: &str) -> Vec<u32> {
+    library.encode_fast(text, true).unwrap().get_ids().to_vec()
+}
+
+#[track_caller]
+fn check_against(tokenizer: &Tokenizer, library: &tokenizers::Tokenizer, text: &str) {
+    let mut input_ids = Vec::new();
+    let Truncated(truncated) = tokenizer.encode(text, 1 << 24, &mut input_ids).unwrap();
+    assert!(!truncated);
+    assert_eq!(input_ids, oracle(library, text), "{text:?}");
+}
+
+/// Both tokenizers of a file that the library would otherwise not be needed for.
+fn both(json: &Value) -> (Tokenizer, tokenizers::Tokenizer) {
+    let tokenizer = load(json, 1 << 20).unwrap();
+    assert!(matches!(tokenizer.inner, Inner::WordPiece(_)));
+    let mut library = tokenizers::Tokenizer::from_bytes(json.to_string()).unwrap();
+    library.with_padding(None);
+    library.with_truncation(None).unwrap();
+    (tokenizer, library)
+}
+
+fn default_model() -> Value {
+    let json = std::fs::read("model/default/tokenizer.json").unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+/// Every combination of the normalizer's switches.
+fn variants(json: &Value) -> impl Iterator<Item = Value> {
+    (0..24).map(move |i| {
+        let mut json = json.clone();
+        let normalizer = &mut json["normalizer"];
+        normalizer["lowercase"] = json!(i & 1 == 0);
+        normalizer["clean_text"] = json!(i & 2 == 0);
+        normalizer["handle_chinese_chars"] = json!(i & 4 == 0);
+        normalizer["strip_accents"] = [Value::Null, json!(true), json!(false)][i / 8].clone();
+        json
+    })
+}
+
 #[test]
-fn only_bert_is_cut() {
-    assert!(load(&bert(), 15).unwrap().boundaries.is_some());
-    let mut spaced = bert();
-    spaced["added_tokens"][0]["content"] = json!("no cut");
-    assert!(load(&spaced, 16).unwrap().boundaries.is_none());
-    let mut other = bert();
-    other["pre_tokenizer"] = json!({"type": "Whitespace"});
-    assert!(load(&other, 15).unwrap().boundaries.is_none());
+fn every_code_point_has_the_librarys_tokens() {
+    for (i, json) in variants(&default_model()).enumerate() {
+        let (tokenizer, library) = both(&json);
+        // All of Unicode takes a while: the default's switches get it, the others a sample.
+        let step = if i == 0 { 1 } else { 61 };
+        let mut text = String::new();
+        for c in (i as u32..=0x0010_ffff)
+            .step_by(step)
+            .filter_map(char::from_u32)
+        {
+            text.extend([
+                "a",
+                c.encode_utf8(&mut [0; 4]),
+                "b ",
+                c.encode_utf8(&mut [0; 4]),
+            ]);
+            if text.len() > 2000 {
+                check_against(&tokenizer, &library, &text);
+                text.clear();
+            }
+        }
+        check_against(&tokenizer, &library, &text);
+    }
+}
+
+#[test]
+fn a_large_corpus_has_the_librarys_tokens() {
+    let (tokenizer, library) = both(&default_model());
+    // The vocabulary's own pieces in random company: words that are one piece, words
+    // that are many, and words that are none.
+    let pieces: Vec<String> = library.get_vocab(true).into_keys().collect();
+    let marks = [
+        "",
+        "",
+        " ",
+        " ",
+        " ",
+        "'",
+        "!",
+        "#",
+        "\u{301}",
+        "\u{2019}",
+        "\u{1f600}",
+        "\n",
+    ];
+    let mut state = 1_u64;
+    let mut random = |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..20_000 {
+        let mut text = String::new();
+        for _ in 0..random(30) {
+            let piece = &pieces[random(pieces.len())];
+            let piece = piece.strip_prefix("##").unwrap_or(piece);
+            if random(8) == 0 {
+                text.push_str(&piece.to_uppercase());
+            } else {
+                text.push_str(piece);
+            }
+            text.push_str(marks[random(marks.len())]);
+        }
+        check_against(&tokenizer, &library, &text);
+    }
+}
+
+#[test]
+fn words_at_the_limit_have_the_librarys_tokens() {
+    let (tokenizer, library) = both(&default_model());
+    for n in [99, 100, 101, 5000] {
+        for letter in ["a", "\u{e9}", "\u{437}", "\u{1d400}"] {
+            check_against(&tokenizer, &library, &letter.repeat(n));
+        }
+    }
+}
+
+#[test]
+fn other_tokenizers_are_the_librarys() {
+    let mut json = bert();
+    json["pre_tokenizer"] = json!({"type": "Whitespace"});
+    let tokenizer = load(&json, 15).unwrap();
+    assert!(matches!(tokenizer.inner, Inner::Library(_)));
+    check(&tokenizer, "AB \u{e1}ba!", 16, &[2, 8, 8, 6, 9, 3], false);
+    check(&tokenizer, "a b a b", 5, &[2, 4, 5, 4, 3], true);
 }
 
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         any::<char>().prop_map(String::from),
         prop::sample::select(vec![
-            "a", "b", "ab", " ", "!", ".", "[", "]", "[SEP]", "[CLS]", "[S", "EP]", "\u{301}",
-            "\u{338}", "\0", "\u{4e2d}", "\u{f900}", "\u{37e}", "<", "=", "\u{1fef}", "\u{200d}",
-            "\n", "\u{3000}",
+            "a",
+            "b",
+            "ab",
+            " ",
+            "!",
+            ".",
+            "[",
+            "]",
+            "[SEP]",
+            "[CLS]",
+            "[S",
+            "EP]",
+            "\u{301}",
+            "\u{338}",
+            "\0",
+            "\u{4e2d}",
+            "\u{f900}",
+            "\u{37e}",
+            "<",
+            "=",
+            "\u{1fef}",
+            "\u{200d}",
+            "\n",
+            "\u{3000}",
+            "\u{302e}",
+            "\u{1d165}",
+            "\u{316}",
+            "\u{1}",
+            "\u{ac00}",
+            "\u{130}",
         ])
         .prop_map(String::from),
     ];
@@ -158,18 +305,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn pieces_have_the_tokens_of_the_whole(text in text(), size in 0_usize..9) {
-        let tokenizer = load(&bert(), 15).unwrap();
-        let boundaries = tokenizer.boundaries.as_ref().unwrap();
-        let ids = |text: &str| tokenizer.inner.encode_fast(text, false).unwrap().get_ids().to_vec();
-        let mut rest = text.as_str();
-        let mut pieced = Vec::new();
-        while !rest.is_empty() {
-            let (piece, tail) = rest.split_at(boundaries.cut(rest, size));
-            pieced.extend(ids(piece));
-            rest = tail;
-        }
-        prop_assert_eq!(pieced, ids(&text));
+    fn any_text_has_the_librarys_tokens(text in text(), variant in 0_usize..24) {
+        static SMALL: LazyLock<Vec<(Tokenizer, tokenizers::Tokenizer)>> =
+            LazyLock::new(|| variants(&bert()).map(|json| both(&json)).collect());
+        static REAL: LazyLock<(Tokenizer, tokenizers::Tokenizer)> =
+            LazyLock::new(|| both(&default_model()));
+        let (tokenizer, library) = &SMALL[variant];
+        check_against(tokenizer, library, &text);
+        check_against(&REAL.0, &REAL.1, &text);
     }
 
     #[test]

@@ -1,0 +1,263 @@
+//! When requests arrive: stochastic processes and recorded traffic.
+//!
+//! An arrival is a number of nanoseconds since the start, ascending. The same
+//! seed gives the same arrivals on every machine.
+
+pub mod process;
+pub mod trace;
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use process::Process;
+use trace::Trace;
+
+/// Nanoseconds since the start of a run.
+pub type Nanos = u64;
+
+/// Ascending arrival times.
+pub type Times = Box<dyn Iterator<Item = Nanos> + Send>;
+
+/// Where arrivals come from, as named on the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A stochastic process.
+    Process(Process),
+    /// A file.
+    Trace(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("trace:") {
+            return if path.is_empty() {
+                Err("trace: wants a file".to_owned())
+            } else {
+                Ok(Self::Trace(PathBuf::from(path)))
+            };
+        }
+        text.parse().map(Self::Process)
+    }
+}
+
+/// Arrivals of one run.
+#[derive(Debug, Clone, Args)]
+pub struct ArrivalArgs {
+    /// When requests arrive: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
+    /// (two rates and the mean time spent at each), diurnal:MEAN:PEAK-TO-MEAN, or trace:FILE
+    #[arg(
+        long,
+        default_value = "poisson:10",
+        value_name = "ARRIVALS",
+        verbatim_doc_comment
+    )]
+    pub arrivals: Source,
+    /// How long, e.g. 30s or 7days; a trace is played to its end unless this is shorter
+    #[arg(long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Multiply the traffic of a trace
+    #[arg(long, default_value_t = 1.0)]
+    pub rate_scale: f64,
+    /// Play a trace this many times faster
+    #[arg(long, default_value_t = 1.0)]
+    pub time_scale: f64,
+    /// In a file of many functions, only the one of this name or hash
+    #[arg(long)]
+    pub function: Option<String>,
+}
+
+/// A duration above zero and below 100 years.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() || duration > Duration::from_hours(100 * 366 * 24) {
+        return Err("must be above zero and below 100 years".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Arrivals read and ready to be drawn as often as wanted.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    kind: Kind,
+    /// End of the run.
+    pub horizon: Nanos,
+    /// What the arrivals are, in words.
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Process(Process),
+    Trace {
+        trace: Trace,
+        rate_scale: f64,
+        time_scale: f64,
+    },
+}
+
+impl ArrivalArgs {
+    /// Reads what is to be read. Runs without a natural end last `default`.
+    pub fn schedule(&self, default: Duration) -> Result<Schedule> {
+        for (name, value) in [
+            ("--rate-scale", self.rate_scale),
+            ("--time-scale", self.time_scale),
+        ] {
+            ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
+        }
+        let length = |default: Nanos| {
+            self.duration
+                .map_or(default, |given| given.as_nanos() as Nanos)
+        };
+        Ok(match &self.arrivals {
+            Source::Process(process) => Schedule {
+                name: process.to_string(),
+                horizon: length(default.as_nanos() as Nanos),
+                kind: Kind::Process(process.clone()),
+            },
+            Source::Trace(path) => {
+                let trace = Trace::read(path, self.function.as_deref())?;
+                let whole = (trace.length() as f64 / self.time_scale) as Nanos;
+                let file = path.file_name().unwrap_or(path.as_os_str());
+                Schedule {
+                    name: format!(
+                        "trace {}{}{}",
+                        file.display(),
+                        scale("traffic", self.rate_scale),
+                        scale("speed", self.time_scale)
+                    ),
+                    horizon: length(whole).min(whole).max(1),
+                    kind: Kind::Trace {
+                        trace,
+                        rate_scale: self.rate_scale,
+                        time_scale: self.time_scale,
+                    },
+                }
+            }
+        })
+    }
+}
+
+fn scale(what: &str, factor: f64) -> String {
+    if (factor - 1.0).abs() < f64::EPSILON {
+        String::new()
+    } else {
+        format!(", {what} × {factor}")
+    }
+}
+
+impl Schedule {
+    /// A process over a length of time.
+    pub fn of(process: Process, length: Duration) -> Self {
+        Self {
+            name: process.to_string(),
+            horizon: length.as_nanos() as Nanos,
+            kind: Kind::Process(process),
+        }
+    }
+
+    /// The arrivals before the horizon.
+    pub fn times(&self, seed: u64) -> Times {
+        let horizon = self.horizon;
+        let times: Times = match &self.kind {
+            Kind::Process(process) => process.times(seed),
+            Kind::Trace {
+                trace,
+                rate_scale,
+                time_scale,
+            } => trace.times(seed, *rate_scale, *time_scale),
+        };
+        Box::new(times.take_while(move |time| *time < horizon))
+    }
+
+    /// Arrivals a second, mean, as the source has it.
+    pub fn mean_rate(&self) -> f64 {
+        match &self.kind {
+            Kind::Process(process) => process.mean_rate(),
+            Kind::Trace {
+                trace,
+                rate_scale,
+                time_scale,
+            } => trace.total() / (trace.length().max(1) as f64 / 1e9) * rate_scale * time_scale,
+        }
+    }
+
+    /// All arrivals as a list, refused above `most`.
+    pub fn list(&self, seed: u64, most: usize) -> Result<Vec<Nanos>> {
+        let list: Vec<Nanos> = self.times(seed).take(most + 1).collect();
+        ensure!(
+            list.len() <= most,
+            "more than {most} arrivals; shorten --duration or lower the rate"
+        );
+        ensure!(!list.is_empty(), "no arrival before the end of the run");
+        Ok(list)
+    }
+
+    /// Rate of the busiest minute over the mean rate; of runs below ten minutes, of
+    /// the busiest tenth.
+    pub fn peak_to_mean(&self, seed: u64) -> Result<f64> {
+        let window = (self.horizon / 10).clamp(1, 60_000_000_000);
+        let mut counts = vec![0u64; (self.horizon / window) as usize + 1];
+        for time in self.times(seed) {
+            let slot = counts
+                .get_mut((time / window) as usize)
+                .context("an arrival lies behind the horizon")?;
+            *slot += 1;
+        }
+        let total: u64 = counts.iter().sum();
+        let peak = counts.iter().copied().max().unwrap_or(0);
+        Ok(if total == 0 {
+            1.0
+        } else {
+            (peak as f64 * self.horizon as f64 / window as f64 / total as f64).max(1.0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(arrivals: &str, length: &str) -> Schedule {
+        ArrivalArgs {
+            arrivals: arrivals.parse().unwrap(),
+            duration: Some(duration(length).unwrap()),
+            rate_scale: 1.0,
+            time_scale: 1.0,
+            function: None,
+        }
+        .schedule(Duration::from_secs(1))
+        .unwrap()
+    }
+
+    #[test]
+    fn arrivals_end_at_the_horizon_and_repeat_with_the_seed() {
+        let schedule = schedule("poisson:100", "10s");
+        let [once, again, other] = [1, 1, 2].map(|seed| schedule.list(seed, 10_000).unwrap());
+        assert_eq!(once, again);
+        assert_ne!(once, other);
+        assert!(once.is_sorted() && *once.last().unwrap() < 10_000_000_000);
+        assert!(schedule.list(1, 10).is_err());
+    }
+
+    #[test]
+    fn the_peak_of_a_constant_rate_is_its_mean() {
+        let peak = schedule("constant:1000", "10s").peak_to_mean(1).unwrap();
+        assert!((peak - 1.0).abs() < 0.01, "{peak}");
+        let bursty = schedule("bursty:1:1000:990s:10s", "10000s");
+        assert!(bursty.peak_to_mean(1).unwrap() > 5.0);
+    }
+
+    #[test]
+    fn durations_have_limits() {
+        assert_eq!(duration("2h 30m").unwrap().as_secs(), 9_000);
+        for text in ["", "0s", "5", "-3s", "1000years", "many"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The functions that are measured, and where they come from.
+
+use super::args::ColdStartArgs;
+use crate::platform::function::{Program, resolve};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Names of the two that are always there.
+/// Name of coldread itself among the functions.
+pub const COLDREAD: &str = "coldread";
+pub(super) const HELLO: &str = "hello";
+
+/// A function to be measured.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) program: Program,
+    /// An executable that can be copied and runs alone; what it has mapped beside itself
+    /// is the system's.
+    pub(super) single_file: bool,
+}
+
+impl Candidate {
+    /// Where copies of it are made.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.program {
+            Program::Command(command) if self.single_file => Path::new(command.first()?).parent(),
+            _ => None,
+        }
+    }
+}
+
+/// Every function that the command line asks for.
+pub(super) fn find(args: &ColdStartArgs) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for (name, image) in &args.image {
+        candidates.push(Candidate {
+            name: name.clone(),
+            program: Program::Image {
+                engine: args.engine.clone(),
+                engine_args: args.engine_arg.clone(),
+                image: image.clone(),
+                args: Vec::new(),
+            },
+            single_file: false,
+        });
+    }
+    if candidates.is_empty() {
+        let [coldread, hello] = binaries(args.binary.as_deref())?;
+        candidates.push(single_file(COLDREAD, coldread));
+        candidates.push(single_file(HELLO, hello));
+    }
+    for (name, command) in &args.vs {
+        let words = shell_words::split(command).with_context(|| format!("--vs {name}"))?;
+        let program = words.first().with_context(|| format!("--vs {name}"))?;
+        ensure!(
+            resolve(Path::new(program)).is_some(),
+            "--vs {name}: {program}: no such program"
+        );
+        candidates.push(Candidate {
+            name: name.clone(),
+            program: Program::Command(words.into_iter().map(Into::into).collect()),
+            single_file: false,
+        });
+    }
+    for (i, candidate) in candidates.iter().enumerate() {
+        let taken = candidates[..i]
+            .iter()
+            .any(|other| other.name == candidate.name);
+        ensure!(!taken, "two functions are called {}", candidate.name);
+    }
+    Ok(candidates)
+}
+
+fn single_file(name: &str, path: PathBuf) -> Candidate {
+    Candidate {
+        name: name.to_owned(),
+        program: Program::Command(vec![path.into()]),
+        single_file: true,
+    }
+}
+
+/// coldread and the hello-world function, built where they are missing. Under
+/// `cargo run`, cargo looks in any case: the sources may have changed.
+fn binaries(binary: Option<&Path>) -> Result<[PathBuf; 2]> {
+    let here = std::env::current_exe()?;
+    let here = here.parent().context("the harness's folder")?;
+    let beside = [COLDREAD, "hello-function"].map(|name| here.join(name));
+    let under_cargo = std::env::var_os("CARGO").is_some();
+    let mut missing = Vec::new();
+    if binary.is_none() && (under_cargo || !beside[0].is_file()) {
+        missing.extend(["--package", "coldread", "--bin", "coldread"]);
+    }
+    if under_cargo || !beside[1].is_file() {
+        missing.extend(["--package", "coldread-loadtest", "--bin", "hello-function"]);
+    }
+    if !missing.is_empty() {
+        build(here, &missing)?;
+    }
+    let [coldread, hello] = beside;
+    let coldread = binary.map_or(coldread, Path::to_owned);
+    for path in [&coldread, &hello] {
+        ensure!(path.is_file(), "{}: no such file", path.display());
+    }
+    Ok([coldread, hello])
+}
+
+/// Has cargo build into the folder `here`, which one of its builds has made.
+fn build(here: &Path, what: &[&str]) -> Result<()> {
+    let names: Vec<_> = here.iter().rev().take(2).collect();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .arg("build")
+        .arg("--manifest-path")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+        .args(what);
+    match names[..] {
+        [profile, _] if profile == "debug" => {
+            eprintln!("note: a debug build; its figures say nothing about a release");
+        }
+        [profile, _] if profile == "release" => {
+            cargo.arg("--release");
+        }
+        _ => bail!("{} has no coldread; give one with --binary", here.display()),
+    }
+    let status = cargo.status().context("running cargo")?;
+    ensure!(
+        status.success(),
+        "the build failed; give a binary with --binary"
+    );
+    Ok(())
+}

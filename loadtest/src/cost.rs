@@ -1,0 +1,255 @@
+//! What a workload costs a month on each target, where two targets cost the
+//! same, and how far the answer depends on its inputs.
+//!
+//! Every amount is a [`bill::Line`] that shows its formula with the numbers
+//! filled in and the date of its price. The model prices a busy month, not a
+//! company's bill: no discounts, savings plans, staff, logs or data transfer
+//! (equal on every target that answers over the internet).
+
+pub mod bill;
+pub mod breakeven;
+pub mod cli;
+pub mod hosts;
+pub mod lambda;
+pub mod pipeline;
+pub mod prices;
+pub mod sensitivity;
+pub mod target;
+pub mod workload;
+
+use bill::{Bill, dollars, number};
+use prices::{PriceError, Prices};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use target::Target;
+use workload::Workload;
+
+/// One month of `workload` on `target`.
+pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bill, PriceError> {
+    match target {
+        Target::Lambda {
+            arch,
+            memory_mb,
+            provisioned,
+            front,
+        } => lambda::bill(
+            workload,
+            prices,
+            target,
+            (*arch, *memory_mb, *provisioned, *front),
+        ),
+        Target::Managed { machine, least } => {
+            hosts::machines(workload, prices, target, (machine, *least, true))
+        }
+        Target::Ec2 { machine, least } => {
+            hosts::machines(workload, prices, target, (machine, *least, false))
+        }
+        Target::Fargate { arch, vcpus, gb } => {
+            hosts::fargate(workload, prices, target, (*arch, *vcpus, *gb))
+        }
+        Target::CloudRun {
+            billing,
+            vcpus,
+            gib,
+        } => hosts::cloud_run(workload, prices, target, (*billing, *vcpus, *gib)),
+        Target::AzureFlex { memory_mb } => hosts::azure_flex(workload, prices, target, *memory_mb),
+        Target::Comprehend => hosts::comprehend(workload, prices),
+        Target::Api { name, usd } => {
+            let mut bill = Bill::default();
+            let price = prices::Price {
+                item: format!("api.{name}"),
+                unit: "post".to_owned(),
+                usd: *usd,
+                as_of: "as given".to_owned(),
+                region: String::new(),
+                source: "--target".to_owned(),
+                vcpus: None,
+                gb: None,
+            };
+            bill.add("calls", &[(workload.posts(), "posts")], &price);
+            Ok(bill)
+        }
+    }
+}
+
+/// One target's month in figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Quote {
+    /// The target as written on the command line.
+    pub target: String,
+    /// Whether it is paid for when nothing arrives.
+    pub always_on: bool,
+    /// Its speed factor.
+    pub speed: f64,
+    /// US dollars a month.
+    pub usd_per_month: f64,
+    /// US dollars for a million posts at this rate.
+    pub usd_per_million_posts: f64,
+    /// The computation.
+    pub bill: Bill,
+}
+
+/// Cost of a target over the rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Curve {
+    /// The target.
+    pub target: String,
+    /// Requests a second and US dollars a month, by ascending rate.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Everything `cost` found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostReport {
+    /// The answer in words.
+    pub verdict: Vec<String>,
+    /// What was priced.
+    pub workload: Workload,
+    /// A bill for each target.
+    pub quotes: Vec<Quote>,
+    /// Where each function costs as much as each always-on target.
+    pub break_evens: Vec<breakeven::BreakEven>,
+    /// Cost over rate.
+    pub curves: Vec<Curve>,
+    /// What changes when an input does.
+    pub sensitivity: Vec<sensitivity::Case>,
+    /// The hand-off pipeline, if one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<pipeline::Comparison>,
+    /// Price rows without a full date.
+    pub undated_prices: Vec<String>,
+}
+
+impl CostReport {
+    /// Prices `workload` on all `targets`.
+    pub fn new(
+        workload: &Workload,
+        prices: &Prices,
+        targets: &[Target],
+    ) -> Result<Self, PriceError> {
+        let quotes = targets
+            .iter()
+            .map(|target| quote(workload, prices, target))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut break_evens = Vec::new();
+        for on_demand in targets.iter().filter(|target| !target.always_on()) {
+            for fixed in targets.iter().filter(|target| target.always_on()) {
+                break_evens.push(breakeven::find(workload, prices, on_demand, fixed)?);
+            }
+        }
+        let mut undated_prices: Vec<String> = quotes
+            .iter()
+            .flat_map(|quote| quote.bill.undated())
+            .map(str::to_owned)
+            .collect();
+        undated_prices.sort_unstable();
+        undated_prices.dedup();
+        let mut report = Self {
+            verdict: Vec::new(),
+            workload: workload.clone(),
+            curves: curves(workload, prices, targets)?,
+            sensitivity: sensitivity::cases(workload, prices, targets)?,
+            quotes,
+            break_evens,
+            pipeline: None,
+            undated_prices,
+        };
+        report.verdict = report.words();
+        Ok(report)
+    }
+
+    /// The answer in sentences.
+    fn words(&self) -> Vec<String> {
+        let workload = &self.workload;
+        let mut words = Vec::new();
+        let costs = self
+            .quotes
+            .iter()
+            .map(|quote| {
+                format!(
+                    "{} {} a month ({} per million posts)",
+                    quote.target,
+                    dollars(quote.usd_per_month),
+                    dollars(quote.usd_per_million_posts)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        words.push(format!(
+            "At {} posts/s ({} a month, {} a request): {costs}.",
+            number(workload.posts_per_second),
+            number(workload.posts().round()),
+            number(workload.posts_per_request)
+        ));
+        words.extend(self.break_evens.iter().map(|found| found.words.clone()));
+        if workload.peak_to_mean > 1.0 && self.quotes.iter().any(|quote| quote.always_on) {
+            words.push(format!(
+                "Always-on hosts are sized for {} times the mean rate and do not scale with it.",
+                number(workload.peak_to_mean)
+            ));
+        }
+        let cold = workload.cold.at(workload.rate());
+        if self.quotes.iter().any(|quote| !quote.always_on) {
+            words.push(format!(
+                "{} of requests meet a cold start, billed {} ms each.",
+                lambda::percent(cold),
+                number(workload.init_ms)
+            ));
+        }
+        let speeds: Vec<String> = self
+            .quotes
+            .iter()
+            .map(|quote| format!("{} {}", quote.target, number(quote.speed)))
+            .collect();
+        words.push(format!(
+            "Speed against the machine the times come from (1 unless --speed says otherwise): {}.",
+            speeds.join(", ")
+        ));
+        if !self.undated_prices.is_empty() {
+            words.push(format!(
+                "Prices without a full date, to be checked before a decision: {}.",
+                self.undated_prices.join(", ")
+            ));
+        }
+        words
+    }
+}
+
+fn quote(workload: &Workload, prices: &Prices, target: &Target) -> Result<Quote, PriceError> {
+    let bill = bill(workload, prices, target)?;
+    Ok(Quote {
+        target: target.to_string(),
+        always_on: target.always_on(),
+        speed: workload.speed_of(target),
+        usd_per_month: bill.usd(),
+        usd_per_million_posts: bill.usd() / workload.posts() * 1e6,
+        bill,
+    })
+}
+
+/// Two decades about the workload's own rate on either side.
+fn curves(
+    workload: &Workload,
+    prices: &Prices,
+    targets: &[Target],
+) -> Result<Vec<Curve>, PriceError> {
+    let rates: Vec<f64> = (-80..=80)
+        .map(|step| workload.rate() * 10f64.powf(f64::from(step) / 40.0))
+        .collect();
+    targets
+        .iter()
+        .map(|target| {
+            let points = rates
+                .iter()
+                .map(|&rate| Ok((rate, bill(&workload.at_rate(rate), prices, target)?.usd())))
+                .collect::<Result<_, PriceError>>()?;
+            Ok(Curve {
+                target: target.to_string(),
+                points,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! The rate at which a function and an always-on target cost the same.
+//!
+//! With one price per request the answer is `fixed dollars per hour / 3600 /
+//! dollars per request`. Tiers, a free tier, rate-dependent cold fractions and
+//! hosts that come in steps bend both sides, so the rate is searched on the
+//! bills themselves and the formula is shown with the two sides at that rate.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bill::{dollars, number};
+use super::lambda::percent;
+use super::prices::{PriceError, Prices};
+use super::target::Target;
+use super::workload::{HOURS, SECONDS, Workload};
+
+/// Lowest and highest rate looked at, requests a second.
+const RANGE: (f64, f64) = (1e-5, 1e5);
+/// Steps of the search; twenty a factor of ten find every step of hosts that matters.
+const STEPS: i32 = 200;
+
+/// Where two targets cost the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakEven {
+    /// Paid by use.
+    pub on_demand: String,
+    /// Paid by the hour.
+    pub always_on: String,
+    /// Requests a second at which `on_demand` becomes the dearer one; absent
+    /// if that happens nowhere between 0.00001 and 100,000.
+    pub requests_per_second: Option<f64>,
+    /// Posts a second at that rate.
+    pub posts_per_second: Option<f64>,
+    /// Busy share of the always-on vCPUs at that rate.
+    pub utilisation: Option<f64>,
+    /// Further crossings: another host makes the function cheaper again.
+    pub later_crossings: Vec<f64>,
+    /// The computation with its numbers.
+    pub formula: String,
+    /// The answer as a sentence.
+    pub words: String,
+}
+
+/// Finds where `on_demand` and `always_on` cost the same.
+pub fn find(
+    workload: &Workload,
+    prices: &Prices,
+    on_demand: &Target,
+    always_on: &Target,
+) -> Result<BreakEven, PriceError> {
+    let usd = |target: &Target, rate: f64| -> Result<f64, PriceError> {
+        Ok(super::bill(&workload.at_rate(rate), prices, target)?.usd())
+    };
+    let difference = |rate: f64| -> Result<f64, PriceError> {
+        Ok(usd(on_demand, rate)? - usd(always_on, rate)?)
+    };
+    let crossings = crossings(difference)?;
+    let mut found = BreakEven {
+        on_demand: on_demand.to_string(),
+        always_on: always_on.to_string(),
+        requests_per_second: None,
+        posts_per_second: None,
+        utilisation: None,
+        later_crossings: Vec::new(),
+        formula: String::new(),
+        words: String::new(),
+    };
+    let Some((&rate, later)) = crossings.split_first() else {
+        let cheaper = if difference(workload.rate())? < 0.0 {
+            on_demand
+        } else {
+            always_on
+        };
+        found.words = format!(
+            "{on_demand} and {always_on} never cost the same: {cheaper} is cheaper at every rate."
+        );
+        return Ok(found);
+    };
+    // Just below a step of hosts the fixed side is what one pays at the crossing.
+    let fixed = usd(always_on, rate * (1.0 - 1e-6))?;
+    let each = usd(on_demand, rate)? / (rate * SECONDS);
+    found.formula = format!(
+        "{always_on} {} a month / {HOURS} h / 3600 / {on_demand} {} a request = {} requests/s",
+        dollars(fixed),
+        dollars(each),
+        number(rate)
+    );
+    found.utilisation = utilisation(&workload.at_rate(rate), prices, always_on)?;
+    found.words = format!(
+        "{on_demand} costs as much as {always_on} at {} requests/s{}; below that {on_demand} is cheaper, above it {always_on}{}.",
+        number(rate),
+        found.utilisation.map_or_else(String::new, |share| format!(
+            " ({} of its vCPUs busy)",
+            percent(share)
+        )),
+        if later.is_empty() {
+            String::new()
+        } else {
+            format!(
+                ", until a further host turns it round (again at {})",
+                later
+                    .iter()
+                    .map(|rate| format!("{} requests/s", number(*rate)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        }
+    );
+    found.requests_per_second = Some(rate);
+    found.posts_per_second = Some(rate * workload.posts_per_request);
+    found.later_crossings = later.to_vec();
+    Ok(found)
+}
+
+/// Rates at which `difference` changes sign, at most eight of them.
+fn crossings(difference: impl Fn(f64) -> Result<f64, PriceError>) -> Result<Vec<f64>, PriceError> {
+    let ratio = (RANGE.1 / RANGE.0).powf(1.0 / f64::from(STEPS));
+    let mut crossings = Vec::new();
+    let (mut low, mut negative) = (RANGE.0, difference(RANGE.0)? < 0.0);
+    for step in 1..=STEPS {
+        let high = RANGE.0 * ratio.powi(step);
+        let now = difference(high)? < 0.0;
+        if now != negative {
+            let (mut below, mut above) = (low, high);
+            for _ in 0..60 {
+                let middle = (below * above).sqrt();
+                if (difference(middle)? < 0.0) == negative {
+                    below = middle;
+                } else {
+                    above = middle;
+                }
+            }
+            crossings.push(above);
+            if crossings.len() == 8 {
+                break;
+            }
+        }
+        (low, negative) = (high, now);
+    }
+    Ok(crossings)
+}
+
+/// Busy share of an always-on target's vCPUs, if it has a size.
+fn utilisation(
+    workload: &Workload,
+    prices: &Prices,
+    target: &Target,
+) -> Result<Option<f64>, PriceError> {
+    let (vcpus, least) = match target {
+        Target::Ec2 { machine, least } | Target::Managed { machine, least } => (
+            prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0),
+            *least,
+        ),
+        Target::Fargate { vcpus, .. } | Target::CloudRun { vcpus, .. } => (*vcpus, 1),
+        _ => return Ok(None),
+    };
+    let mut aside = super::Bill::default();
+    let hosts = super::hosts::count(&mut aside, workload, target, vcpus, least);
+    let busy_vcpus = workload.rate()
+        * (workload.request_ms + workload.post_ms * workload.posts_per_request)
+        / 1_000.0
+        / workload.speed_of(target);
+    Ok(Some(busy_vcpus / (hosts * vcpus)))
+}

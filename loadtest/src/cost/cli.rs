@@ -1,0 +1,437 @@
+//! `coldread-loadtest cost`: prices a workload on the command line's targets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::bill::{dollars, number};
+use super::pipeline::{self, Pipeline};
+use super::prices::Prices;
+use super::target::{SPELLINGS, Target};
+use super::workload::{Cold, SECONDS, Workload};
+use super::{CostReport, lambda::percent};
+use crate::arrivals::ArrivalArgs;
+use crate::cli::Common;
+use crate::measured::Times;
+use crate::results::Results;
+use crate::simulate::cli::{ModelArgs, Simulation, simulate};
+use crate::simulate::sampler::Sampler;
+use crate::simulate::{Model, curve};
+
+/// What is scored and where it could run.
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadArgs {
+    /// Posts a second, mean over the month
+    #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
+    pub posts_per_second: f64,
+    /// The same as posts a month of 730 hours
+    #[arg(long)]
+    pub posts_per_month: Option<f64>,
+    /// Busiest rate over the mean: always-on hosts are sized for it, without autoscaling; 1 or what the arrivals' busiest minute has unless given
+    #[arg(long)]
+    pub peak_to_mean: Option<f64>,
+    /// Posts in one request
+    #[arg(long, default_value_t = 1.0)]
+    pub batch: f64,
+    /// Milliseconds of a request beside its posts, on one vCPU
+    #[arg(long, default_value_t = 0.5)]
+    pub request_ms: f64,
+    /// Milliseconds of a post, on one vCPU (measure: `warm`, or `coldread bench`)
+    #[arg(long, default_value_t = 5.0)]
+    pub post_ms: f64,
+    /// vCPUs one request can use at once
+    #[arg(long, default_value_t = 1.0)]
+    pub threads: f64,
+    /// Billed milliseconds of an init phase (measure: `cold-start`)
+    #[arg(long, default_value_t = 50.0)]
+    pub init_ms: f64,
+    /// Share of requests that meet a cold start, 0 to 1; simulated over the rate for Poisson arrivals unless given
+    #[arg(long)]
+    pub cold_fraction: Option<f64>,
+    /// Requests a second one vCPU of a host sustains within the latency target (measure: `warm`)
+    #[arg(long)]
+    pub host_rps: Option<f64>,
+    /// Utilisation of a host at its capacity while that is not measured
+    #[arg(long, default_value_t = 0.7)]
+    pub host_load: f64,
+    /// Characters of a post, for services that count them
+    #[arg(long, default_value_t = 120.0)]
+    pub post_chars: f64,
+    /// Take Lambda's monthly free tier off
+    #[arg(long)]
+    pub free_tier: bool,
+    /// Speed of a target against the machine the times were taken on, 1 unless given; TARGET may be a prefix
+    #[arg(long, value_name = "TARGET=FACTOR", value_parser = speed)]
+    pub speed: Vec<(String, f64)>,
+    /// Rows of a price table laid over the built-in one, as in loadtest/prices.csv
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    #[arg(long = "target", value_name = "TARGET", help = format!("Where it could run, repeatable: {SPELLINGS}"))]
+    targets: Vec<Target>,
+}
+
+fn speed(text: &str) -> Result<(String, f64), String> {
+    let (name, factor) = text.split_once('=').ok_or("not TARGET=FACTOR")?;
+    let factor = factor
+        .parse()
+        .ok()
+        .filter(|factor: &f64| factor.is_finite() && *factor > 0.0)
+        .ok_or_else(|| format!("`{factor}` is no factor above 0"))?;
+    Ok((name.to_owned(), factor))
+}
+
+impl WorkloadArgs {
+    /// The workload, checked; the cold fraction is still to be simulated if it was not given.
+    pub fn workload(&self) -> Result<Workload> {
+        let posts_per_second = self
+            .posts_per_month
+            .map_or(self.posts_per_second, |posts| posts / SECONDS);
+        for (name, value) in [
+            ("the rate of posts", posts_per_second),
+            ("--batch", self.batch),
+            ("--post-ms", self.post_ms),
+            ("--threads", self.threads),
+            ("--host-rps", self.host_rps.unwrap_or(1.0)),
+            ("--host-load", self.host_load),
+        ] {
+            ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
+        }
+        for (name, value) in [
+            ("--request-ms", self.request_ms),
+            ("--init-ms", self.init_ms),
+            ("--post-chars", self.post_chars),
+        ] {
+            ensure!(
+                value.is_finite() && value >= 0.0,
+                "{name} must not be below 0"
+            );
+        }
+        let peak_to_mean = self.peak_to_mean.unwrap_or(1.0);
+        ensure!(
+            (1.0..=1e6).contains(&peak_to_mean),
+            "--peak-to-mean must be 1 or more"
+        );
+        if let Some(fraction) = self.cold_fraction {
+            ensure!(
+                (0.0..=1.0).contains(&fraction),
+                "--cold-fraction must be between 0 and 1"
+            );
+        }
+        Ok(Workload {
+            posts_per_second,
+            peak_to_mean,
+            posts_per_request: self.batch,
+            post_chars: self.post_chars,
+            request_ms: self.request_ms,
+            post_ms: self.post_ms,
+            threads: self.threads,
+            init_ms: self.init_ms,
+            cold: Cold::Given(self.cold_fraction.unwrap_or(0.0)),
+            host_rps_per_vcpu: self.host_rps,
+            host_load: self.host_load,
+            free_tier: self.free_tier,
+            speed: self.speed.clone(),
+            ..Workload::default()
+        })
+    }
+
+    /// The price table.
+    pub fn price_table(&self) -> Result<Prices> {
+        Ok(match &self.prices {
+            Some(path) => Prices::with_file(path)?,
+            None => Prices::built_in(),
+        })
+    }
+
+    /// The targets, or a usual set of them.
+    pub fn targets(&self) -> Vec<Target> {
+        if !self.targets.is_empty() {
+            return self.targets.clone();
+        }
+        [
+            "lambda:arm:512",
+            "lambda:arm:1769",
+            "ec2:c7g.medium",
+            "fargate:arm:1:2",
+            "cloud-run:request:1:0.5",
+            "comprehend",
+        ]
+        .iter()
+        .map(|name| name.parse().expect("the usual targets parse"))
+        .collect()
+    }
+}
+
+/// What the bills say, for a terminal.
+pub fn print(report: &CostReport) {
+    for sentence in &report.verdict {
+        say!("{sentence}");
+    }
+    say!();
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(["target", "what", "formula", "$/month", "price of"]);
+    for quote in &report.quotes {
+        for (place, line) in quote.bill.lines.iter().enumerate() {
+            table.add_row([
+                if place == 0 {
+                    quote.target.as_str()
+                } else {
+                    ""
+                },
+                line.what.as_str(),
+                line.formula.as_str(),
+                &dollars(line.usd),
+                &line.price_date,
+            ]);
+        }
+        table.add_row(["", "together", "", &dollars(quote.usd_per_month), ""]);
+    }
+    right_align(&mut table, 3);
+    say!("{table}\n");
+    for quote in &report.quotes {
+        for note in &quote.bill.notes {
+            say!("{}: {note}", quote.target);
+        }
+    }
+    for found in &report.break_evens {
+        if !found.formula.is_empty() {
+            say!("{}", found.formula);
+        }
+    }
+    if !report.sensitivity.is_empty() {
+        say!();
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
+            "what if",
+            "is",
+            "$/month",
+            "$/million posts",
+            "request ms",
+            "break-even/s",
+        ]);
+        for case in &report.sensitivity {
+            table.add_row([
+                case.input.clone(),
+                case.value.clone(),
+                dollars(case.usd_per_month),
+                dollars(case.usd_per_million_posts),
+                number(case.service_ms),
+                case.break_even.map_or_else(|| "none".to_owned(), number),
+            ]);
+        }
+        for column in 2..6 {
+            right_align(&mut table, column);
+        }
+        say!("{table}");
+    }
+    if let Some(pipeline) = &report.pipeline {
+        say!("\n{}", pipeline.words);
+        for line in pipeline.chatty.lines.iter().chain(&pipeline.single.lines) {
+            say!(
+                "  {}: {} = {} ({})",
+                line.what,
+                line.formula,
+                dollars(line.usd),
+                line.price_date
+            );
+        }
+    }
+}
+
+fn right_align(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// Prices a workload on several targets and finds where they cost the same
+#[derive(Debug, Clone, Args)]
+pub struct CostArgs {
+    #[command(flatten)]
+    workload: WorkloadArgs,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Take the rate, its peak and the cold fraction from these arrivals, simulated on a function
+    #[arg(long)]
+    from_arrivals: bool,
+    #[command(flatten)]
+    arrivals: ArrivalArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Scales the curve of Poisson arrivals so that it has at `rate` the fraction that
+/// the real arrivals have: burstier ones start more instances at every rate.
+fn meet(points: &mut Vec<(f64, f64)>, rate: f64, fraction: f64) {
+    let poisson = Cold::ByRate(points.clone()).at(rate);
+    if poisson > 0.0 {
+        for (_, share) in points.iter_mut() {
+            *share = (*share * fraction / poisson).min(1.0);
+        }
+    }
+    let place = points.partition_point(|(point, _)| *point < rate);
+    points.insert(place, (rate, fraction));
+}
+
+/// Memory of a function, MB; one vCPU's without one.
+fn memory_of(function: Option<&Target>) -> u32 {
+    match function {
+        Some(Target::Lambda { memory_mb, .. }) => *memory_mb,
+        _ => super::workload::MB_PER_VCPU as u32,
+    }
+}
+
+impl CostArgs {
+    /// Prices, prints and writes.
+    pub fn run(self) -> Result<()> {
+        let prices = self.workload.price_table()?;
+        let mut workload = self.workload.workload()?;
+        let targets = self.workload.targets();
+        let function = targets
+            .iter()
+            .find(|target| matches!(target, Target::Lambda { .. }));
+        let times = Times::read(&self.model.measured, memory_of(function))?;
+        times.apply(&mut workload);
+        let model = self.priced_model(&workload, &times, function)?;
+        let mut simulation = None;
+        if self.from_arrivals {
+            let found = self.simulated(&mut workload, &model)?;
+            simulation = Some(found);
+        }
+        if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
+            let mut points = curve::cold_by_rate(&model, (1e-4, 1e3), 3, self.common.seed);
+            if let Some(found) = &simulation {
+                meet(&mut points, workload.rate(), found.function.cold_fraction);
+            }
+            workload.cold = Cold::ByRate(points);
+        }
+        let mut report = CostReport::new(&workload, &prices, &targets)?;
+        report.pipeline = self.pipeline.compare(&prices)?;
+        report.verdict.extend(times.sources);
+        if let Some(simulation) = &simulation {
+            report.verdict.extend(simulation.verdict.iter().cloned());
+        }
+        print(&report);
+        if let Some(path) = &self.common.json {
+            let mut results = Results::new(self.common.seed);
+            results.simulation = simulation;
+            results.cost = Some(report);
+            results.write(path)?;
+        }
+        Ok(())
+    }
+
+    /// The platform's model with the times that are priced.
+    fn priced_model(
+        &self,
+        workload: &Workload,
+        times: &Times,
+        function: Option<&Target>,
+    ) -> Result<Model> {
+        let mut model = self.model.model()?;
+        if let Some(target @ Target::Lambda { memory_mb, .. }) = function {
+            let vcpus = f64::from(*memory_mb) / super::workload::MB_PER_VCPU;
+            model.service = Sampler::constant_ms(workload.service_ms(target, vcpus));
+            model.memory_mb = *memory_mb;
+        }
+        if times.init.is_none() {
+            model.init = Sampler::constant_ms(workload.init_ms);
+        }
+        // Measured at this size, its distribution says more than its mean.
+        if let Some((service, vcpus)) = &times.service
+            && function.is_some_and(|target| {
+                (workload.speed_of(target) - 1.0).abs() < f64::EPSILON
+                    && (f64::from(memory_of(function)) / super::workload::MB_PER_VCPU - vcpus).abs()
+                        < 0.01
+            })
+        {
+            model.service = service.clone();
+        }
+        Ok(model)
+    }
+
+    fn simulated(&self, workload: &mut Workload, model: &Model) -> Result<Simulation> {
+        let schedule = self.arrivals.schedule(Duration::from_hours(24))?;
+        let seed = self.common.seed;
+        workload.posts_per_second = schedule.mean_rate() * workload.posts_per_request;
+        if self.workload.peak_to_mean.is_none() {
+            workload.peak_to_mean = schedule.peak_to_mean(seed)?;
+        }
+        let capacity = workload.host_rps(&Target::Comprehend, 1.0);
+        let servers = (workload.rate() * workload.peak_to_mean / capacity)
+            .ceil()
+            .max(1.0);
+        Ok(simulate(
+            model,
+            &schedule,
+            servers as u32,
+            seed,
+            self.common.quiet,
+        ))
+    }
+}
+
+/// Prices hand-offs against one process.
+#[derive(Debug, Clone, Args)]
+pub struct PipelineArgs {
+    /// Price a pipeline of functions with hand-offs against one process
+    #[arg(long = "pipeline", id = "chatty")]
+    pub on: bool,
+    #[command(flatten)]
+    /// The pipeline.
+    pub pipeline: Pipeline,
+    /// Task of the single process, vCPUs
+    #[arg(long, default_value_t = 4.0)]
+    pub task_vcpus: f64,
+    /// Task of the single process, GB
+    #[arg(long, default_value_t = 8.0)]
+    pub task_gb: f64,
+}
+
+impl PipelineArgs {
+    /// The comparison, if it was asked for.
+    pub fn compare(&self, prices: &Prices) -> Result<Option<pipeline::Comparison>> {
+        if !self.on {
+            return Ok(None);
+        }
+        ensure!(
+            self.pipeline.items_per_second > 0.0 && self.task_vcpus > 0.0,
+            "--items-per-second and --task-vcpus must be above 0"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.pipeline.hop_cold_fraction),
+            "the share of cold hops is {}, not between 0 and 1",
+            percent(self.pipeline.hop_cold_fraction)
+        );
+        Ok(Some(pipeline::compare(
+            &self.pipeline,
+            prices,
+            (self.task_vcpus, self.task_gb),
+        )?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_meets_the_simulated_fraction() {
+        let mut points = vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)];
+        meet(&mut points, 1.0, 0.04);
+        let cold = Cold::ByRate(points);
+        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
+            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
+        }
+        let mut quiet = vec![(0.01, 0.0), (100.0, 0.0)];
+        meet(&mut quiet, 1.0, 0.5);
+        assert!((Cold::ByRate(quiet).at(1.0) - 0.5).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,216 @@
+//! Lambda's bill: requests, GB-seconds in tiers, the init phase, provisioned
+//! concurrency, the front door.
+
+use super::bill::{Bill, number};
+use super::hosts;
+use super::prices::{PriceError, Prices};
+use super::target::{Arch, Front, Target};
+use super::workload::{HOURS, MB_PER_VCPU, SECONDS, Workload};
+
+/// Upper ends of the first two GB-second tiers of a month.
+const fn tiers(arch: Arch) -> [f64; 2] {
+    match arch {
+        Arch::X86 => [6e9, 15e9],
+        Arch::Arm => [7.5e9, 18.75e9],
+    }
+}
+
+/// What a month of on-demand use is billed for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Invocations.
+    pub requests: f64,
+    /// Memory times billed time, init included.
+    pub gb_seconds: f64,
+}
+
+/// Adds the on-demand lines for `usage`, with the free tier taken off if asked.
+pub fn on_demand(
+    bill: &mut Bill,
+    prices: &Prices,
+    arch: Arch,
+    usage: Usage,
+    free_tier: bool,
+) -> Result<(), PriceError> {
+    let (mut free_requests, mut free_gb_seconds) = (0.0, 0.0);
+    if free_tier {
+        free_requests = prices.get("lambda.free.requests")?.usd;
+        free_gb_seconds = prices.get("lambda.free.gbs")?.usd;
+        bill.note(format!(
+            "free tier taken off: {} requests and {} GB-s a month",
+            number(free_requests),
+            number(free_gb_seconds)
+        ));
+    }
+    bill.add(
+        "requests",
+        &[((usage.requests - free_requests).max(0.0), "requests")],
+        prices.get("lambda.request")?,
+    );
+    let billable = (usage.gb_seconds - free_gb_seconds).max(0.0);
+    let [first, second] = tiers(arch);
+    for (name, from, to) in [
+        ("t1", 0.0, first),
+        ("t2", first, second),
+        ("t3", second, f64::INFINITY),
+    ] {
+        bill.add(
+            "duration",
+            &[((billable.min(to) - from).max(0.0), "GB-s")],
+            prices.get(&format!("lambda.duration.{}.{name}", arch.key()))?,
+        );
+    }
+    Ok(())
+}
+
+/// Adds provisioned concurrency: `configured_gb_seconds` kept ready and
+/// `usage` served by it. The free tier does not cover it.
+pub fn provisioned(
+    bill: &mut Bill,
+    prices: &Prices,
+    arch: Arch,
+    configured_gb_seconds: f64,
+    usage: Usage,
+) -> Result<(), PriceError> {
+    bill.add(
+        "provisioned concurrency",
+        &[(configured_gb_seconds, "GB-s configured")],
+        prices.get(&format!("lambda.pc.{}", arch.key()))?,
+    );
+    bill.add(
+        "requests, provisioned",
+        &[(usage.requests, "requests")],
+        prices.get("lambda.request")?,
+    );
+    bill.add(
+        "duration, provisioned",
+        &[(usage.gb_seconds, "GB-s")],
+        prices.get(&format!("lambda.pc.duration.{}", arch.key()))?,
+    );
+    Ok(())
+}
+
+/// Share of Poisson arrivals that find all `servers` busy at `load` erlangs
+/// (Erlang's loss formula, by its recursion).
+pub fn erlang_b(load: f64, servers: u32) -> f64 {
+    (1..=servers).fold(1.0, |blocked, n| {
+        load * blocked / (f64::from(n) + load * blocked)
+    })
+}
+
+/// Billed milliseconds of one warm request: every started millisecond counts.
+pub fn billed_ms(workload: &Workload, target: &Target, memory_mb: u32) -> f64 {
+    workload
+        .service_ms(target, f64::from(memory_mb) / MB_PER_VCPU)
+        // A mean of 6.0000001 out of floating point is 6, not 7.
+        .mul_add(1.0, -1e-9)
+        .ceil()
+        .max(1.0)
+}
+
+/// One month on Lambda.
+pub fn bill(
+    workload: &Workload,
+    prices: &Prices,
+    target: &Target,
+    (arch, memory_mb, kept, front): (Arch, u32, u32, Front),
+) -> Result<Bill, PriceError> {
+    let mut bill = Bill::default();
+    let gb = f64::from(memory_mb) / 1_024.0;
+    let billed = billed_ms(workload, target, memory_mb);
+    let requests = workload.requests();
+    let overflow = if kept == 0 {
+        1.0
+    } else {
+        erlang_b(workload.rate() * billed / 1_000.0, kept)
+    };
+    if kept > 0 {
+        let served = Usage {
+            requests: requests * (1.0 - overflow),
+            gb_seconds: requests * (1.0 - overflow) * billed / 1_000.0 * gb,
+        };
+        provisioned(
+            &mut bill,
+            prices,
+            arch,
+            f64::from(kept) * gb * SECONDS,
+            served,
+        )?;
+        bill.note(format!(
+            "{} of requests find the {kept} provisioned environments busy (Erlang B at {} erlangs) and run on demand",
+            percent(overflow),
+            number(workload.rate() * billed / 1_000.0),
+        ));
+    }
+    let on_demand_requests = requests * overflow;
+    let cold = workload.cold.at(workload.rate() * overflow);
+    let mean_ms = billed + cold * workload.init_ms;
+    bill.note(format!(
+        "{} GB × ({} ms billed a request + {} cold × {} ms init) at {} vCPU",
+        number(gb),
+        number(billed),
+        percent(cold),
+        number(workload.init_ms),
+        number(f64::from(memory_mb) / MB_PER_VCPU),
+    ));
+    let usage = Usage {
+        requests: on_demand_requests,
+        gb_seconds: on_demand_requests * mean_ms / 1_000.0 * gb,
+    };
+    on_demand(&mut bill, prices, arch, usage, workload.free_tier)?;
+    front_door(&mut bill, workload, prices, front)?;
+    Ok(bill)
+}
+
+fn front_door(
+    bill: &mut Bill,
+    workload: &Workload,
+    prices: &Prices,
+    front: Front,
+) -> Result<(), PriceError> {
+    let requests = workload.requests();
+    match front {
+        Front::Url => {
+            bill.note("called through a Function URL, an SDK or an event source: no charge");
+        }
+        Front::HttpApi => {
+            // Metered in steps of 512 KB; a post is far below one.
+            let first = requests.min(3e8);
+            bill.add(
+                "HTTP API",
+                &[(first, "requests")],
+                prices.get("apigw.http.request.t1")?,
+            );
+            bill.add(
+                "HTTP API",
+                &[(requests - first, "requests")],
+                prices.get("apigw.http.request.t2")?,
+            );
+        }
+        Front::RestApi => bill.add(
+            "REST API",
+            &[(requests, "requests")],
+            prices.get("apigw.rest.request")?,
+        ),
+        // A Lambda target moves 0.4 GB an LCU-hour, other targets 1 GB.
+        Front::Alb => hosts::balancer(bill, workload, prices, 0.4)?,
+    }
+    Ok(())
+}
+
+/// A share for people.
+pub fn percent(share: f64) -> String {
+    format!("{}%", number(share * 100.0))
+}
+
+/// What a busy vCPU-hour of Lambda costs, US dollars.
+pub fn vcpu_hour(prices: &Prices, arch: Arch) -> Result<f64, PriceError> {
+    let price = prices.get(&format!("lambda.duration.{}.t1", arch.key()))?;
+    Ok(MB_PER_VCPU / 1_024.0 * 3_600.0 * price.usd)
+}
+
+/// What an environment kept ready for a month costs, US dollars.
+pub fn provisioned_month(prices: &Prices, arch: Arch, memory_mb: u32) -> Result<f64, PriceError> {
+    let price = prices.get(&format!("lambda.pc.{}", arch.key()))?;
+    Ok(f64::from(memory_mb) / 1_024.0 * HOURS * 3_600.0 * price.usd)
+}

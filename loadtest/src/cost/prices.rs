@@ -1,0 +1,217 @@
+//! The dated price table, `loadtest/prices.csv` or a file in its format.
+//!
+//! A price without a date is a rumour: every row says when it was read and
+//! where, and a row that cannot say so is marked wherever it is used.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The table the binary carries.
+const BUILT_IN: &str = include_str!("../../prices.csv");
+
+/// One row of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Price {
+    /// Dotted name, e.g. `lambda.duration.arm.t1`.
+    pub item: String,
+    /// What one of it is, e.g. `GB-s`.
+    pub unit: String,
+    /// US dollars a unit; for `lambda.free.*` a count, for `*.premium` a fraction.
+    pub usd: f64,
+    /// `2026-09-19`, `2026` when the day was not recorded, or `undated`.
+    pub as_of: String,
+    /// Region the price holds in.
+    pub region: String,
+    /// The page it was read from.
+    pub source: String,
+    /// Virtual CPUs, for rows that are machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<f64>,
+    /// Memory in GiB, for rows that are machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gb: Option<f64>,
+}
+
+impl Price {
+    /// Whether the row carries a full date.
+    pub fn is_dated(&self) -> bool {
+        self.as_of.parse::<jiff::civil::Date>().is_ok()
+    }
+
+    /// The date, or words saying that it is missing.
+    pub fn date(&self) -> String {
+        if self.is_dated() {
+            return self.as_of.clone();
+        }
+        match self.as_of.as_str() {
+            "undated" => "undated".to_owned(),
+            year => format!("{year}, undated day"),
+        }
+    }
+}
+
+/// Why a price table cannot be used.
+#[derive(Debug, Error)]
+pub enum PriceError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file as the user named it.
+        file: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A row is not a price.
+    #[error("{file}:{line}: {reason}")]
+    Row {
+        /// The file as the user named it.
+        file: String,
+        /// Line, counted from one.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A calculation asked for a row that the table lacks.
+    #[error("no price `{0}` in the table; add a row to the file given with --prices")]
+    Missing(String),
+}
+
+/// All prices by item.
+#[derive(Clone, Debug)]
+pub struct Prices {
+    rows: BTreeMap<String, Price>,
+}
+
+impl Prices {
+    /// The table the binary carries.
+    pub fn built_in() -> Self {
+        Self::parse(BUILT_IN.as_bytes(), "prices.csv").expect("the built-in table is tested")
+    }
+
+    /// Rows of `path` laid over the built-in table, so that a file may hold
+    /// nothing but what differs (a region, a discount, a machine of one's own).
+    pub fn with_file(path: &Path) -> Result<Self, PriceError> {
+        let file = path.display().to_string();
+        let text = std::fs::read(path).map_err(|source| PriceError::Read {
+            file: file.clone(),
+            source,
+        })?;
+        let mut prices = Self::built_in();
+        prices.rows.extend(Self::parse(&text, &file)?.rows);
+        Ok(prices)
+    }
+
+    fn parse(text: &[u8], file: &str) -> Result<Self, PriceError> {
+        let error = |line, reason: String| PriceError::Row {
+            file: file.to_owned(),
+            line,
+            reason,
+        };
+        let mut reader = csv::Reader::from_reader(text);
+        let mut rows = BTreeMap::new();
+        let headers = reader
+            .headers()
+            .map_err(|cause| error(1, cause.to_string()))?
+            .clone();
+        for record in reader.records() {
+            let record = record.map_err(|cause| {
+                error(
+                    cause.position().map_or(0, csv::Position::line),
+                    cause.to_string(),
+                )
+            })?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let price: Price = record
+                .deserialize(Some(&headers))
+                .map_err(|cause| error(line, cause.to_string()))?;
+            if !price.usd.is_finite() || price.usd < 0.0 {
+                return Err(error(line, format!("usd is {}", price.usd)));
+            }
+            if price.as_of.is_empty() || price.source.is_empty() {
+                return Err(error(line, "as_of and source must be given".to_owned()));
+            }
+            rows.insert(price.item.clone(), price);
+        }
+        Ok(Self { rows })
+    }
+
+    /// The row called `item`.
+    pub fn get(&self, item: &str) -> Result<&Price, PriceError> {
+        self.rows
+            .get(item)
+            .ok_or_else(|| PriceError::Missing(item.to_owned()))
+    }
+
+    /// Names of the machines that have a price, without their `ec2.`.
+    pub fn machines(&self) -> Vec<&str> {
+        self.rows
+            .keys()
+            .filter_map(|item| item.strip_prefix("ec2."))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_row_has_a_source_and_says_when() {
+        let prices = Prices::built_in();
+        assert!(prices.rows.len() > 40);
+        for price in prices.rows.values() {
+            assert!(price.source.starts_with("https://"), "{}", price.item);
+            let year_only = price.as_of.len() == 4;
+            assert!(
+                price.is_dated() || year_only || price.as_of == "undated",
+                "{}: {}",
+                price.item,
+                price.as_of
+            );
+        }
+        for machine in prices.machines() {
+            let price = prices.get(&format!("ec2.{machine}")).unwrap();
+            assert!(price.vcpus.is_some() && price.gb.is_some(), "{machine}");
+        }
+    }
+
+    #[test]
+    fn undated_rows_say_so() {
+        let prices = Prices::built_in();
+        let date = |item: &str| prices.get(item).unwrap().date();
+        assert_eq!(date("lambda.request"), "2026-09-19");
+        assert_eq!(date("alb.hour"), "2026, undated day");
+        assert_eq!(date("s3.put"), "undated");
+    }
+
+    #[test]
+    fn a_file_overrides_rows_and_errors_name_file_and_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.csv");
+        let head = "item,unit,usd,as_of,region,source,vcpus,gb\n";
+        std::fs::write(
+            &path,
+            format!("{head}lambda.request,request,0.1,2026-10-01,eu,me,,\n"),
+        )
+        .unwrap();
+        let prices = Prices::with_file(&path).unwrap();
+        assert_eq!(prices.get("lambda.request").unwrap().usd.to_string(), "0.1");
+        assert!(prices.get("alb.hour").is_ok());
+
+        for (row, reason) in [
+            ("a,b,minus,2026,eu,me,,", "field 2"),
+            ("a,b,-1,2026,eu,me,,", "usd is -1"),
+            ("a,b,1,,eu,me,,", "as_of"),
+            ("a,b,1", "fields"),
+        ] {
+            std::fs::write(&path, format!("{head}{row}\n")).unwrap();
+            let message = Prices::with_file(&path).unwrap_err().to_string();
+            assert!(message.contains("mine.csv:2: "), "{message}");
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Hand-computed bills, to the cent. Where a provider's price page has an
+//! example, its inputs are used; each comment holds the computation.
+
+use super::bill::Bill;
+use super::lambda::{Usage, erlang_b, on_demand, provisioned, vcpu_hour};
+use super::pipeline::{Pipeline, compare};
+use super::prices::Prices;
+use super::target::{Arch, Target};
+use super::workload::{Cold, SECONDS, Workload};
+use super::*;
+
+#[track_caller]
+fn check_cents(bill: &Bill, expected: f64) {
+    let cents = (bill.usd() * 100.0).round() / 100.0;
+    assert!(
+        (cents - expected).abs() < 1e-6,
+        "{cents} is not {expected}:\n{:#?}",
+        bill.lines
+    );
+}
+
+fn lambda_bill(arch: Arch, requests: f64, seconds: f64, gb: f64, free_tier: bool) -> Bill {
+    let mut bill = Bill::default();
+    let usage = Usage {
+        requests,
+        gb_seconds: requests * seconds * gb,
+    };
+    on_demand(&mut bill, &Prices::built_in(), arch, usage, free_tier).unwrap();
+    bill
+}
+
+fn price(workload: &Workload, target: &str) -> Bill {
+    bill(workload, &Prices::built_in(), &target.parse().unwrap()).unwrap()
+}
+
+/// `rate` requests of one post a second, 5 + 5 ms each, nothing cold.
+fn steady(rate: f64) -> Workload {
+    Workload {
+        posts_per_second: rate,
+        request_ms: 5.0,
+        post_ms: 5.0,
+        cold: Cold::Given(0.0),
+        ..Workload::default()
+    }
+}
+
+/// AWS Lambda's price page, "Mobile application backend": 3 M requests of
+/// 120 ms at 1,536 MB, x86, free tier on.
+/// 3e6 × 0.12 s × 1.5 GB = 540,000 GB-s; - 400,000 = 140,000 × 0.0000166667 = 2.33
+/// (3e6 - 1e6) × 0.2/1e6 = 0.40; together 2.73.
+#[test]
+fn aws_example_mobile_backend() {
+    check_cents(&lambda_bill(Arch::X86, 3e6, 0.12, 1.5, true), 2.73);
+}
+
+/// Price page, "Enriching streaming telemetry": 10,000 vehicles, one request an
+/// hour, 31 days = 7,440,000 requests of 2 s at 1,024 MB, x86, free tier on.
+/// 14,880,000 - 400,000 = 14,480,000 GB-s × 0.0000166667 = 241.33
+/// 6,440,000 × 0.2/1e6 = 1.288; together 242.62.
+#[test]
+fn aws_example_streaming_telemetry() {
+    check_cents(&lambda_bill(Arch::X86, 7.44e6, 2.0, 1.0, true), 242.62);
+}
+
+/// The page's older "example 1": 3 M requests of 1 s at 512 MB, free tier on.
+/// 1,500,000 - 400,000 = 1,100,000 GB-s × 0.0000166667 = 18.3334; + 0.40 = 18.73.
+/// (The page printed 18.74 when the price was rounded to 0.00001667.)
+#[test]
+fn aws_example_half_a_gigabyte() {
+    check_cents(&lambda_bill(Arch::X86, 3e6, 1.0, 0.5, true), 18.73);
+}
+
+/// The page's older "example 2": 30 M requests of 200 ms at 128 MB, free tier on.
+/// 30e6 × 0.2 × 0.125 = 750,000 - 400,000 = 350,000 × 0.0000166667 = 5.8333
+/// 29e6 × 0.2/1e6 = 5.80; together 11.63.
+#[test]
+fn aws_example_small_memory() {
+    check_cents(&lambda_bill(Arch::X86, 30e6, 0.2, 0.125, true), 11.63);
+}
+
+/// Tiers: 20e9 GB-s on x86, no requests to speak of.
+/// 6e9 × 0.0000166667 = 100,000.20; 9e9 × 0.000015 = 135,000;
+/// 5e9 × 0.0000133334 = 66,667.00; 1 request; together 301,667.20.
+#[test]
+fn duration_tiers_x86() {
+    check_cents(&lambda_bill(Arch::X86, 1.0, 20e9, 1.0, false), 301_667.20);
+}
+
+/// Tiers on arm: 20e9 GB-s: 7.5e9 × 0.0000133334 = 100,000.50;
+/// 11.25e9 × 0.0000120001 = 135,001.125; 1.25e9 × 0.0000106667 = 13,333.375;
+/// together 248,335.00.
+#[test]
+fn duration_tiers_arm() {
+    check_cents(&lambda_bill(Arch::Arm, 1.0, 20e9, 1.0, false), 248_335.00);
+}
+
+/// The free tier never makes a bill negative: half a million requests of
+/// 100 ms at 1 GB = 50,000 GB-s, all free.
+#[test]
+fn the_free_tier_covers_small_use() {
+    let bill = lambda_bill(Arch::X86, 5e5, 0.1, 1.0, true);
+    check_cents(&bill, 0.0);
+    assert!(bill.lines.is_empty());
+}
+
+/// Price page, provisioned concurrency: 100 environments of 1,024 MB for two
+/// hours, 1.2 M requests of 1 s, x86.
+/// 100 × 1 GB × 7,200 s = 720,000 × 0.0000041667 = 3.00
+/// 1.2e6 × 0.2/1e6 = 0.24; 1.2e6 GB-s × 0.0000097222 = 11.67; together 14.91.
+#[test]
+fn aws_example_provisioned_concurrency() {
+    let mut bill = Bill::default();
+    let usage = Usage {
+        requests: 1.2e6,
+        gb_seconds: 1.2e6,
+    };
+    provisioned(
+        &mut bill,
+        &Prices::built_in(),
+        Arch::X86,
+        100.0 * 7_200.0,
+        usage,
+    )
+    .unwrap();
+    check_cents(&bill, 14.91);
+}
+
+/// Fargate's price page, one x86 task of 1 vCPU and 2 GB, here for a whole month:
+/// 1 × 0.04048 × 730 = 29.5504; 2 × 0.004445 × 730 = 6.4897;
+/// address 0.005 × 730 = 3.65; together 39.69.
+#[test]
+fn fargate_month() {
+    check_cents(&price(&steady(1.0), "fargate:x86:1:2"), 39.69);
+}
+
+/// 100 requests/s of 10 ms at 1,769 MB arm, nothing cold, Function URL:
+/// 262,800,000 requests × 0.2/1e6 = 52.56;
+/// × 0.01 s × 1.7275390625 GB = 4,539,972.66 GB-s × 0.0000133334 = 60.5333;
+/// together 113.09.
+#[test]
+fn lambda_month() {
+    check_cents(&price(&steady(100.0), "lambda:arm:1769"), 113.09);
+}
+
+/// The same through an HTTP API: 262.8e6 × 1/1e6 = 262.80 more = 375.89.
+#[test]
+fn lambda_month_behind_an_http_api() {
+    check_cents(
+        &price(&steady(100.0), "lambda:arm:1769:front=http-api"),
+        375.89,
+    );
+}
+
+/// 200 requests/s behind an HTTP API: 525.6e6 requests: 3e8 × 1/1e6 = 300.00 and
+/// 225.6e6 × 0.9/1e6 = 203.04; Lambda twice 113.0933 = 226.1866; together 729.23.
+#[test]
+fn http_api_has_a_second_tier() {
+    check_cents(
+        &price(&steady(200.0), "lambda:arm:1769:front=http-api"),
+        729.23,
+    );
+}
+
+/// Half the memory of one vCPU, 885 MB, doubles a 10 ms request to 19.99 -> 20 ms
+/// billed: 262.8e6 × 0.02 × 0.8642578125 GB = 4,542,539.06 GB-s × 0.0000133334
+/// = 60.5675; + 52.56 = 113.13: memory below a vCPU saves nothing.
+#[test]
+fn less_memory_takes_longer() {
+    check_cents(&price(&steady(100.0), "lambda:arm:885"), 113.13);
+}
+
+/// Cold starts in dollars: 150 ms init at 1,769 MB arm, all requests cold against
+/// none: 1.7275390625 × 0.15 × 0.0000133334 = 0.0000034551 each, 3.46 a million.
+#[test]
+fn a_million_cold_starts() {
+    let all = Workload {
+        init_ms: 150.0,
+        cold: Cold::Given(1.0),
+        ..steady(1e6 / SECONDS)
+    };
+    let none = Workload {
+        cold: Cold::Given(0.0),
+        ..all.clone()
+    };
+    let more = price(&all, "lambda:arm:1769").usd() - price(&none, "lambda:arm:1769").usd();
+    assert!((more - 3.455).abs() < 0.005, "{more}");
+}
+
+/// One c7g.medium: 0.0363 × 730 = 26.499; volume 8 × 0.08 = 0.64;
+/// address 3.65; together 30.79. Capacity 0.7 × 1,000 / 10 = 70 requests/s.
+#[test]
+fn one_machine() {
+    let bill = price(&steady(50.0), "ec2:c7g.medium");
+    check_cents(&bill, 30.79);
+    assert_eq!(bill.undated(), ["ebs.gp3.gb_month"]);
+}
+
+/// 100 requests/s need ceil(100/70) = 2 machines and a balancer:
+/// 2 × 26.499 = 52.998; volumes 1.28; balancer 0.0225 × 730 = 16.425;
+/// LCU = max(100/10/25 = 0.4, 100 × 1,500 × 3,600/1e9 = 0.54) × 0.008 × 730 = 3.1536;
+/// two addresses 7.30; together 81.16.
+#[test]
+fn two_machines_and_a_balancer() {
+    check_cents(&price(&steady(100.0), "ec2:c7g.medium"), 81.16);
+}
+
+/// Managed Instances, three c7g.xlarge: 3 × 0.145 × 730 = 317.55; × 0.15 = 47.6325;
+/// 100 requests/s × 2,628,000 s × 0.2/1e6 = 52.56; together 417.74.
+#[test]
+fn managed_instances() {
+    check_cents(&price(&steady(100.0), "managed:c7g.xlarge"), 417.74);
+}
+
+/// Comprehend: 1 M posts of 120 characters are 3 units each: 3e6 × 0.0001 = 300.00;
+/// of 550 characters 6 units each (the page's own example has 10,000 of them: 6.00).
+#[test]
+fn comprehend() {
+    let million = Workload {
+        posts_per_second: 1e6 / SECONDS,
+        ..Workload::default()
+    };
+    check_cents(&price(&million, "comprehend"), 300.0);
+    let long = Workload {
+        posts_per_second: 1e4 / SECONDS,
+        post_chars: 550.0,
+        ..Workload::default()
+    };
+    check_cents(&price(&long, "comprehend"), 6.0);
+}
+
+/// Cloud Run, instance billing, 1 vCPU and 512 MiB all month:
+/// 2,628,000 × 0.000018 = 47.304; 0.5 × 2,628,000 × 0.000002 = 2.628; together 49.93.
+#[test]
+fn cloud_run_by_the_instance() {
+    check_cents(&price(&steady(1.0), "cloud-run:instance:1:0.5"), 49.93);
+}
+
+/// Cloud Run, by request: one request of 10 ms a second counts 100 ms, so the
+/// instance is busy 1 - exp(-0.1) = 0.0951626 of 2,628,000 s = 250,087.28 s:
+/// × 0.000024 = 6.0021; × 0.5 × 0.0000025 = 0.3126; 2,628,000 × 0.4/1e6 = 1.0512;
+/// together 7.37.
+#[test]
+fn cloud_run_by_the_request() {
+    check_cents(&price(&steady(1.0), "cloud-run:request:1:0.5"), 7.37);
+}
+
+/// Azure Flex, 2,048 MB, 0.01 requests/s counted one second each:
+/// busy 1 - exp(-0.01) = 0.00995017 × 2,628,000 = 26,149.04 s × 2 GB × 0.000026 = 1.3598;
+/// 26,280 × 0.4/1e6 = 0.0105; together 1.37.
+#[test]
+fn azure_flex() {
+    check_cents(&price(&steady(0.01), "azure-flex:2048"), 1.37);
+}
+
+/// Five arm environments of 1,769 MB kept ready at 100 requests/s of 10 ms, i.e.
+/// 1 erlang: Erlang B(1, 5) = (1/120)/(1 + 1 + 1/2 + 1/6 + 1/24 + 1/120) = 0.0030675.
+/// Configured 5 × 1.7275390625 × 2,628,000 = 22,699,863.28 × 0.0000033334 = 75.6677;
+/// all requests 52.56; 4,539,972.66 GB-s: × 0.9969325 × 0.0000077778 = 35.2027 and
+/// × 0.0030675 × 0.0000133334 = 0.1857; together 163.62.
+#[test]
+fn provisioned_month() {
+    assert!((erlang_b(1.0, 5) - 0.003_067_485).abs() < 1e-9);
+    check_cents(&price(&steady(100.0), "lambda:arm:1769:pc=5"), 163.62);
+}
+
+/// A busy Lambda vCPU-hour: 1.7275390625 GB × 3,600 × 0.0000133334 = 0.08292;
+/// c7g.medium's is 0.0363, so 1 / 2.284 = 43.8% busy is where they meet.
+#[test]
+fn a_busy_lambda_vcpu_costs_two_and_a_quarter_machines() {
+    let prices = Prices::built_in();
+    let ratio = vcpu_hour(&prices, Arch::Arm).unwrap() / prices.get("ec2.c7g.medium").unwrap().usd;
+    assert!((ratio - 2.284).abs() < 0.001, "{ratio}");
+}
+
+/// `fixed per hour / 3600 / per request`: c7g.medium's 30.789 a month against
+/// 0.0000002 + 0.01 × 1.7275390625 × 0.0000133334 = 0.00000043034 a request:
+/// 30.789 / 2,628,000 / 0.00000043034 = 27.22 requests/s, 27.2% busy.
+#[test]
+fn break_even_is_the_formula() {
+    let prices = Prices::built_in();
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
+    let found = breakeven::find(&steady(5.0), &prices, &function, &host).unwrap();
+    let rate = found.requests_per_second.unwrap();
+    assert!((rate - 27.224).abs() < 0.005, "{rate}");
+    assert!((found.utilisation.unwrap() - 0.272_24).abs() < 1e-4);
+    assert!(
+        found.formula.contains("/ 730 h / 3600 /"),
+        "{}",
+        found.formula
+    );
+    assert!(found.words.contains("27.22 requests/s"), "{}", found.words);
+}
+
+/// A second machine with a balancer costs 50 dollars more than the function saves:
+/// past the first host's capacity the function is cheaper again, for a while.
+#[test]
+fn a_further_host_turns_the_answer_round() {
+    let prices = Prices::built_in();
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
+    // 26 requests/s a host: below the first break-even at 27.2.
+    let slow = Workload {
+        host_rps_per_vcpu: Some(30.0),
+        ..steady(5.0)
+    };
+    let found = breakeven::find(&slow, &prices, &function, &host).unwrap();
+    assert!(found.requests_per_second.unwrap() < 28.0);
+    assert!((found.later_crossings[0] - 30.0).abs() < 0.01, "{found:?}");
+}
+
+/// The free tier moves the break-even up: 400,000 GB-s and a million requests.
+#[test]
+fn the_free_tier_moves_the_break_even() {
+    let prices = Prices::built_in();
+    let [function, host] =
+        ["lambda:arm:1769", "ec2:c7g.medium"].map(|name| name.parse::<Target>().unwrap());
+    let free = Workload {
+        free_tier: true,
+        ..steady(5.0)
+    };
+    let rate = |workload| {
+        breakeven::find(workload, &prices, &function, &host)
+            .unwrap()
+            .requests_per_second
+            .unwrap()
+    };
+    // 0.20 + 400,000 × 0.0000133334 = 5.5334 dollars of free use a month:
+    // (30.789 + 5.5334) / 2,628,000 / 0.00000043034 = 32.117.
+    assert!((rate(&free) - 32.117).abs() < 0.005, "{}", rate(&free));
+}
+
+/// The published shape: more than 90% saved, and hand-offs, not GB-seconds, are
+/// the cost. One item is a second of stream: one transition a second of each of
+/// five states, ten frames written and read by three detectors.
+/// 5 × 0.000025 + 10 × 0.000005 + 30 × 0.0000004 = 0.000187 an item in hand-offs;
+/// three hops of 50 ms: 3 × (0.0000002 + 0.0515 × 1.7275 × 0.0000133334) = 0.0000042.
+#[test]
+fn the_prime_video_shape() {
+    let stream = Pipeline {
+        items_per_second: 100.0,
+        hops: 3.0,
+        transitions: 5.0,
+        puts: 10.0,
+        gets: 30.0,
+        queue_requests: 0.0,
+        hop_ms: 20.0,
+        transfer_ms: 30.0,
+        hop_memory_mb: 1_769,
+        hop_cold_fraction: 0.01,
+        hop_init_ms: 150.0,
+    };
+    let prices = Prices::built_in();
+    let both = compare(&stream, &prices, (4.0, 8.0)).unwrap();
+    assert!(both.orchestration_share > 0.9, "{}", both.words);
+    assert!(both.saving > 0.9, "{}", both.words);
+    // Without the hand-offs the same functions cost a small part of it.
+    let quiet = Pipeline {
+        transitions: 0.0,
+        puts: 0.0,
+        gets: 0.0,
+        ..stream
+    };
+    let quiet = compare(&quiet, &prices, (4.0, 8.0)).unwrap();
+    assert!(quiet.chatty.usd() < 0.05 * both.chatty.usd());
+    // 262.8e6 items: 0.000187 × 262.8e6 = 49,143.60 in hand-offs, exactly.
+    let handed: f64 = both
+        .chatty
+        .lines
+        .iter()
+        .filter(|line| !line.price_item.starts_with("lambda."))
+        .map(|line| line.usd)
+        .sum();
+    assert!((handed - 49_143.60).abs() < 0.005, "{handed}");
+}
+
+#[test]
+fn the_report_states_speed_and_undated_prices() {
+    let prices = Prices::built_in();
+    let targets: Vec<Target> = ["lambda:arm:512", "ec2:c7g.medium", "comprehend"]
+        .iter()
+        .map(|name| name.parse().unwrap())
+        .collect();
+    let workload = Workload {
+        speed: vec![("lambda:arm".to_owned(), 0.8)],
+        ..steady(2.0)
+    };
+    let report = CostReport::new(&workload, &prices, &targets).unwrap();
+    let verdict = report.verdict.join("\n");
+    assert!(verdict.contains("lambda:arm:512 0.8"), "{verdict}");
+    assert!(verdict.contains("ebs.gp3.gb_month"), "{verdict}");
+    assert_eq!(report.quotes.len(), 3);
+    assert_eq!(report.break_evens.len(), 2);
+    assert_eq!(report.curves[0].points.len(), 161);
+    assert!(!report.sensitivity.is_empty());
+}
+
+#[test]
+fn an_unknown_machine_is_named() {
+    let error = bill(
+        &steady(1.0),
+        &Prices::built_in(),
+        &"ec2:z9.nano".parse().unwrap(),
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("ec2.z9.nano"), "{error}");
+}

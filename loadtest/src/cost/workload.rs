@@ -1,0 +1,225 @@
+//! What is to be scored and how long it takes: the inputs of every bill.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::bill::number;
+use super::target::Target;
+
+/// Hours in a month as the providers' own calculators count it.
+pub const HOURS: f64 = 730.0;
+/// Seconds in that month.
+pub const SECONDS: f64 = HOURS * 3_600.0;
+/// Lambda memory that comes with one vCPU, MB.
+pub const MB_PER_VCPU: f64 = 1_769.0;
+
+/// Share of requests that meet a cold start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cold {
+    /// The same at every rate.
+    Given(f64),
+    /// By requests a second, ascending; between two points the logarithm of
+    /// the rate is interpolated, outside them the nearest holds.
+    ByRate(Vec<(f64, f64)>),
+}
+
+impl Cold {
+    /// The fraction at `rate` requests a second, 0 to 1.
+    pub fn at(&self, rate: f64) -> f64 {
+        match self {
+            Self::Given(fraction) => *fraction,
+            Self::ByRate(points) => {
+                let above = points.partition_point(|(point, _)| *point < rate);
+                match (
+                    above.checked_sub(1).map(|below| points[below]),
+                    points.get(above),
+                ) {
+                    (Some(low), Some(high)) => {
+                        let share = (rate / low.0).ln() / (high.0 / low.0).ln();
+                        low.1 + share * (high.1 - low.1)
+                    }
+                    (Some(only), None) => only.1,
+                    (None, Some(only)) => only.1,
+                    (None, None) => 0.0,
+                }
+            }
+        }
+    }
+}
+
+/// Traffic, service time and host capacity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Workload {
+    /// Posts a second, mean over the month.
+    pub posts_per_second: f64,
+    /// Busiest rate over the mean: always-on hosts are sized for it.
+    pub peak_to_mean: f64,
+    /// Posts in one request.
+    pub posts_per_request: f64,
+    /// Characters of a post.
+    pub post_chars: f64,
+    /// Bytes a request moves both ways, headers included.
+    pub request_bytes: f64,
+    /// Requests a client sends before it opens a new connection.
+    pub requests_per_connection: f64,
+    /// Milliseconds of a request beside its posts, on one vCPU.
+    pub request_ms: f64,
+    /// Milliseconds of a post, on one vCPU.
+    pub post_ms: f64,
+    /// vCPUs one request can use at once.
+    pub threads: f64,
+    /// Billed milliseconds of an init phase.
+    pub init_ms: f64,
+    /// Share of requests that are cold.
+    pub cold: Cold,
+    /// Requests a second one vCPU of a host sustains within the latency
+    /// target; `None` takes `host_load` of the service rate.
+    pub host_rps_per_vcpu: Option<f64>,
+    /// Utilisation a host is run at when its capacity was not measured.
+    pub host_load: f64,
+    /// Whether Lambda's monthly free tier is still free.
+    pub free_tier: bool,
+    /// Factor of speed by target or its prefix: 2 halves the service time.
+    pub speed: Vec<(String, f64)>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            posts_per_second: 1.0,
+            peak_to_mean: 1.0,
+            posts_per_request: 1.0,
+            post_chars: 120.0,
+            request_bytes: 1_500.0,
+            requests_per_connection: 10.0,
+            request_ms: 0.5,
+            post_ms: 5.0,
+            threads: 1.0,
+            init_ms: 50.0,
+            cold: Cold::Given(0.01),
+            host_rps_per_vcpu: None,
+            host_load: 0.7,
+            free_tier: false,
+            speed: Vec::new(),
+        }
+    }
+}
+
+impl Workload {
+    /// Requests a second, mean.
+    pub fn rate(&self) -> f64 {
+        self.posts_per_second / self.posts_per_request
+    }
+
+    /// The same work at `rate` requests a second.
+    #[must_use]
+    pub fn at_rate(&self, rate: f64) -> Self {
+        Self {
+            posts_per_second: rate * self.posts_per_request,
+            ..self.clone()
+        }
+    }
+
+    /// Posts a month.
+    pub fn posts(&self) -> f64 {
+        self.posts_per_second * SECONDS
+    }
+
+    /// Requests a month.
+    pub fn requests(&self) -> f64 {
+        self.rate() * SECONDS
+    }
+
+    /// Speed of `target` against the machine the times were taken on: the
+    /// longest prefix given with `--speed`, else 1.
+    pub fn speed_of(&self, target: &Target) -> f64 {
+        let name = target.to_string();
+        self.speed
+            .iter()
+            .filter(|(prefix, _)| name.starts_with(prefix.as_str()))
+            .max_by_key(|(prefix, _)| prefix.len())
+            .map_or(1.0, |(_, factor)| *factor)
+    }
+
+    /// Milliseconds of one request on `vcpus` of `target`.
+    pub fn service_ms(&self, target: &Target, vcpus: f64) -> f64 {
+        let one = self.request_ms + self.post_ms * self.posts_per_request;
+        one / self.speed_of(target) / vcpus.min(self.threads)
+    }
+
+    /// Requests a second that a host with `vcpus` sustains within the latency target.
+    pub fn host_rps(&self, target: &Target, vcpus: f64) -> f64 {
+        let speed = self.speed_of(target);
+        let per_vcpu = self.host_rps_per_vcpu.unwrap_or_else(|| {
+            self.host_load * 1_000.0 / (self.request_ms + self.post_ms * self.posts_per_request)
+        });
+        per_vcpu * speed * vcpus
+    }
+
+    /// How the capacity of a host came about, in words.
+    pub fn host_rps_reason(&self) -> String {
+        match self.host_rps_per_vcpu {
+            Some(rps) => format!(
+                "a host's capacity is the measured {} requests/s per vCPU within the latency target",
+                number(rps)
+            ),
+            None => format!(
+                "a host's capacity is {} of the service rate, an assumption: measure it with `warm`",
+                number(self.host_load)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_gives_the_speed() {
+        let workload = Workload {
+            speed: vec![("lambda".to_owned(), 0.5), ("lambda:arm".to_owned(), 0.8)],
+            ..Workload::default()
+        };
+        let speed = |name: &str| workload.speed_of(&name.parse().unwrap());
+        assert_eq!(speed("lambda:arm:512").to_string(), "0.8");
+        assert_eq!(speed("lambda:x86:512").to_string(), "0.5");
+        assert_eq!(speed("ec2:c7g.large").to_string(), "1");
+    }
+
+    #[test]
+    fn less_than_a_vcpu_takes_longer_and_more_helps_only_threads() {
+        let workload = Workload {
+            request_ms: 1.0,
+            post_ms: 4.0,
+            posts_per_request: 2.0,
+            ..Workload::default()
+        };
+        let target = Target::Comprehend;
+        let ms = |vcpus| workload.service_ms(&target, vcpus);
+        assert!((ms(1.0) - 9.0).abs() < 1e-12);
+        assert!((ms(0.5) - 18.0).abs() < 1e-12);
+        assert!((ms(4.0) - 9.0).abs() < 1e-12);
+        let threads = Workload {
+            threads: 3.0,
+            ..workload.clone()
+        };
+        assert!((threads.service_ms(&target, 4.0) - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cold_fractions_are_interpolated_over_the_logarithm_of_the_rate() {
+        let cold = Cold::ByRate(vec![(0.01, 1.0), (1.0, 0.5), (100.0, 0.0)]);
+        for (rate, expected) in [
+            (0.001, 1.0),
+            (0.1, 0.75),
+            (1.0, 0.5),
+            (10.0, 0.25),
+            (1e4, 0.0),
+        ] {
+            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
+        }
+        assert!((Cold::ByRate(Vec::new()).at(1.0)).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,103 @@
+//! `coldread-loadtest self-test`: can this machine's client offer the load?
+//!
+//! A server that does nothing answers on loopback; the client sends at a steady
+//! rate and says how late it was. A latency it reports for a real server is worth
+//! no more than this.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::{Client, ClientArgs, KEPT_MS, Load, Measured};
+use crate::arrivals::process::Process;
+use crate::arrivals::{Schedule, duration};
+use crate::cost::bill::number;
+
+/// Offers a load to a server that does nothing and says whether the client kept up
+#[derive(Debug, Clone, Args)]
+pub struct SelfTestArgs {
+    /// Requests a second
+    #[arg(long, default_value_t = 20_000.0)]
+    rate: f64,
+    /// How long
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    duration: Duration,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// No progress bar
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl SelfTestArgs {
+    /// Measures and prints; fails when the client was late.
+    pub fn run(self) -> Result<()> {
+        crate::interrupt::listen();
+        let addr = serve()?;
+        let client = Client::new(&self.client, &format!("http://{addr}"), 1, self.quiet)?;
+        let process: Process = format!("constant:{}", self.rate)
+            .parse()
+            .map_err(anyhow::Error::msg)?;
+        let schedule = Schedule::of(process, self.duration);
+        let measured = client.run(&Load::Open(schedule), "self-test", 1)?;
+        say!("{}", measured.words());
+        let reached = measured.ok_per_second >= 0.99 * self.rate;
+        if !measured.kept_schedule || !reached {
+            bail!(
+                "this client cannot offer {} requests/s here within {} ms",
+                number(self.rate),
+                number(KEPT_MS)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A server on loopback that reads a request and says `{}`. It ends with the process.
+pub fn serve() -> Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = TcpListener::from_std(listener) else {
+                return;
+            };
+            while let Ok((stream, _)) = listener.accept().await {
+                // Without it an answer waits for the client's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service_fn(answer)),
+                );
+            }
+        });
+    });
+    Ok(addr)
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut body = request.into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+    Ok(Response::new(Full::new(Bytes::from_static(b"{}"))))
+}
+
+/// A short run against such a server, for tests elsewhere.
+#[doc(hidden)]
+pub fn loopback(args: &ClientArgs, load: &Load) -> Result<Measured> {
+    let addr = serve()?;
+    Client::new(args, &format!("http://{addr}"), 1, true)?.run(load, "", 1)
+}

@@ -1,0 +1,100 @@
+//! `invoke`: gives events to a function on the local Lambda, one after another, and
+//! prints what a caller would get and what Lambda would log.
+
+use crate::platform::cgroup::Hierarchy;
+use crate::platform::function::{Function, Program};
+use crate::platform::instance::Settings;
+use crate::platform::{Platform, Scaling};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Give a function the events on standard input, one JSON a line
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Example:
+  coldread-loadtest invoke -- target/release/coldread < events.jsonl
+
+Answers go to standard output, one a line; what Lambda would log goes to standard error.")]
+pub struct InvokeArgs {
+    /// Memory size in MB, with its share of the processor
+    #[arg(long, default_value_t = 1769, value_parser = clap::value_parser!(u32).range(64..=10_240))]
+    memory: u32,
+    /// Set no limits
+    #[arg(long)]
+    no_limits: bool,
+    /// Longest time an invocation may take, in seconds
+    #[arg(long, default_value_t = 30)]
+    timeout: u64,
+    /// The function and its arguments
+    #[arg(required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+impl InvokeArgs {
+    /// Invokes the function once for each line. Fails if an invocation did.
+    pub fn run(self) -> Result<()> {
+        // All of them first: a wait for input would hold up the function as well.
+        let events: Vec<String> = io::stdin()
+            .lock()
+            .lines()
+            .collect::<Result<_, _>>()
+            .context("reading the events")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            tokio::select! {
+                done = self.invoke_all(events) => done,
+                _ = tokio::signal::ctrl_c() => bail!("stopped"),
+            }
+        })
+    }
+
+    async fn invoke_all(self, events: Vec<String>) -> Result<()> {
+        let mut settings = Settings::new(&std::env::current_exe()?);
+        if !self.no_limits {
+            match Hierarchy::find() {
+                Ok(hierarchy) => settings.hierarchy = Some(Arc::new(hierarchy)),
+                Err(error) => eprintln!("limits are off: {error:#}"),
+            }
+        }
+        let mut function = Function::new("function", Program::Command(self.command), self.memory);
+        function.timeout = Duration::from_secs(self.timeout);
+        let platform = Platform::new(function, settings, Scaling::default());
+        for event in events.into_iter().filter(|line| !line.trim().is_empty()) {
+            let answer = match platform.invoke(Bytes::from(event)).await.result {
+                Ok((answer, report)) => {
+                    eprintln!("{report}");
+                    answer
+                }
+                Err(fault) => {
+                    eprintln!("{fault}");
+                    fault.answer()
+                }
+            };
+            print(&answer)?;
+        }
+        match platform.counts().faults {
+            faults if faults.total() == 0 => Ok(()),
+            faults => bail!("{faults}"),
+        }
+    }
+}
+
+/// An answer on a line of its own, whatever line breaks it has.
+fn print(answer: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match serde_json::from_slice::<Value>(answer) {
+        Ok(answer) => writeln!(out, "{answer}")?,
+        // What the function posted to `error` may be anything.
+        Err(_) => writeln!(out, "{}", Value::from(String::from_utf8_lossy(answer)))?,
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,437 @@
+//! Lambda's rules on this machine: instances come with demand, work on one
+//! invocation at a time, are frozen in between and reclaimed when idle.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`function`] | what is deployed |
+//! | [`instance`] | one instance: process, Runtime API, limits |
+//! | [`launcher`], [`process`] | how a process is started, watched and stopped |
+//! | [`cgroup`] | memory and processor limits |
+//! | [`container`] | images instead of programs |
+//! | [`fault`] | what can go wrong |
+//! | [`reclaim`] | when idle instances go |
+//! | [`report`] | the line Lambda logs |
+//!
+//! What is not like Lambda: there is no sandbox to set up and no code to fetch, the
+//! machine has fewer processors than a fleet, and `SIGSTOP` does the freezing.
+
+pub mod cgroup;
+pub mod container;
+pub mod fault;
+pub mod function;
+pub mod instance;
+pub mod launcher;
+pub mod process;
+pub mod reclaim;
+pub mod report;
+
+use crate::clock::Moment;
+use crate::runtime_api::{Answer, Outcome, Submitted};
+use bytes::Bytes;
+use fault::{Fault, FaultCounts, FaultKind};
+use function::Function;
+use instance::{InitFault, Instance, Settings};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use reclaim::Reclaim;
+use report::Report;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Instances that may be added within [`SCALING_WINDOW`].
+const SCALING_LIMIT: usize = 1_000;
+const SCALING_WINDOW: Duration = Duration::from_secs(10);
+
+/// How long an invocation waits for an instance that has answered to ask for its next
+/// event. Callers that send one event after another would find it busy else.
+const SETTLING: Duration = Duration::from_millis(20);
+
+/// How a function is scaled.
+#[derive(Debug, Clone)]
+pub struct Scaling {
+    /// Most instances at once: the account's concurrency.
+    pub max_instances: usize,
+    /// When idle instances go.
+    pub reclaim: Reclaim,
+    /// Whether instances are frozen between invocations.
+    pub freeze: bool,
+    /// Seed of the idle times.
+    pub seed: u64,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            max_instances: 1_000,
+            reclaim: Reclaim::Never,
+            freeze: true,
+            seed: 1,
+        }
+    }
+}
+
+/// How one invocation went.
+#[derive(Debug)]
+pub struct Invoked {
+    /// When it was asked for.
+    pub asked: Moment,
+    /// When its caller had the answer, or the fault.
+    pub done: Moment,
+    /// Whether an instance was started for it.
+    pub cold: bool,
+    /// The answer's body and what Lambda would log, or what went wrong.
+    pub result: Result<(Bytes, Report), Fault>,
+}
+
+/// What a platform has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Instances started, also those that failed.
+    pub started: u64,
+    /// Instances reclaimed after their idle time.
+    pub reclaimed: u64,
+    /// Faults by kind, also those that a retry made good.
+    pub faults: FaultCounts,
+}
+
+/// A deployed function. Dropping it kills all instances.
+#[derive(Clone)]
+pub struct Platform(Arc<Inner>);
+
+struct Inner {
+    function: Function,
+    settings: Settings,
+    scaling: Scaling,
+    state: Mutex<State>,
+    /// Told when an instance has room again.
+    released: Notify,
+}
+
+struct State {
+    slots: Vec<Slot>,
+    /// Places given to instances that are still in their init phase.
+    starting: usize,
+    /// When instances were added, within the scaling window.
+    added: VecDeque<Moment>,
+    counts: Counts,
+    rng: ChaCha8Rng,
+}
+
+struct Slot {
+    instance: Arc<Instance>,
+    busy: usize,
+    /// How many of the busy have answered, so that room is about to come.
+    settling: usize,
+    /// When it was last given an event.
+    used: Moment,
+    /// When it is reclaimed, while it is idle.
+    expires: Option<Moment>,
+}
+
+/// Where an invocation goes.
+enum Place {
+    Warm(Arc<Instance>),
+    /// One has answered and will ask for its next event in a moment.
+    Soon,
+    Cold,
+    Full,
+}
+
+impl Platform {
+    /// Deploys a function; instances come with its first invocations.
+    pub fn new(function: Function, settings: Settings, scaling: Scaling) -> Self {
+        let state = State {
+            slots: Vec::new(),
+            starting: 0,
+            added: VecDeque::new(),
+            counts: Counts::default(),
+            rng: ChaCha8Rng::seed_from_u64(scaling.seed),
+        };
+        Self(Arc::new(Inner {
+            function,
+            settings,
+            scaling,
+            state: Mutex::new(state),
+            released: Notify::new(),
+        }))
+    }
+
+    /// Invokes the function and waits for its answer. As on Lambda, the invocation
+    /// goes on when its caller stops waiting.
+    pub async fn invoke(&self, event: Bytes) -> Invoked {
+        let asked = Moment::now();
+        let inner = Arc::clone(&self.0);
+        let invocation = tokio::spawn(async move { inner.invoke(event).await });
+        let (cold, result) = match invocation.await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        Invoked {
+            asked,
+            done: Moment::now(),
+            cold,
+            result,
+        }
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> Counts {
+        self.0.state().counts.clone()
+    }
+
+    /// Instances there are, idle and busy. Expired ones go first.
+    pub fn instances(&self) -> usize {
+        let (count, _expired) = {
+            let mut state = self.0.state();
+            let expired = state.reclaim();
+            (state.slots.len(), expired)
+        };
+        count
+    }
+}
+
+impl Inner {
+    async fn invoke(self: Arc<Self>, event: Bytes) -> (bool, Result<(Bytes, Report), Fault>) {
+        let place = self.place().await;
+        let (cold, started) = match place {
+            Place::Warm(instance) => (false, Ok((instance, None))),
+            Place::Cold => (true, self.start(&event).await),
+            Place::Soon | Place::Full => {
+                let detail = "no instance is free and none may be added";
+                (false, Err(Fault::new(FaultKind::Throttled, detail)))
+            }
+        };
+        let result = match started {
+            Ok((instance, submitted)) => self.work(&instance, submitted, event, cold).await,
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = &result {
+            self.state().counts.faults.count(fault.kind);
+        }
+        (cold, result)
+    }
+
+    async fn place(&self) -> Place {
+        let patience = tokio::time::sleep(SETTLING);
+        tokio::pin!(patience);
+        loop {
+            let mut released = std::pin::pin!(self.released.notified());
+            released.as_mut().enable();
+            // Killing takes a moment, so the reclaimed are dropped outside the lock.
+            let (place, _expired) = {
+                let mut state = self.state();
+                let expired = state.reclaim();
+                let patient = !patience.is_elapsed();
+                let place = state.place(&self.function, &self.scaling, patient);
+                (place, expired)
+            };
+            if !matches!(place, Place::Soon) {
+                return place;
+            }
+            tokio::select! {
+                () = released => {}
+                () = &mut patience => {}
+            }
+        }
+    }
+
+    /// Starts an instance. As on Lambda, an init phase that failed is tried once more,
+    /// then with the function's timeout for a limit.
+    async fn start(&self, event: &Bytes) -> Result<(Arc<Instance>, Option<Submitted>), Fault> {
+        let _place = StartingPlace(self);
+        let mut limit = self.settings.init_limit;
+        let mut retried = false;
+        loop {
+            self.state().counts.started += 1;
+            let first = Some(event.clone());
+            match Instance::start(&self.function, &self.settings, limit, first).await {
+                Ok((instance, submitted)) => {
+                    let instance = Arc::new(instance);
+                    self.state().slots.push(Slot {
+                        instance: Arc::clone(&instance),
+                        busy: 1,
+                        settling: 0,
+                        used: Moment::now(),
+                        expires: None,
+                    });
+                    return Ok((instance, submitted));
+                }
+                Err(InitFault { fault, .. }) if !retried && fault.kind != FaultKind::Launch => {
+                    self.state().counts.faults.count(fault.kind);
+                    limit = self.function.timeout;
+                    retried = true;
+                }
+                Err(InitFault { fault, .. }) => return Err(fault),
+            }
+        }
+    }
+
+    /// Has the instance answer, and lets it go: back to the idle ones, or away.
+    async fn work(
+        self: &Arc<Self>,
+        instance: &Arc<Instance>,
+        submitted: Option<Submitted>,
+        event: Bytes,
+        cold: bool,
+    ) -> Result<(Bytes, Report), Fault> {
+        let submitted = submitted.unwrap_or_else(|| instance.submit(event));
+        let request_id = submitted.request_id.clone();
+        let answered = instance.finish(submitted).await;
+        // The caller does not wait for what comes after the answer.
+        let inner = Arc::clone(self);
+        let released = Arc::clone(instance);
+        let healthy = match &answered {
+            Ok(_) => true,
+            Err(fault) => survives(fault.kind),
+        };
+        if healthy && let Some(slot) = self.state().slot(instance) {
+            slot.settling += 1;
+        }
+        tokio::spawn(async move { inner.release(released, healthy).await });
+        let answer = answered?;
+        let duration = answer.answered.since(answer.delivered);
+        let report = Report {
+            request_id,
+            duration,
+            memory_mb: instance.memory_mb(),
+            max_memory_mb: instance
+                .usage()
+                .map_or(0, |usage| usage.peak_rss_kib / 1024),
+            init: cold.then(|| instance.init_duration()),
+        };
+        Ok((body(answer), report))
+    }
+
+    async fn release(&self, instance: Arc<Instance>, healthy: bool) {
+        let settled = if healthy {
+            instance.settle().await
+        } else {
+            Ok(())
+        };
+        let _gone = {
+            let mut state = self.state();
+            if let Err(fault) = &settled {
+                state.counts.faults.count(fault.kind);
+            }
+            if settled.is_err() || !healthy {
+                state
+                    .slots
+                    .extract_if(.., |slot| Arc::ptr_eq(&slot.instance, &instance))
+                    .next()
+            } else {
+                state.release(&instance, &self.scaling);
+                None
+            }
+        };
+        self.released.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Slots are added and removed whole: a panic elsewhere leaves them sound.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes out the instances whose idle time is over, and the dead.
+    fn reclaim(&mut self) -> Vec<Slot> {
+        let now = Moment::now();
+        let gone = |slot: &Slot| {
+            slot.busy == 0
+                && (slot.expires.is_some_and(|expires| expires <= now) || !slot.instance.is_alive())
+        };
+        let taken: Vec<Slot> = self.slots.extract_if(.., |slot| gone(slot)).collect();
+        for slot in &taken {
+            if slot.instance.is_alive() {
+                self.counts.reclaimed += 1;
+            } else {
+                self.counts.faults.count(FaultKind::Exit);
+            }
+        }
+        taken
+    }
+
+    fn slot(&mut self, instance: &Arc<Instance>) -> Option<&mut Slot> {
+        let mut slots = self.slots.iter_mut();
+        slots.find(|slot| Arc::ptr_eq(&slot.instance, instance))
+    }
+
+    /// Gives back the place of an invocation that is done with.
+    fn release(&mut self, instance: &Arc<Instance>, scaling: &Scaling) {
+        let idle = scaling.reclaim.draw(&mut self.rng);
+        let Some(slot) = self.slot(instance) else {
+            return;
+        };
+        slot.busy -= 1;
+        slot.settling -= 1;
+        if slot.busy == 0 {
+            slot.expires = idle
+                .and_then(|idle| u64::try_from(idle.as_nanos()).ok())
+                .map(|idle| Moment(Moment::now().0.saturating_add(idle)));
+            instance.trim_output();
+            if scaling.freeze {
+                instance.freeze();
+            }
+        }
+    }
+
+    /// An instance with room, the one used last first; else the right to start one.
+    /// The `patient` are told when one will have room soon.
+    fn place(&mut self, function: &Function, scaling: &Scaling, patient: bool) -> Place {
+        let with_room = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.busy < function.max_concurrency);
+        if let Some(slot) = with_room.max_by_key(|slot| slot.used) {
+            slot.used = Moment::now();
+            if slot.busy == 0 {
+                slot.expires = None;
+                slot.instance.thaw();
+            }
+            slot.busy += 1;
+            return Place::Warm(Arc::clone(&slot.instance));
+        }
+        if patient && self.slots.iter().any(|slot| slot.settling > 0) {
+            return Place::Soon;
+        }
+        let now = Moment::now();
+        while let Some(&first) = self.added.front()
+            && now.since(first) >= SCALING_WINDOW
+        {
+            self.added.pop_front();
+        }
+        let full = self.slots.len() + self.starting >= scaling.max_instances;
+        if full || self.added.len() >= SCALING_LIMIT {
+            return Place::Full;
+        }
+        self.added.push_back(now);
+        self.starting += 1;
+        Place::Cold
+    }
+}
+
+/// A place that is given back however the start ends.
+struct StartingPlace<'a>(&'a Inner);
+
+impl Drop for StartingPlace<'_> {
+    fn drop(&mut self) {
+        self.0.state().starting -= 1;
+    }
+}
+
+/// Whether the instance is of use after such a fault.
+fn survives(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Garbage | FaultKind::TooLarge | FaultKind::FunctionError
+    )
+}
+
+fn body(answer: Answer) -> Bytes {
+    match answer.outcome {
+        Outcome::Response(body) => body,
+        Outcome::Error(..) | Outcome::TooLarge => unreachable!("these are faults"),
+    }
+}

@@ -1,0 +1,148 @@
+//! What is deployed: a program or an image, its memory size and its environment.
+
+use crate::runtime_api::Identity;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Memory in MB that comes with one vCPU.
+pub const MB_PER_VCPU: f64 = 1769.0;
+
+/// Most vCPUs an instance has, however large its memory.
+const MAX_VCPUS: f64 = 6.0;
+
+const REGION: &str = "us-east-1";
+
+/// What runs in an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// An executable and its arguments.
+    Command(Vec<OsString>),
+    /// A container image.
+    Image {
+        /// `podman` or `docker`.
+        engine: String,
+        /// What goes between `run` and the image, beside what the platform sets.
+        engine_args: Vec<String>,
+        /// Name of the image, which must be there already.
+        image: String,
+        /// Arguments after the image.
+        args: Vec<String>,
+    },
+}
+
+/// A function as it is deployed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Function {
+    /// Its name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// What runs in its instances.
+    pub program: Program,
+    /// Memory size in MB, which sets its share of the processor as well.
+    pub memory_mb: u32,
+    /// Longest time an invocation may take.
+    pub timeout: Duration,
+    /// Invocations that one instance may work on at once; 1 except on Lambda Managed
+    /// Instances.
+    pub max_concurrency: usize,
+    /// Variables beside those that Lambda sets.
+    pub env: Vec<(String, String)>,
+}
+
+impl Function {
+    /// A function of one invocation at a time and no variables of its own.
+    pub fn new(name: &str, program: Program, memory_mb: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            program,
+            memory_mb,
+            timeout: Duration::from_secs(30),
+            max_concurrency: 1,
+            env: Vec::new(),
+        }
+    }
+
+    /// Processors that its memory size comes with.
+    pub fn vcpus(&self) -> f64 {
+        (f64::from(self.memory_mb) / MB_PER_VCPU).min(MAX_VCPUS)
+    }
+
+    /// As it is told with each event.
+    pub fn identity(&self) -> Identity {
+        let name = &self.name;
+        Identity {
+            function_arn: format!("arn:aws:lambda:{REGION}:123456789012:function:{name}"),
+        }
+    }
+
+    /// The whole environment of an instance: nothing of the harness's own gets in.
+    pub fn environment(&self, runtime_api: SocketAddr) -> Vec<(String, String)> {
+        let task_root = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let mut env: Vec<(String, String)> = [
+            ("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string()),
+            ("AWS_LAMBDA_FUNCTION_NAME", self.name.clone()),
+            (
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                self.memory_mb.to_string(),
+            ),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+            (
+                "AWS_LAMBDA_LOG_GROUP_NAME",
+                format!("/aws/lambda/{}", self.name),
+            ),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "$LATEST".to_owned()),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("LAMBDA_TASK_ROOT", task_root.display().to_string()),
+            ("LAMBDA_RUNTIME_DIR", "/var/runtime".to_owned()),
+            ("_HANDLER", "bootstrap".to_owned()),
+            ("TZ", ":UTC".to_owned()),
+            ("LANG", "en_US.UTF-8".to_owned()),
+            ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        if self.max_concurrency > 1 {
+            env.push((
+                "AWS_LAMBDA_MAX_CONCURRENCY".to_owned(),
+                self.max_concurrency.to_string(),
+            ));
+        }
+        env.extend(self.env.iter().cloned());
+        env
+    }
+}
+
+/// Where `program` is, as a shell would find it; the clock must not run while it is
+/// searched for.
+pub fn resolve(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_sets_the_share_of_the_processor() {
+        let vcpus = |memory_mb| Function::new("f", Program::Command(Vec::new()), memory_mb).vcpus();
+        assert!((vcpus(1769) - 1.0).abs() < 1e-9);
+        assert!((vcpus(128) - 0.0724).abs() < 1e-4);
+        assert!(vcpus(10_240) < 6.0);
+        assert!((vcpus(20_000) - 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        assert!(resolve(Path::new("sh")).is_some_and(|path| path.is_absolute()));
+        assert_eq!(resolve(Path::new("no-such-program")), None);
+        assert_eq!(resolve(Path::new("./no-such-program")), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! The line that Lambda logs after an invocation.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What an invocation took and what is billed for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Id the event was delivered under.
+    pub request_id: String,
+    /// From the event's delivery to its answer.
+    pub duration: Duration,
+    /// Configured memory in MB.
+    pub memory_mb: u32,
+    /// Largest resident set of the instance so far, in MB; 0 where unknown.
+    pub max_memory_mb: u64,
+    /// Init phase, on an instance's first invocation.
+    pub init: Option<Duration>,
+}
+
+impl Report {
+    /// Milliseconds that are billed: begun ones count, and for images so does init.
+    pub fn billed_ms(&self) -> u64 {
+        let billed = self.duration + self.init.unwrap_or_default();
+        (billed.as_nanos().div_ceil(1_000_000) as u64).max(1)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "REPORT RequestId: {}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB\t",
+            self.request_id,
+            crate::clock::ms(self.duration),
+            self.billed_ms(),
+            self.memory_mb,
+            self.max_memory_mb
+        )?;
+        match self.init {
+            Some(init) => write!(f, "Init Duration: {:.2} ms\t", crate::clock::ms(init)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(duration_us: u64, init_us: Option<u64>) -> Report {
+        Report {
+            request_id: "8476a536".to_owned(),
+            duration: Duration::from_micros(duration_us),
+            memory_mb: 512,
+            max_memory_mb: 38,
+            init: init_us.map(Duration::from_micros),
+        }
+    }
+
+    #[test]
+    fn the_line_is_that_of_lambda() {
+        assert_eq!(
+            report(1_480, Some(28_310)).to_string(),
+            "REPORT RequestId: 8476a536\tDuration: 1.48 ms\tBilled Duration: 30 ms\t\
+             Memory Size: 512 MB\tMax Memory Used: 38 MB\tInit Duration: 28.31 ms\t"
+        );
+        assert!(!report(1_480, None).to_string().contains("Init"));
+    }
+
+    #[test]
+    fn begun_milliseconds_are_billed() {
+        for (duration_us, init_us, billed_ms) in [
+            (0, None, 1),
+            (1_000, None, 1),
+            (1_001, None, 2),
+            (999, Some(2), 2),
+            (1_480, Some(28_310), 30),
+        ] {
+            assert_eq!(report(duration_us, init_us).billed_ms(), billed_ms);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The Runtime API's routes: which request does what, and what it is told.
+
+use super::{Answer, Init, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
+use crate::clock::{Moment, unix_ms};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+const BASE: &str = "/2018-06-01/";
+
+/// Bytes of a body that are read, and above the limit thrown away, before the
+/// connection is closed on it.
+const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
+
+type Reply = Response<Full<Bytes>>;
+
+/// Answers one request whose head was read `at` that moment.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    at: Moment,
+) -> Result<Reply, Infallible> {
+    let (head, body) = request.into_parts();
+    // Read in any case: a reply to a request that is not read to its end closes the
+    // connection, and the function would find that out with its next request.
+    let body = read(body).await;
+    let posted = Posted {
+        body,
+        complete: Moment::now(),
+        error_type: error_type(&head.headers),
+    };
+    let Some(path) = head.uri.path().strip_prefix(BASE) else {
+        return Ok(not_found());
+    };
+    let segments: Vec<&str> = path.split('/').collect();
+    let (is_get, is_post) = (head.method == Method::GET, head.method == Method::POST);
+    Ok(match segments[..] {
+        ["ping"] if is_get => text(StatusCode::OK, "pong"),
+        ["runtime", "invocation", "next"] if is_get => next(&shared, at).await,
+        ["runtime", "init", "error"] if is_post => init_error(&shared, posted, at),
+        ["runtime", "invocation", id, "response"] if is_post => post(&shared, id, false, posted),
+        ["runtime", "invocation", id, "error"] if is_post => post(&shared, id, true, posted),
+        ["ping"] | ["runtime", "invocation", "next"] => method_not_allowed("GET"),
+        ["runtime", "init", "error"] | ["runtime", "invocation", _, "response" | "error"] => {
+            method_not_allowed("POST")
+        }
+        _ => not_found(),
+    })
+}
+
+/// What a request carries.
+struct Posted {
+    body: Body,
+    /// When its last byte had been read.
+    complete: Moment,
+    error_type: String,
+}
+
+enum Body {
+    Whole(Bytes),
+    TooLarge,
+    CutOff,
+}
+
+/// Reads a body to its end and keeps what is within the limit.
+async fn read(mut body: Incoming) -> Body {
+    let mut kept = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Body::CutOff;
+        };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        length += data.len();
+        if length <= MAX_RESPONSE_BYTES {
+            kept.extend_from_slice(data);
+        } else if length > MAX_READ_BYTES {
+            break;
+        }
+    }
+    if length > MAX_RESPONSE_BYTES {
+        Body::TooLarge
+    } else {
+        Body::Whole(kept.freeze())
+    }
+}
+
+/// Waits for an event.
+async fn next(shared: &Shared, at: Moment) -> Reply {
+    if let Some(init) = lock(&shared.init).take() {
+        let _ = init.send(Init::Ready(at));
+    }
+    let open = OpenPoll::new(&shared.polls);
+    // A poll whose connection breaks is dropped here and takes no event with it.
+    let Some(invocation) = shared.waiting.lock().await.recv().await else {
+        // The instance is going away.
+        return std::future::pending().await;
+    };
+    drop(open);
+    let deadline_ms = unix_ms() + invocation.timeout.as_millis() as u64;
+    let mut reply = reply(StatusCode::OK, invocation.event);
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (
+            "lambda-runtime-aws-request-id",
+            invocation.request_id.as_str(),
+        ),
+        ("lambda-runtime-deadline-ms", &deadline_ms.to_string()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            &shared.identity.function_arn,
+        ),
+        ("lambda-runtime-trace-id", &invocation.trace_id),
+    ] {
+        // A function name that no header can hold is the user's, and left out.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    let mut invocations = lock(&shared.invocations);
+    if let Some(in_flight) = invocations.in_flight.get_mut(&invocation.request_id) {
+        in_flight.delivered = Some(Moment::now());
+    }
+    reply
+}
+
+/// Counts a poll as open for as long as it lives.
+struct OpenPoll<'a>(&'a watch::Sender<usize>);
+
+impl<'a> OpenPoll<'a> {
+    fn new(polls: &'a watch::Sender<usize>) -> Self {
+        polls.send_modify(|open| *open += 1);
+        Self(polls)
+    }
+}
+
+impl Drop for OpenPoll<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// Takes the answer to the invocation `id`.
+fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
+    let mut invocations = lock(&shared.invocations);
+    let in_flight = invocations.in_flight.get(id);
+    let Some(delivered) = in_flight.and_then(|in_flight| in_flight.delivered) else {
+        // Neither delivered nor known: it is not the function's to answer.
+        return if invocations.last_answered.as_deref() == Some(id) {
+            invalid_transition("RuntimeResponseSentState", "InvocationResponse")
+        } else {
+            invalid_request_id()
+        };
+    };
+    let (outcome, reply) = match posted.body {
+        Body::Whole(body) if is_error => (Outcome::Error(posted.error_type, body), accepted()),
+        Body::Whole(body) => (Outcome::Response(body), accepted()),
+        Body::TooLarge => (Outcome::TooLarge, too_large()),
+        // The invocation stays unanswered, and its instance is found dead or hung.
+        Body::CutOff => return refusal(StatusCode::BAD_REQUEST, "BodyReadError", "cut off"),
+    };
+    if let Some(in_flight) = invocations.in_flight.remove(id) {
+        let _ = in_flight.answer.send(Answer {
+            delivered,
+            answered: posted.complete,
+            outcome,
+        });
+    }
+    invocations.last_answered = Some(id.to_owned());
+    reply
+}
+
+/// Takes the report that the function could not start.
+fn init_error(shared: &Shared, posted: Posted, at: Moment) -> Reply {
+    let body = match posted.body {
+        Body::Whole(body) => body,
+        Body::TooLarge | Body::CutOff => Bytes::new(),
+    };
+    match lock(&shared.init).take() {
+        Some(init) => {
+            let _ = init.send(Init::Failed(at, posted.error_type, body));
+            accepted()
+        }
+        None => invalid_transition("Running", "InitError"),
+    }
+}
+
+fn error_type(headers: &HeaderMap) -> String {
+    headers
+        .get("lambda-runtime-function-error-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("Unhandled")
+        .to_owned()
+}
+
+fn reply(status: StatusCode, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(CONTENT_TYPE, json);
+    reply
+}
+
+fn accepted() -> Reply {
+    reply(StatusCode::ACCEPTED, "{\"status\":\"OK\"}\n".into())
+}
+
+fn refusal(status: StatusCode, error_type: &str, message: &str) -> Reply {
+    let body = serde_json::json!({ "errorMessage": message, "errorType": error_type });
+    reply(status, format!("{body}\n").into())
+}
+
+fn invalid_transition(from: &str, to: &str) -> Reply {
+    let message = format!(
+        "State transition from {from} to {to} failed for runtime. \
+         Error: State transition is not allowed"
+    );
+    refusal(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
+}
+
+fn invalid_request_id() -> Reply {
+    refusal(
+        StatusCode::BAD_REQUEST,
+        "InvalidRequestID",
+        "Invalid request ID",
+    )
+}
+
+fn too_large() -> Reply {
+    refusal(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestEntityTooLarge",
+        &format!("Exceeded maximum allowed payload size ({MAX_RESPONSE_BYTES} bytes)."),
+    )
+}
+
+fn text(status: StatusCode, body: &'static str) -> Reply {
+    let mut reply = reply(status, body.into());
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, plain);
+    reply
+}
+
+fn not_found() -> Reply {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+fn method_not_allowed(allowed: &'static str) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let allowed = HeaderValue::from_static(allowed);
+    reply.headers_mut().insert(ALLOW, allowed);
+    reply
+}

@@ -1,0 +1,251 @@
+//! The replay against the local Lambda.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::LocalSet;
+
+use super::Replayed;
+use crate::arrivals::Nanos;
+use crate::clock::ms;
+use crate::event::{check_reply, function_url};
+use crate::generator::bodies::Bodies;
+use crate::generator::{ClientArgs, pacer::Pacer};
+use crate::platform::cgroup::Hierarchy;
+use crate::platform::function::{Function, Program};
+use crate::platform::instance::Settings;
+use crate::platform::reclaim::Reclaim;
+use crate::platform::{Invoked, Platform, Scaling};
+use crate::simulate::sampler::Sampler;
+use crate::simulate::{Latency, Model};
+
+/// How the function is deployed.
+pub(super) struct Local {
+    pub(super) memory_mb: u32,
+    pub(super) limits: bool,
+    pub(super) reclaim: Reclaim,
+    pub(super) max_instances: usize,
+    pub(super) seed: u64,
+    pub(super) quiet: bool,
+    pub(super) command: Vec<OsString>,
+}
+
+/// What became of the requests. Times are in milliseconds.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// How memory and processor were limited, or why they were not.
+    pub(super) limits: String,
+    answered: Vec<Answered>,
+    faults: BTreeMap<String, u64>,
+    late_us: Option<Histogram<u64>>,
+    started: u64,
+    memory_mb: u32,
+}
+
+struct Answered {
+    latency: f64,
+    duration: f64,
+    billed: u64,
+    /// Init phase, of those that an instance was started for.
+    init: Option<f64>,
+}
+
+impl Local {
+    /// Sends a request at each of `times`.
+    pub(super) fn replay(&self, client: &ClientArgs, times: &[Nanos], end: Nanos) -> Result<Seen> {
+        // One thread, as for cold starts: instances die with the thread that started them.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let bodies = Bodies::new(client.posts.as_deref(), client.batch, self.seed)?;
+        LocalSet::new().block_on(&runtime, self.replay_on(client, &bodies, times, end))
+    }
+
+    async fn replay_on(
+        &self,
+        client: &ClientArgs,
+        bodies: &Bodies,
+        times: &[Nanos],
+        end: Nanos,
+    ) -> Result<Seen> {
+        let (platform, limits) = self.platform(client.timeout)?;
+        let seen = Rc::new(RefCell::new(Seen {
+            limits,
+            memory_mb: self.memory_mb,
+            ..Seen::default()
+        }));
+        let mut late = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
+        let bar = bar(self.quiet, end);
+        let pacer = Pacer::new()?;
+        let start = Instant::now();
+        let mut pending = Vec::new();
+        for (place, time) in times.iter().enumerate() {
+            let body = serde_json::from_slice(&bodies.get(place))?;
+            let event: Bytes = function_url(&client.path, &body);
+            let due = start + Duration::from_nanos(*time);
+            if !pacer.until(due).await? {
+                break;
+            }
+            late.saturating_record((due.elapsed().as_micros() as u64).max(1));
+            bar.set_position(time / 1_000_000);
+            bar.set_message(format!("{place} sent, {} instances,", platform.instances()));
+            let (platform, seen) = (platform.clone(), Rc::clone(&seen));
+            pending.push(tokio::task::spawn_local(async move {
+                let invoked = platform.invoke(event).await;
+                seen.borrow_mut().add(invoked, ms(due.elapsed()));
+            }));
+        }
+        for request in pending {
+            request.await.context("a request was lost")?;
+        }
+        bar.finish_and_clear();
+        let mut seen = seen.take();
+        seen.late_us = Some(late);
+        seen.started = platform.counts().started;
+        if seen.answered.is_empty() {
+            bail!("no request was answered: {:?}", seen.faults);
+        }
+        Ok(seen)
+    }
+
+    fn platform(&self, timeout: Duration) -> Result<(Platform, String)> {
+        let mut settings = Settings::new(&std::env::current_exe()?);
+        let mut limits = "limits off, as asked".to_owned();
+        if self.limits {
+            limits = match Hierarchy::find() {
+                Ok(hierarchy) => {
+                    settings.hierarchy = Some(Arc::new(hierarchy));
+                    "limited".to_owned()
+                }
+                Err(error) => format!("limits OFF: {error:#}"),
+            };
+        }
+        let program = Program::Command(self.command.clone());
+        let mut function = Function::new("replay", program, self.memory_mb);
+        function.timeout = timeout;
+        let scaling = Scaling {
+            max_instances: self.max_instances,
+            reclaim: self.reclaim,
+            seed: self.seed,
+            ..Scaling::default()
+        };
+        Ok((Platform::new(function, settings, scaling), limits))
+    }
+}
+
+impl Seen {
+    fn add(&mut self, invoked: Invoked, latency: f64) {
+        match invoked.result {
+            Ok((body, report)) => match check_reply(&body) {
+                Ok(()) => self.answered.push(Answered {
+                    latency,
+                    duration: ms(report.duration),
+                    billed: report.billed_ms(),
+                    init: report.init.map(ms),
+                }),
+                Err(reason) => *self.faults.entry(reason).or_default() += 1,
+            },
+            Err(fault) => *self.faults.entry(fault.kind.to_string()).or_default() += 1,
+        }
+    }
+
+    fn latency(&self, wanted: impl Fn(&Answered) -> bool) -> Latency {
+        let mut histogram =
+            Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are valid");
+        for request in self.answered.iter().filter(|request| wanted(request)) {
+            histogram.saturating_record((request.latency * 1e3) as u64);
+        }
+        Latency::of(&histogram, 1e-3)
+    }
+
+    pub(super) fn replayed(&self) -> Replayed {
+        let cold = self
+            .answered
+            .iter()
+            .filter(|request| request.init.is_some());
+        let billed_ms: u64 = self.answered.iter().map(|request| request.billed).sum();
+        Replayed {
+            requests: self.answered.len() as u64,
+            faults: self.faults.clone(),
+            cold: Some(cold.count() as u64),
+            instances_started: Some(self.started),
+            billed_gb_seconds: Some(billed_ms as f64 / 1e3 * f64::from(self.memory_mb) / 1_024.0),
+            latency_ms: self.latency(|_| true),
+            warm_latency_ms: Some(self.latency(|request| request.init.is_none())),
+            cold_latency_ms: Some(self.latency(|request| request.init.is_some())),
+            schedule_error_p99_ms: self
+                .late_us
+                .as_ref()
+                .map_or(0.0, |late| late.value_at_quantile(0.99) as f64 / 1e3),
+        }
+    }
+
+    /// The platform's model with the times this replay measured.
+    pub(super) fn model(&self, local: &Local) -> Result<Model> {
+        let times = |value: &dyn Fn(&Answered) -> Option<f64>| -> Vec<f64> {
+            self.answered.iter().filter_map(value).collect()
+        };
+        let warm = times(&|request| request.init.is_none().then_some(request.duration));
+        let all = times(&|request| Some(request.duration));
+        let init = times(&|request| request.init);
+        // What a caller waits beside init and work: starting a process, the way there.
+        let around = times(&|request| {
+            let inside = request.init? + request.duration;
+            Some((request.latency - inside).max(0.0))
+        });
+        let measured = |times: &[f64]| match times {
+            [] => Ok(Sampler::Constant(0)),
+            times => Sampler::measured_ms(times),
+        };
+        Ok(Model {
+            service: measured(if warm.is_empty() { &all } else { &warm })?,
+            sandbox: measured(&around)?,
+            init: measured(&init)?,
+            idle: idle(local.reclaim),
+            life: Sampler::Constant(u64::MAX / 4),
+            limit: local.max_instances as u64,
+            memory_mb: local.memory_mb,
+            ..Model::default()
+        })
+    }
+}
+
+/// Idle times of a trace that is played `factor` times as fast.
+pub(super) fn faster(reclaim: Reclaim, factor: f64) -> Reclaim {
+    match reclaim {
+        Reclaim::Never => Reclaim::Never,
+        Reclaim::Fixed(seconds) => Reclaim::Fixed(seconds / factor),
+        Reclaim::Uniform(low, high) => Reclaim::Uniform(low / factor, high / factor),
+        Reclaim::Exponential(mean) => Reclaim::Exponential(mean / factor),
+    }
+}
+
+fn idle(reclaim: Reclaim) -> Sampler {
+    let nanos = |seconds: f64| (seconds * 1e9) as Nanos;
+    match reclaim {
+        Reclaim::Never => Sampler::Constant(u64::MAX / 4),
+        Reclaim::Fixed(seconds) => Sampler::Constant(nanos(seconds)),
+        Reclaim::Uniform(low, high) => Sampler::Uniform(nanos(low), nanos(high)),
+        Reclaim::Exponential(mean) => Sampler::Exponential(mean * 1e9),
+    }
+}
+
+fn bar(quiet: bool, end: Nanos) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(end / 1_000_000);
+    bar.set_style(
+        ProgressStyle::with_template("replay {bar:24} {msg} {eta} left")
+            .expect("the template is valid"),
+    );
+    bar
+}

@@ -1,0 +1,412 @@
+//! The queue before an engine that computes nothing, but can be held up, can panic and
+//! tells what it was given.
+
+use super::{BatchOptions, Batcher};
+use crate::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
+use crate::engine::{EncodedBatch, Engine, EngineInfo};
+use crate::error::InferError;
+use proptest::prelude::*;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+/// A word on which the engine panics.
+const POISON: &str = "poison";
+
+fn real() -> Classifier {
+    static CLASSIFIER: OnceLock<Mutex<Classifier>> = OnceLock::new();
+    let classifier = CLASSIFIER.get_or_init(|| {
+        let options = ModelOptions {
+            model: None,
+            engine: EngineChoice::Auto,
+            isa: None,
+            threads: NonZeroUsize::MIN,
+            max_post_bytes: 1000,
+        };
+        Mutex::new(Classifier::load(&options).expect("the default model loads"))
+    });
+    classifier.lock().expect("forking does not panic").fork()
+}
+
+/// The tokens of each post, batch by batch.
+type Log = Arc<Mutex<Vec<Vec<Vec<u32>>>>>;
+
+#[derive(Clone)]
+struct Fake {
+    labels: usize,
+    poison: u32,
+    log: Log,
+    /// Where batches wait, if they are to.
+    gate: Option<Arc<Gate>>,
+}
+
+struct Gate {
+    reached: mpsc::Sender<()>,
+    open: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Engine for Fake {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+        let posts: Vec<Vec<u32>> = batch.posts().map(<[u32]>::to_vec).collect();
+        self.log.lock().expect("not poisoned").push(posts);
+        if let Some(gate) = &self.gate {
+            // The test may have ended, and both ends with it.
+            let _ = gate.reached.send(());
+            let _ = gate.open.lock().expect("not poisoned").recv();
+        }
+        for post in batch.posts() {
+            if post.contains(&self.poison) {
+                // A panic without a report: it is expected.
+                std::panic::resume_unwind(Box::new(()));
+            }
+            let sum = post.iter().fold(0_u32, |sum, id| sum.rotate_left(5) ^ id);
+            logits.extend((0..self.labels).map(|i| ((sum >> (8 * i)) & 0xff) as f32 / 64.0));
+        }
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Engine> {
+        Box::new(self.clone())
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            engine: "fake",
+            isa: None,
+            threads: 1,
+        }
+    }
+}
+
+fn fake(log: &Log, gate: Option<Arc<Gate>>) -> Classifier {
+    let classifier = real();
+    let poison = classifier.token_ids(POISON).expect("tokens")[1];
+    let labels = classifier.info().labels.len();
+    classifier.with_engine(Box::new(Fake {
+        labels,
+        poison,
+        log: Arc::clone(log),
+        gate,
+    }))
+}
+
+fn options(max_pending_posts: usize, max_batch_tokens: usize, workers: usize) -> BatchOptions {
+    let some = |n: usize| NonZeroUsize::new(n).expect("more than 0");
+    BatchOptions {
+        max_pending_posts: some(max_pending_posts),
+        max_batch_tokens: some(max_batch_tokens),
+        batch_wait: Duration::ZERO,
+        workers: some(workers),
+    }
+}
+
+/// A queue whose one worker stops before each batch until it is told to go on.
+struct Held {
+    batcher: Batcher,
+    log: Log,
+    reached: mpsc::Receiver<()>,
+    open: mpsc::Sender<()>,
+    runtime: Runtime,
+}
+
+impl Held {
+    fn new(options: BatchOptions) -> Self {
+        let log = Log::default();
+        let (reached_tx, reached) = mpsc::channel();
+        let (open, open_rx) = mpsc::channel();
+        let gate = Gate {
+            reached: reached_tx,
+            open: Mutex::new(open_rx),
+        };
+        Self {
+            batcher: Batcher::start(fake(&log, Some(Arc::new(gate))), options, Arc::default()),
+            log,
+            reached,
+            open,
+            runtime: Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_time()
+                .build()
+                .expect("a runtime"),
+        }
+    }
+
+    /// Sends a request off; it is in the queue when this returns.
+    fn send(&self, posts: &[&str], timeout: Option<Duration>) -> Sent {
+        let pending = self.batcher.pending_posts();
+        let (batcher, posts) = (self.batcher.clone(), strings(posts));
+        let sent = self.runtime.spawn(async move {
+            let deadline = timeout.map(|timeout| Instant::now() + timeout);
+            let answer = batcher.classify(posts, deadline).await;
+            answer.map(|answer| answer.results)
+        });
+        until(|| self.batcher.pending_posts() > pending || sent.is_finished());
+        sent
+    }
+
+    /// Waits for the worker to begin a batch.
+    fn reached(&self) {
+        let reached = self.reached.recv_timeout(Duration::from_secs(20));
+        reached.expect("the worker begins a batch");
+    }
+
+    fn open(&self) {
+        self.open.send(()).expect("the worker waits");
+    }
+
+    fn answer(&self, sent: Sent) -> Result<Vec<PostResult>, InferError> {
+        self.runtime.block_on(sent).expect("no panic")
+    }
+
+    fn batches(&self) -> usize {
+        self.log.lock().expect("not poisoned").len()
+    }
+}
+
+type Sent = tokio::task::JoinHandle<Result<Vec<PostResult>, InferError>>;
+
+fn strings(posts: &[&str]) -> Vec<String> {
+    posts.iter().map(|&post| post.to_owned()).collect()
+}
+
+fn until(mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "it never happens"
+        );
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+#[test]
+fn a_single_post_does_not_wait_for_a_large_request() {
+    let held = Held::new(options(10_000, 64, 1));
+    let large = held.send(&["a long day at work"; 1000], None);
+    held.reached();
+    let small = held.send(&["good"], None);
+    held.open();
+    held.reached();
+    held.open();
+    // The second batch has it, and the large request has hardly begun.
+    assert!(held.answer(small).expect("scored")[0].is_ok());
+    assert!(!large.is_finished());
+    assert!(held.batcher.pending_posts() > 900);
+}
+
+#[test]
+fn what_comes_while_the_worker_is_busy_becomes_one_batch() {
+    let held = Held::new(options(100, 1000, 1));
+    let first = held.send(&["first"], None);
+    held.reached();
+    let rest: Vec<Sent> = (0..9).map(|_| held.send(&["one of nine"], None)).collect();
+    held.open();
+    held.reached();
+    held.open();
+    assert!(held.answer(first).is_ok());
+    for sent in rest {
+        assert!(held.answer(sent).is_ok());
+    }
+    assert_eq!(held.batches(), 2);
+}
+
+#[test]
+fn a_batch_ends_at_its_token_budget() {
+    let held = Held::new(options(100, 10, 1));
+    let sent = held.send(&["one two three four five six"; 5], None);
+    for _ in 0..3 {
+        held.reached();
+        held.open();
+    }
+    assert_eq!(held.answer(sent).expect("scored").len(), 5);
+    // Eight tokens each: the second one passes the budget.
+    let posts: Vec<usize> = held
+        .log
+        .lock()
+        .expect("whole")
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert_eq!(posts, [2, 2, 1]);
+}
+
+#[test]
+fn nothing_is_computed_for_callers_that_have_gone() {
+    let held = Held::new(options(100, 1000, 1));
+    let first = held.send(&["first"], None);
+    held.reached();
+    let gone = held.send(&["nobody waits for this"; 20], None);
+    gone.abort();
+    until(|| held.batcher.pending_posts() == 1);
+    let last = held.send(&["last"], None);
+    for _ in 0..2 {
+        held.open();
+    }
+    assert!(held.answer(first).is_ok());
+    assert!(held.answer(last).is_ok());
+    let posts: Vec<usize> = held
+        .log
+        .lock()
+        .expect("whole")
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert_eq!(posts, [1, 1]);
+}
+
+#[test]
+fn a_deadline_that_passes_in_the_queue_is_told_at_once() {
+    let held = Held::new(options(100, 1000, 1));
+    let first = held.send(&["first"], None);
+    held.reached();
+    let late = held.send(&["late"; 3], Some(Duration::from_millis(5)));
+    // The worker is still held up.
+    assert!(matches!(
+        held.answer(late),
+        Err(InferError::DeadlineExceeded)
+    ));
+    assert_eq!(held.batcher.pending_posts(), 1);
+    held.open();
+    assert!(held.answer(first).is_ok());
+    assert_eq!(held.batches(), 1);
+}
+
+#[test]
+fn work_that_cannot_be_done_in_time_is_not_started() {
+    let held = Held::new(options(10_000, 1000, 1));
+    let first = held.send(&["first"], None);
+    held.reached();
+    // The pace that the queue has seen is now one post in 50 ms.
+    std::thread::sleep(Duration::from_millis(50));
+    held.open();
+    assert!(held.answer(first).is_ok());
+    let second = Some(Duration::from_secs(1));
+    let hopeless = held.send(&["first"; 1000], second);
+    assert!(matches!(
+        held.answer(hopeless),
+        Err(InferError::DeadlineExceeded)
+    ));
+    assert_eq!(held.batches(), 1);
+    let possible = held.send(&["first"], second);
+    held.open();
+    assert!(held.answer(possible).is_ok());
+}
+
+#[test]
+fn room_is_asked_for_alike_by_one_post_and_by_many() {
+    let held = Held::new(options(10, 1000, 1));
+    let first = held.send(&["a"; 9], None);
+    held.reached();
+    // One place is left: that lets in a request of any length.
+    let large = held.send(&["b"; 50], None);
+    assert!(held.batcher.is_full());
+    for refused in [held.send(&["c"], None), held.send(&["c"; 50], None)] {
+        assert!(matches!(held.answer(refused), Err(InferError::Overloaded)));
+    }
+    for _ in 0..2 {
+        held.open();
+    }
+    assert_eq!(held.answer(first).expect("scored").len(), 9);
+    assert_eq!(held.answer(large).expect("scored").len(), 50);
+    assert!(!held.batcher.is_full());
+}
+
+#[test]
+fn a_panic_fails_the_request_at_fault_alone() {
+    let held = Held::new(options(100, 1000, 1));
+    let first = held.send(&["first"], None);
+    held.reached();
+    let good = held.send(&["good", "fine"], None);
+    let bad = held.send(&["bad", POISON, "never seen"], None);
+    // The batch of both, then each by itself.
+    for _ in 0..4 {
+        held.open();
+    }
+    assert!(held.answer(first).is_ok());
+    assert_eq!(held.answer(good).expect("scored").len(), 2);
+    assert!(matches!(held.answer(bad), Err(InferError::Internal(_))));
+    let next = held.send(&["next"], None);
+    held.open();
+    assert!(held.answer(next).is_ok(), "the worker goes on");
+    until(|| held.batcher.pending_posts() == 0);
+}
+
+#[test]
+fn stages_tell_where_time_went() {
+    let batcher = Batcher::start(
+        fake(&Log::default(), None),
+        options(10, 100, 1),
+        Arc::default(),
+    );
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    let began = Instant::now();
+    let answer = runtime.block_on(batcher.classify(strings(&["good"]), None));
+    let stages = answer.expect("scored").stages;
+    let sum = stages.queue + stages.tokenize + stages.inference;
+    assert!(!stages.tokenize.is_zero());
+    assert!(sum <= began.elapsed(), "{stages:?}");
+}
+
+/// A request of a few posts, of which some cannot be scored; whether its caller leaves.
+fn request() -> impl Strategy<Value = (Vec<String>, bool)> {
+    let word = prop_oneof![
+        "[a-e]{1,3}",
+        "(so )?(good|bad)( day){0,9}",
+        Just(String::new())
+    ];
+    let posts = prop::collection::vec(word, 1..12);
+    (posts, prop::bool::weighted(0.2), prop::bool::weighted(0.1)).prop_map(
+        |(mut posts, gone, bad)| {
+            if bad {
+                posts.push(POISON.to_owned());
+            }
+            (posts, gone)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_accepted_post_is_answered_once_with_its_own_scores(
+        requests in prop::collection::vec(request(), 1..30),
+        max_batch_tokens in 1_usize..120,
+        workers in 1_usize..4,
+        wait_us in prop::sample::select(vec![0_u64, 300]),
+    ) {
+        let log = Log::default();
+        let options = BatchOptions {
+            batch_wait: Duration::from_micros(wait_us),
+            ..options(200, max_batch_tokens, workers)
+        };
+        let batcher = Batcher::start(fake(&log, None), options, Arc::default());
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime");
+        let sent: Vec<_> = requests.iter().map(|(posts, gone)| {
+            let (batcher, posts, gone) = (batcher.clone(), posts.clone(), *gone);
+            runtime.spawn(async move {
+                let answer = batcher.classify(posts, None);
+                let patience = if gone { Duration::ZERO } else { Duration::from_secs(60) };
+                tokio::time::timeout(patience, answer).await.ok()
+            })
+        }).collect();
+
+        let mut alone = fake(&Log::default(), None);
+        for ((posts, gone), sent) in requests.iter().zip(sent) {
+            let answer = runtime.block_on(sent).expect("no panic");
+            let Some(answer) = answer else {
+                prop_assert!(gone, "nobody waits for a minute");
+                continue;
+            };
+            match answer {
+                Ok(answer) => prop_assert_eq!(answer.results, alone.classify(posts).expect("no poison")),
+                Err(InferError::Internal(_)) => prop_assert!(posts.iter().any(|post| post == POISON)),
+                Err(InferError::Overloaded) => {}
+                Err(error) => prop_assert!(false, "{}", error),
+            }
+        }
+        until(|| batcher.pending_posts() == 0);
+    }
+}

@@ -1,0 +1,262 @@
+//! What the server takes on: every limit, and what it costs to move it.
+
+use super::ConfigError;
+use crate::batcher::BatchOptions;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
+
+/// Limits of the server, from flags and variables.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// The longest request body in bytes. A longer one is refused with 413 and not
+    /// read further; every request in flight may hold this much memory. Lambda's own
+    /// limit is 6 MB.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_BODY_BYTES",
+        default_value = "4194304",
+        value_name = "BYTES"
+    )]
+    pub max_body_bytes: NonZeroUsize,
+
+    /// Bytes of request bodies held at a time, over all requests; what comes beyond is
+    /// refused with 429. It bounds the memory of an overloaded server, about twice
+    /// over, for posts are held beside the bodies they came in.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_PENDING_BYTES",
+        default_value = "67108864",
+        value_name = "BYTES"
+    )]
+    pub max_pending_bytes: NonZeroUsize,
+
+    /// The most posts in one request; more are refused with 413. Large requests are
+    /// worked off in turn with others, a post of each at a time.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_POSTS",
+        default_value = "1000",
+        value_name = "N"
+    )]
+    pub max_posts: NonZeroUsize,
+
+    /// Posts that wait or are being scored, over all requests, before requests are
+    /// refused with 429. The larger, the longer a request may wait.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_PENDING_POSTS",
+        default_value = "4096",
+        value_name = "N"
+    )]
+    pub max_pending_posts: NonZeroUsize,
+
+    /// A batch takes no further post once it has this many tokens. Larger batches
+    /// make a post wait longer for the one before it, and are no faster on one thread;
+    /// with --threads they need 64 tokens a thread to be spread at all.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_BATCH_TOKENS",
+        default_value = "256",
+        value_name = "N"
+    )]
+    pub max_batch_tokens: NonZeroUsize,
+
+    /// How long a batch that is not full waits for further posts, in microseconds.
+    /// Anything but 0 delays every request of an idle server by this much.
+    #[arg(
+        long,
+        env = "COLDREAD_BATCH_WAIT_US",
+        default_value = "0",
+        value_name = "US"
+    )]
+    pub batch_wait_us: u64,
+
+    /// Threads that score batches, each one of its own; they start when they are
+    /// needed. More than the cores that this process may use make every request
+    /// slower. Left out, it is the number of cores divided by --threads; on Lambda,
+    /// one for each full 1,769 MB of memory, which is what gives a core there.
+    #[arg(long, env = "COLDREAD_WORKERS", value_name = "N")]
+    pub workers: Option<NonZeroUsize>,
+
+    /// How long a request may take in milliseconds, counted from its head; then it is
+    /// answered with 504. A request's own x-request-timeout-ms can shorten it, and so
+    /// does Lambda's deadline.
+    #[arg(
+        long,
+        env = "COLDREAD_REQUEST_TIMEOUT_MS",
+        default_value = "30000",
+        value_name = "MS"
+    )]
+    pub request_timeout_ms: NonZeroU64,
+
+    /// How long a body may take to arrive in milliseconds, counted from its head; then
+    /// the request is answered with 408.
+    #[arg(
+        long,
+        env = "COLDREAD_BODY_TIMEOUT_MS",
+        default_value = "30000",
+        value_name = "MS"
+    )]
+    pub body_timeout_ms: NonZeroU64,
+
+    /// How long a connection may take to send a request's head, in milliseconds; then
+    /// it is closed. It also ends idle connections, so it should outlast the 60
+    /// seconds for which load balancers keep theirs.
+    #[arg(
+        long,
+        env = "COLDREAD_HEAD_TIMEOUT_MS",
+        default_value = "75000",
+        value_name = "MS"
+    )]
+    pub head_timeout_ms: NonZeroU64,
+
+    /// Connections at a time; more wait in the kernel's backlog until one ends.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_CONNECTIONS",
+        default_value = "4096",
+        value_name = "N"
+    )]
+    pub max_connections: NonZeroUsize,
+
+    /// How long accepted requests may take once the process is told to stop, in
+    /// milliseconds; then their connections are cut. It should be less than what the
+    /// platform waits before it kills: 10 seconds on Cloud Run, 30 on Kubernetes.
+    #[arg(
+        long,
+        env = "COLDREAD_DRAIN_GRACE_MS",
+        default_value = "8000",
+        value_name = "MS"
+    )]
+    pub drain_grace_ms: u64,
+}
+
+impl Limits {
+    /// Refuses limits that contradict each other.
+    pub(super) fn check(&self, max_post_bytes: NonZeroUsize) -> Result<(), ConfigError> {
+        let refused = |message| Err(ConfigError::Limits(message));
+        if self.max_posts > self.max_pending_posts {
+            return refused(format!(
+                "--max-posts ({}) is larger than --max-pending-posts ({}), so one request could \
+                 fill the queue several times over; lower the first or raise the second",
+                self.max_posts, self.max_pending_posts
+            ));
+        }
+        if max_post_bytes > self.max_body_bytes {
+            return refused(format!(
+                "--max-post-bytes ({max_post_bytes}) is larger than --max-body-bytes ({}), so no \
+                 post could be that long; lower the first or raise the second",
+                self.max_body_bytes
+            ));
+        }
+        if self.max_body_bytes > self.max_pending_bytes {
+            return refused(format!(
+                "--max-body-bytes ({}) is larger than --max-pending-bytes ({}), so the largest \
+                 bodies would always be refused; lower the first or raise the second",
+                self.max_body_bytes, self.max_pending_bytes
+            ));
+        }
+        Ok(())
+    }
+
+    /// What [`crate::batcher::Batcher::start`] takes.
+    ///
+    /// `threads` are those of one batch; variables are looked up through `env`.
+    pub fn batch_options(
+        &self,
+        threads: NonZeroUsize,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> BatchOptions {
+        let workers = self.workers.unwrap_or_else(|| {
+            let cores = cores(env).get() / threads;
+            NonZeroUsize::new(cores).unwrap_or(NonZeroUsize::MIN)
+        });
+        BatchOptions {
+            max_pending_posts: self.max_pending_posts,
+            max_batch_tokens: self.max_batch_tokens,
+            batch_wait: Duration::from_micros(self.batch_wait_us),
+            workers,
+        }
+    }
+}
+
+/// Memory that comes with one core of a Lambda function.
+const LAMBDA_MB_PER_CORE: usize = 1769;
+
+/// The cores that this process may use.
+fn cores(env: impl Fn(&str) -> Option<String>) -> NonZeroUsize {
+    let lambda_mb = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mb| mb.trim().parse().ok());
+    // A small function sees two cores and is given a fraction of one. Managed
+    // Instances, which set the second variable, have cores of their own.
+    match lambda_mb {
+        Some(mb) if env("AWS_LAMBDA_MAX_CONCURRENCY").is_none() => {
+            let mb: usize = mb;
+            NonZeroUsize::new(mb / LAMBDA_MB_PER_CORE).unwrap_or(NonZeroUsize::MIN)
+        }
+        _ => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        limits: Limits,
+    }
+
+    fn limits(args: &[&str]) -> Limits {
+        let args = ["coldread"].iter().chain(args);
+        Cli::try_parse_from(args)
+            .expect("the arguments parse")
+            .limits
+    }
+
+    const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let check = |args: &[&str]| limits(args).check(65_536.try_into().expect("more than 0"));
+        check(&[]).expect("the defaults agree");
+        let message = |args: &[&str]| check(args).expect_err("refused").to_string();
+        assert!(message(&["--max-posts", "5000"]).contains("--max-pending-posts (4096)"));
+        assert!(message(&["--max-body-bytes", "1000"]).contains("--max-post-bytes (65536)"));
+        assert!(message(&["--max-pending-bytes", "1000"]).contains("--max-body-bytes (4194304)"));
+    }
+
+    #[test]
+    fn workers_follow_the_memory_of_a_lambda_function() {
+        let workers = |mb: &'static str, threads: usize| {
+            let threads = threads.try_into().expect("more than 0");
+            let env = |name: &str| (name == "AWS_LAMBDA_FUNCTION_MEMORY_SIZE").then(|| mb.into());
+            limits(&[]).batch_options(threads, env).workers.get()
+        };
+        assert_eq!(workers("128", 1), 1);
+        assert_eq!(workers("1769", 1), 1);
+        assert_eq!(workers("3600", 1), 2);
+        assert_eq!(workers("10240", 1), 5);
+        assert_eq!(workers("10240", 2), 2);
+        assert_eq!(workers("10240", 8), 1);
+    }
+
+    #[test]
+    fn workers_that_were_asked_for_are_taken() {
+        let options = limits(&["--workers", "7"]).batch_options(ONE, |_| None);
+        assert_eq!(options.workers.get(), 7);
+        let managed = |name: &str| {
+            [
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                "AWS_LAMBDA_MAX_CONCURRENCY",
+            ]
+            .contains(&name)
+            .then(|| "64".to_owned())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let options = limits(&[]).batch_options(ONE, managed);
+        assert_eq!(options.workers.get(), cores);
+    }
+}

@@ -1,0 +1,73 @@
+//! Who is answered: API keys, and pages of other origins.
+//!
+//! Keys are looked at before anything else of a request, so that one without a valid
+//! key costs next to nothing. Health is open to all: platforms ask for it without keys.
+
+use super::AppState;
+use super::deadline::TIMEOUT_HEADER;
+use super::error::ApiError;
+use super::observe::{REQUEST_ID, SERVER_TIMING};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::time::Duration;
+use tower_http::cors::CorsLayer;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// How long a browser may keep what it was told about other origins.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
+
+/// Lets a request through that has a valid key.
+pub(super) async fn require_key(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let keys = &app.0.access.keys;
+    if !presented(request.headers()).any(|key| keys.accept(key)) {
+        return Err(ApiError::Unauthorized);
+    }
+    Ok(next.run(request).await)
+}
+
+/// The keys in a request: `Authorization: Bearer KEY` and `x-api-key: KEY`.
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let bearer = headers
+        .get_all(AUTHORIZATION)
+        .into_iter()
+        .filter_map(|value| {
+            let (scheme, key) = value.as_bytes().split_at_checked(7)?;
+            scheme
+                .eq_ignore_ascii_case(b"bearer ")
+                .then(|| key.trim_ascii())
+        });
+    let plain = headers.get_all(API_KEY).into_iter();
+    bearer.chain(plain.map(HeaderValue::as_bytes))
+}
+
+/// What tells browsers that pages of these origins may read our answers; `None` leaves
+/// that to pages of our own.
+pub(super) fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|it| it.parse().ok()).collect();
+    let request_headers = [
+        AUTHORIZATION,
+        API_KEY,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        HeaderName::from_static(TIMEOUT_HEADER),
+    ];
+    let reply_headers = [RETRY_AFTER, SERVER_TIMING, REQUEST_ID];
+    let layer = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(request_headers)
+        .expose_headers(reply_headers)
+        .max_age(PREFLIGHT_MAX_AGE);
+    Some(layer)
+}

@@ -1,0 +1,158 @@
+//! What is seen of every request, from outside the handlers: its ids, its log line, its
+//! metrics and the `Server-Timing` of its answer.
+//!
+//! Nothing of what a caller wrote goes into any of them. Routes are told by their
+//! templates, methods and codes are from closed sets, and ids were checked to be ids.
+
+use super::error::ErrorCode;
+use super::{AppState, Platform};
+use crate::batcher::Stages;
+use crate::telemetry::{REQUEST_TARGET, TraceIds};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+use tracing::Instrument;
+use tracing::field::Empty;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const XRAY: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What a handler says it has done, in its answer's extensions.
+#[derive(Clone, Copy)]
+pub(super) struct Done {
+    pub(super) posts: usize,
+    pub(super) stages: Stages,
+}
+
+/// Looks on while a request is answered.
+pub(super) async fn observe(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let metrics = app.batcher().metrics();
+    let is_cold = metrics.take_cold();
+    let route = route(&request);
+    let method = method(request.method());
+    let headers = request.headers();
+    let trace = TraceIds::parse(bytes(headers, &XRAY), bytes(headers, &TRACEPARENT));
+    let platform: Option<&Platform> = request.extensions().get();
+    let id = match platform.and_then(|platform| platform.request_id.clone()) {
+        Some(id) => id,
+        None => app.0.request_ids.take_or_make(bytes(headers, &REQUEST_ID)),
+    };
+    let span = tracing::info_span!(
+        target: REQUEST_TARGET,
+        "request",
+        request_id = Empty,
+        function_request_id = Empty,
+        function_arn = platform.and_then(|platform| platform.function_arn.as_deref()),
+        cold_start = is_cold,
+        xray_trace_id = trace.xray.as_deref(),
+        trace_id = trace.w3c.as_deref(),
+    );
+    let is_function = platform.is_some();
+    let name = if is_function {
+        "function_request_id"
+    } else {
+        "request_id"
+    };
+    span.record(name, id.as_str());
+
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let took = began.elapsed();
+    let status = response.status().as_u16();
+    let code = response.extensions().get().map(|&ErrorCode(code)| code);
+    let done: Option<Done> = response.extensions().get().copied();
+
+    metrics.request(route, status, code, took);
+    if let Some(done) = done {
+        metrics.stages(done.posts, &done.stages);
+        if let Some(emf) = &app.0.emf {
+            emf.request(done.posts, &done.stages, took, is_cold);
+        }
+    }
+    span.in_scope(|| log(method, route, status, code, done, took));
+
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(root) = trace.xray
+        && let Ok(value) = HeaderValue::try_from(format!("Root={root}"))
+    {
+        headers.insert(XRAY, value);
+    }
+    if let Some(done) = done {
+        headers.insert(SERVER_TIMING, server_timing(&done.stages, took));
+    }
+    response
+}
+
+fn log(
+    method: &str,
+    route: &str,
+    status: u16,
+    code: Option<&str>,
+    done: Option<Done>,
+    took: Duration,
+) {
+    let duration_ms = ms(took);
+    // Platforms ask for health every few seconds, all day long.
+    if route == "/healthz" || route == "/readyz" {
+        tracing::debug!(method, route, status, code, duration_ms, "request");
+        return;
+    }
+    let stages = done.map(|done| done.stages);
+    tracing::info!(
+        method,
+        route,
+        status,
+        code,
+        posts = done.map(|done| done.posts),
+        duration_ms,
+        queue_ms = stages.map(|stages| ms(stages.queue)),
+        tokenize_ms = stages.map(|stages| ms(stages.tokenize)),
+        inference_ms = stages.map(|stages| ms(stages.inference)),
+        "request"
+    );
+}
+
+/// Milliseconds, to the microsecond.
+fn ms(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1e3
+}
+
+/// `queue;dur=0.01, tokenize;dur=0.02, inference;dur=0.8, total;dur=0.9`
+fn server_timing(stages: &Stages, total: Duration) -> HeaderValue {
+    let mut value = String::new();
+    for (stage, took) in stages.named() {
+        let _ = write!(value, "{stage};dur={}, ", ms(took));
+    }
+    let _ = write!(value, "total;dur={}", ms(total));
+    HeaderValue::try_from(value).expect("names and numbers")
+}
+
+fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    headers.get(name).map(HeaderValue::as_bytes)
+}
+
+/// The route's template. What matches none was chosen by the caller, so it has no name.
+fn route(request: &Request) -> &'static str {
+    let path = request.extensions().get().map_or("", MatchedPath::as_str);
+    let known = super::ROUTES.into_iter().find(|route| *route == path);
+    known.unwrap_or("none")
+}
+
+/// Methods can be any word, too.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

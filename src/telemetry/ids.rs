@@ -1,0 +1,156 @@
+//! Which request and which trace a log line belongs to.
+//!
+//! Callers send all kinds of things in these headers, bare UUIDs for instance where
+//! AWS puts `Root=1-...`. What looks like an id is taken, and anything else is as if it
+//! had not been sent: a request is never refused for its trace.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Ids are copied into log lines and replies, so they are kept short.
+const MAX_ID_BYTES: usize = 128;
+
+/// The trace that a request is a part of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceIds {
+    /// The root of `X-Amzn-Trace-Id`, without `Root=`.
+    pub xray: Option<String>,
+    /// The trace id of the W3C's `traceparent`: 32 hexadecimal digits.
+    pub w3c: Option<String>,
+}
+
+impl TraceIds {
+    /// Reads the values of the headers `X-Amzn-Trace-Id` and `traceparent`.
+    pub fn parse(xray: Option<&[u8]>, traceparent: Option<&[u8]>) -> Self {
+        Self {
+            xray: xray.and_then(xray_root).map(str::to_owned),
+            w3c: traceparent.and_then(w3c_trace_id).map(str::to_owned),
+        }
+    }
+}
+
+/// `Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=...;Sampled=1`, or a bare id.
+fn xray_root(value: &[u8]) -> Option<&str> {
+    let value = std::str::from_utf8(value).ok()?;
+    let mut fields = value.split(';').map(str::trim);
+    let root = fields.clone().find_map(|field| {
+        let (name, id) = field.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("root").then(|| id.trim())
+    });
+    id(root.or_else(|| fields.next().filter(|first| !first.contains('=')))?)
+}
+
+/// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`
+fn w3c_trace_id(value: &[u8]) -> Option<&str> {
+    let value = std::str::from_utf8(value).ok()?.trim();
+    let mut fields = value.split('-');
+    let (version, trace_id) = (fields.next()?, fields.next()?);
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_valid = version.len() == 2
+        && trace_id.len() == 32
+        && is_hex(version)
+        && is_hex(trace_id)
+        && trace_id.bytes().any(|byte| byte != b'0');
+    is_valid.then_some(trace_id)
+}
+
+/// What can stand in a header and in a log line and is nobody's prose.
+fn id(text: &str) -> Option<&str> {
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte);
+    let fits = (1..=MAX_ID_BYTES).contains(&text.len());
+    (fits && text.bytes().all(is_id)).then_some(text)
+}
+
+/// Names for requests.
+#[derive(Default)]
+pub struct RequestIds {
+    next: AtomicU64,
+    hasher: OnceLock<RandomState>,
+}
+
+impl RequestIds {
+    /// The caller's own id if it sent one that can be used, else a new one.
+    pub fn take_or_make(&self, sent: Option<&[u8]>) -> String {
+        sent.and_then(|sent| std::str::from_utf8(sent).ok())
+            .and_then(|sent| id(sent.trim()))
+            .map_or_else(|| self.make(), str::to_owned)
+    }
+
+    /// 32 hexadecimal digits that no other process makes. They need not be unguessable.
+    fn make(&self) -> String {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let hasher = self.hasher.get_or_init(RandomState::new);
+        format!("{:016x}{:016x}", hasher.hash_one(n), hasher.hash_one(!n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_xray(value: &[u8], expected: Option<&str>) {
+        let ids = TraceIds::parse(Some(value), None);
+        assert_eq!(ids.xray.as_deref(), expected);
+    }
+
+    #[test]
+    fn the_root_is_found_however_it_is_written() {
+        let root = Some("1-5bef4de7-ad49b0e87f6ef6c87fc2e700");
+        check_xray(b"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0", root);
+        check_xray(
+            b"Self=1-a;  root = 1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
+            root,
+        );
+        check_xray(b"1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=1", root);
+        let uuid = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+        check_xray(uuid.as_bytes(), Some(uuid));
+    }
+
+    #[test]
+    fn what_is_no_id_is_left_out() {
+        check_xray(b"", None);
+        check_xray(b"Sampled=1", None);
+        check_xray(b"Root=", None);
+        check_xray(b"Root=a b", None);
+        check_xray(b"I love this phone", None);
+        check_xray(b"Root=\xff\xfe", None);
+        check_xray(&[b'a'; 129], None);
+    }
+
+    #[test]
+    fn w3c_trace_ids() {
+        let check = |value: &str, expected: Option<&str>| {
+            let ids = TraceIds::parse(None, Some(value.as_bytes()));
+            assert_eq!(ids.w3c.as_deref(), expected, "{value}");
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        check(&format!("00-{id}-00f067aa0ba902b7-01"), Some(id));
+        check(&format!(" cc-{id}-00f067aa0ba902b7-01-more "), Some(id));
+        check(&format!("00-{id}"), Some(id));
+        check(
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            None,
+        );
+        check("00-4bf92f3577b34da6-00f067aa0ba902b7-01", None);
+        check("4bf92f3577b34da6a3ce929d0e0e4736", None);
+        check("a post", None);
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_and_others_are_made() {
+        let ids = RequestIds::default();
+        assert_eq!(ids.take_or_make(Some(b" my-id_1 ")), "my-id_1");
+        let made: Vec<String> = [None, Some(&b"a post"[..]), Some(b""), Some(&[b'x'; 500])]
+            .into_iter()
+            .map(|sent| ids.take_or_make(sent))
+            .collect();
+        for (i, id) in made.iter().enumerate() {
+            assert!(
+                id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+                "{id}"
+            );
+            assert!(!made[..i].contains(id), "{id} is there twice");
+        }
+    }
+}
