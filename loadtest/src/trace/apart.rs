@@ -53,7 +53,11 @@ pub(super) fn compare(replayed: &Replayed, simulated: &Outcome) -> Vec<Apart> {
     if replayed.cold.is_some() {
         let refused = replayed.faults.get(&FaultKind::Throttled.to_string());
         let refused = refused.copied().unwrap_or(0);
-        add("requests refused", refused as f64, simulated.throttled as f64);
+        add(
+            "requests refused",
+            refused as f64,
+            simulated.throttled as f64,
+        );
     }
     let (real, model) = (&replayed.latency_ms, &simulated.latency_ms);
     add("latency p50, ms", real.p50, model.p50);
