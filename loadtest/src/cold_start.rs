@@ -21,6 +21,7 @@
 
 mod args;
 mod candidate;
+mod deployment;
 mod measure;
 mod overhead;
 mod page_cache;
@@ -65,6 +66,11 @@ impl ColdStartArgs {
         let mut conditions = self.conditions(settings.hierarchy.is_some());
         conditions.sort();
         let candidates = candidate::find(&self)?;
+        for candidate in &candidates {
+            if let Some(folder) = candidate.folder() {
+                deployment::sweep(folder);
+            }
+        }
         let bench = Bench::new(&self, settings)?;
         let overhead = overhead::measure().await?;
         println!("{}", results.machine.summary());
@@ -73,6 +79,9 @@ impl ColdStartArgs {
         let series = self.rounds(&bench, &candidates, &conditions).await?;
         let found = ColdStart::new(&self, limits, overhead, &series);
         print!("{}", table::render(&found));
+        if !found.complete {
+            println!("\nstopped early: not all runs were made");
+        }
         results.cold_start = Some(found);
         match &self.common.json {
             Some(path) => results.write(path),
@@ -165,6 +174,9 @@ impl ColdStartArgs {
         sizes.dedup();
         let caches = match self.cache {
             Some(cache) => vec![cache],
+            None if self.drop_cache => vec![Cache::Dropped],
+            // Where an image's files are is the engine's secret.
+            None if !self.image.is_empty() && self.evict.is_empty() => vec![Cache::Warm],
             None => vec![Cache::Warm, Cache::Dropped],
         };
         let mut conditions = Vec::new();
@@ -186,4 +198,48 @@ fn progress(runs: usize, quiet: bool) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {eta} left  {msg}")
         .expect("the template is sound");
     ProgressBar::with_draw_target(Some(runs as u64), target).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        args: ColdStartArgs,
+    }
+
+    /// Memory sizes and caches, as `512 warm` or `- dropped`.
+    fn conditions(words: &str, limited: bool) -> Vec<String> {
+        let words = std::iter::once("cold-start").chain(words.split_whitespace());
+        let conditions = CommandLine::parse_from(words).args.conditions(limited);
+        let describe = |condition: Condition| {
+            let size = condition
+                .memory_mb
+                .map_or("-".to_owned(), |mb| mb.to_string());
+            format!("{size} {:?}", condition.cache).to_lowercase()
+        };
+        conditions.into_iter().map(describe).collect()
+    }
+
+    #[test]
+    fn sizes_and_caches_are_combined() {
+        assert_eq!(conditions("", true).len(), 10);
+        assert_eq!(
+            conditions("--memory 512,128,512 --cache warm", true),
+            ["128 warm", "512 warm"]
+        );
+        assert_eq!(
+            conditions("--memory 512 --unlimited --drop-cache", true),
+            ["- dropped", "512 dropped"]
+        );
+        assert_eq!(conditions("--image a=b --memory 512", true), ["512 warm"]);
+    }
+
+    #[test]
+    fn without_limits_there_is_one_size() {
+        assert_eq!(conditions("", false), ["- warm", "- dropped"]);
+    }
 }

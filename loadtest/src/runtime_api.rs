@@ -31,9 +31,6 @@ use tokio::task::{AbortHandle, JoinSet};
 /// Largest answer that is taken: 6 MB and what the emulator grants beyond them.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
-/// Largest report of an error that is kept.
-const MAX_ERROR_BYTES: usize = 256 * 1024;
-
 /// How an invocation ended, in the function's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

@@ -47,7 +47,8 @@ pub struct ColdStartArgs {
     /// Set no limits at all
     #[arg(long, conflicts_with = "unlimited")]
     pub no_limits: bool,
-    /// Files in the page cache or evicted from it; both if not given
+    /// Files in the page cache or evicted from it; both if not given, and for images only
+    /// if `--evict` says where their files are
     #[arg(long, value_enum)]
     pub cache: Option<Cache>,
     /// The same as `--cache dropped`
@@ -88,6 +89,7 @@ pub struct ColdStartArgs {
     Eq,
     PartialOrd,
     Ord,
+    Hash,
     ValueEnum,
     Serialize,
     Deserialize,

@@ -21,6 +21,16 @@ pub(super) struct Candidate {
     pub(super) single_file: bool,
 }
 
+impl Candidate {
+    /// Where copies of it are made.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.program {
+            Program::Command(command) if self.single_file => Path::new(command.first()?).parent(),
+            _ => None,
+        }
+    }
+}
+
 /// Every function that the command line asks for.
 pub(super) fn find(args: &ColdStartArgs) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();

@@ -2,6 +2,7 @@
 
 use super::args::{Cache, ColdStartArgs};
 use super::candidate::Candidate;
+use super::deployment::Deployment;
 use super::page_cache::{evict, files_below, residency};
 use crate::event::{POST, check_reply, function_url};
 use crate::platform::fault::{Fault, FaultKind};
@@ -14,8 +15,10 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What a run is done under.
@@ -56,6 +59,7 @@ pub(super) struct Bench {
     evict: Vec<PathBuf>,
     env: Vec<(String, String)>,
     timeout: Duration,
+    copies: RefCell<HashMap<(String, Cache), Rc<Deployment>>>,
 }
 
 impl Bench {
@@ -81,7 +85,15 @@ impl Bench {
             evict: files_below(&args.evict)?,
             env,
             timeout: Duration::from_secs(args.timeout),
+            copies: RefCell::default(),
         })
+    }
+
+    /// The copy that all runs of a function in this state of the cache share, so that
+    /// the disk need not hold one for each: the first, which is `fresh` or older.
+    pub(super) fn keep(&self, name: &str, cache: Cache, fresh: Rc<Deployment>) -> Rc<Deployment> {
+        let mut copies = self.copies.borrow_mut();
+        Rc::clone(copies.entry((name.to_owned(), cache)).or_insert(fresh))
     }
 
     /// Runs one cold start. `files` are the function's own; more are found when

@@ -28,11 +28,17 @@ impl Residency {
 pub(super) fn evict(files: &[PathBuf]) -> Result<()> {
     for path in files {
         let file = open(path)?;
-        // Pages that are not on disk yet cannot be dropped. A file system that is
-        // read-only has none.
-        let _ = fdatasync(&file);
-        fadvise(&file, 0, None, Advice::DontNeed)
-            .with_context(|| format!("evicting {}", path.display()))?;
+        let forget = || {
+            fadvise(&file, 0, None, Advice::DontNeed)
+                .with_context(|| format!("evicting {}", path.display()))
+        };
+        forget()?;
+        if resident(&file, path)?.resident > 0 {
+            // Pages that are not on disk yet cannot be dropped. Asked for only where it
+            // may help, for it takes milliseconds, and a model may come in many files.
+            let _ = fdatasync(&file);
+            forget()?;
+        }
     }
     Ok(())
 }
@@ -41,18 +47,25 @@ pub(super) fn evict(files: &[PathBuf]) -> Result<()> {
 pub(super) fn residency(files: &[PathBuf]) -> Result<Residency> {
     let mut sum = Residency::default();
     for path in files {
-        let file = open(path)?;
-        let length = file.metadata()?.len();
-        if length == 0 {
-            continue;
-        }
-        let page = rustix::param::page_size() as u64;
-        let pages = resident_pages(&file, length.div_ceil(page) as usize)
-            .with_context(|| format!("mincore of {}", path.display()))?;
-        sum.total += length;
-        sum.resident += (pages * page).min(length);
+        let of_file = resident(&open(path)?, path)?;
+        sum.total += of_file.total;
+        sum.resident += of_file.resident;
     }
     Ok(sum)
+}
+
+fn resident(file: &File, path: &Path) -> Result<Residency> {
+    let total = file.metadata()?.len();
+    if total == 0 {
+        return Ok(Residency::default());
+    }
+    let page = rustix::param::page_size() as u64;
+    let pages = resident_pages(file, total.div_ceil(page) as usize)
+        .with_context(|| format!("mincore of {}", path.display()))?;
+    Ok(Residency {
+        resident: (pages * page).min(total),
+        total,
+    })
 }
 
 #[allow(

@@ -2,24 +2,26 @@
 
 use super::args::{Cache, ColdStartArgs};
 use super::candidate::{COLDREAD, Candidate, HELLO};
+use super::deployment::Deployment;
 use super::measure::{Bench, Condition, Sample};
 use super::page_cache::files_below;
 use crate::platform::fault::{Fault, FaultCounts};
 use crate::platform::function::{Function, Program, resolve};
 use crate::stats::{Interval, Summary, ratio_of_medians};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::rc::Rc;
 
 /// All that `cold-start` found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ColdStart {
     /// How memory and processor were limited, or why they were not.
     pub limits: String,
+    /// Whether all runs were made; else it was stopped early.
+    pub complete: bool,
     /// Cold starts asked for of each function under each condition.
     pub runs: u32,
     /// Processors during init, where those were not the memory size's.
@@ -76,8 +78,8 @@ pub(super) struct Series {
     candidate: Candidate,
     condition: Condition,
     files: Vec<PathBuf>,
-    /// Holds the copy that runs.
-    deployed: Option<TempDir>,
+    /// The copy that runs.
+    deployed: Option<Rc<Deployment>>,
     first_after_deploy: Option<Sample>,
     samples: Vec<Sample>,
     faults: FaultCounts,
@@ -110,6 +112,11 @@ impl Series {
         self.samples.is_empty()
     }
 
+    fn is_complete(&self, runs: u32) -> bool {
+        // The first run after the deployment may be among the faults.
+        self.samples.len() as u64 + self.faults.total() >= u64::from(runs)
+    }
+
     pub(super) fn first_fault(&self) -> Option<String> {
         let fault = self.first_fault.as_ref()?;
         Some(format!("{}: {fault}", self.title()))
@@ -118,13 +125,10 @@ impl Series {
     /// Puts the function in place and runs it once, with nothing of it cached.
     pub(super) async fn deploy(&mut self, bench: &Bench) -> Result<()> {
         if let (true, Program::Command(command)) =
-            (self.candidate.single_file, &mut self.candidate.program)
+            (self.candidate.single_file, &self.candidate.program)
         {
-            let original = PathBuf::from(&command[0]);
-            let (folder, copy) = copy_beside(&original)?;
-            command[0] = copy.clone().into();
-            self.files = vec![copy];
-            self.deployed = Some(folder);
+            let copy = Deployment::of(Path::new(&command[0]))?;
+            self.keep(Rc::new(copy));
         } else if let Program::Command(command) = &self.candidate.program {
             let named = command.iter().filter_map(|word| resolve(Path::new(word)));
             let folders = command
@@ -150,14 +154,29 @@ impl Series {
         match done {
             // What else it uses was not known and not evicted, so it was no first run.
             Ok(_) if !self.candidate.single_file => {
-                self.files.extend(mapped);
-                self.files.sort();
-                self.files.dedup();
+                // An engine's client maps nothing of the image.
+                if matches!(self.candidate.program, Program::Command(_)) {
+                    self.files.extend(mapped);
+                    self.files.sort();
+                    self.files.dedup();
+                }
             }
             Ok(sample) => self.first_after_deploy = Some(sample),
             Err(fault) => self.fail(fault),
         }
+        if let Some(fresh) = self.deployed.take() {
+            self.keep(bench.keep(&self.candidate.name, self.condition.cache, fresh));
+        }
         Ok(())
+    }
+
+    /// Goes on with this copy.
+    fn keep(&mut self, copy: Rc<Deployment>) {
+        if let Program::Command(command) = &mut self.candidate.program {
+            command[0] = copy.path().into();
+        }
+        self.files = vec![copy.path().to_owned()];
+        self.deployed = Some(copy);
     }
 
     /// One more run.
@@ -240,6 +259,7 @@ impl ColdStart {
         };
         Self {
             limits,
+            complete: series.iter().all(|series| series.is_complete(args.runs)),
             runs: args.runs,
             init_vcpus: args.init_vcpus,
             overhead_ms,
@@ -256,24 +276,4 @@ impl ColdStart {
             row.function == COLDREAD && row.memory_mb == memory_mb && row.cache == cache
         })
     }
-}
-
-/// A copy of an executable on the same file system, and the folder that goes with it.
-fn copy_beside(original: &Path) -> Result<(TempDir, PathBuf)> {
-    let prefix = ".cold-start-";
-    // Where its folder is read-only, any other will do.
-    let folder = original
-        .parent()
-        .and_then(|parent| {
-            tempfile::Builder::new()
-                .prefix(prefix)
-                .tempdir_in(parent)
-                .ok()
-        })
-        .map_or_else(|| tempfile::Builder::new().prefix(prefix).tempdir(), Ok)?;
-    let copy = folder
-        .path()
-        .join(original.file_name().context("a file name")?);
-    fs::copy(original, &copy).with_context(|| format!("copying {}", original.display()))?;
-    Ok((folder, copy))
 }

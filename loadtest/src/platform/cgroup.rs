@@ -326,3 +326,112 @@ fn write(dir: &Path, name: &str, value: &impl ToString) -> Result<()> {
     let path = dir.join(name);
     fs::write(&path, value.to_string()).with_context(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 512 MB's share of the processor.
+    const LIMITS: Limits = Limits {
+        memory_bytes: 512 << 20,
+        vcpus: 0.289_429,
+        period: Duration::from_millis(20),
+    };
+
+    /// Makes a group among ordinary files and looks at what it would tell the kernel.
+    fn check(hierarchy: &Hierarchy, expected: &[(&str, &str)]) {
+        let group = hierarchy.create(LIMITS).unwrap();
+        let dirs = group.dirs().to_vec();
+        let name = dirs[0].file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(PREFIX), "{name}");
+        for (name, value) in expected {
+            let found = dirs.iter().find_map(|dir| read(dir, name));
+            assert_eq!(found.as_deref(), Some(*value), "{name}");
+        }
+        // The kernel's own files would go with the folder.
+        for dir in &dirs {
+            for file in fs::read_dir(dir).unwrap() {
+                fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
+        drop(group);
+        assert!(dirs.iter().all(|dir| !dir.exists()));
+    }
+
+    #[test]
+    fn version_1_is_told_its_limits() {
+        let [cpu, memory] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let hierarchy = Hierarchy::V1 {
+            cpu: cpu.path().to_owned(),
+            memory: memory.path().to_owned(),
+        };
+        check(
+            &hierarchy,
+            &[
+                ("cpu.cfs_period_us", "20000"),
+                ("cpu.cfs_quota_us", "5789"),
+                ("memory.limit_in_bytes", "536870912"),
+            ],
+        );
+    }
+
+    #[test]
+    fn version_2_is_told_its_limits() {
+        let parent = tempfile::tempdir().unwrap();
+        let hierarchy = Hierarchy::V2 {
+            parent: parent.path().to_owned(),
+        };
+        check(
+            &hierarchy,
+            &[
+                ("cpu.max", "5789 20000"),
+                ("memory.max", "536870912"),
+                ("memory.swap.max", "0"),
+            ],
+        );
+    }
+
+    #[test]
+    fn both_versions_tell_of_throttling_and_kills() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = |hierarchy| Cgroup {
+            hierarchy,
+            dirs: vec![dir.path().to_owned()],
+        };
+        let parent = dir.path().join("none");
+        let v1 = group(Hierarchy::V1 {
+            cpu: parent.clone(),
+            memory: parent.clone(),
+        });
+        let v2 = group(Hierarchy::V2 { parent });
+        let file = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let expected = Throttling {
+            periods: 12,
+            throttled: 3,
+            throttled_ms: 4.5,
+        };
+        file(
+            "cpu.stat",
+            "nr_periods 12\nnr_throttled 3\nthrottled_time 4500000\n",
+        );
+        file(
+            "memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+        );
+        assert_eq!(v1.throttling(), Some(expected));
+        assert_eq!(v1.oom_kills(), 1);
+        file(
+            "cpu.stat",
+            "usage_usec 9\nnr_periods 12\nnr_throttled 3\nthrottled_usec 4500\n",
+        );
+        file(
+            "memory.events",
+            "low 0\noom 2\noom_kill 2\noom_group_kill 0\n",
+        );
+        file("memory.peak", "1048576\n");
+        assert_eq!(v2.throttling(), Some(expected));
+        assert_eq!(v2.oom_kills(), 2);
+        assert_eq!(v2.peak_memory_bytes(), Some(1 << 20));
+        drop(dir);
+    }
+}

@@ -1,17 +1,21 @@
 //! The Runtime API's routes: which request does what, and what it is told.
 
-use super::{Answer, Init, MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
+use super::{Answer, Init, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
 use crate::clock::{Moment, unix_ms};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 const BASE: &str = "/2018-06-01/";
+
+/// Bytes of a body that are read, and above the limit thrown away, before the
+/// connection is closed on it.
+const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
 
 type Reply = Response<Full<Bytes>>;
 
@@ -21,28 +25,71 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     at: Moment,
 ) -> Result<Reply, Infallible> {
-    let Some(path) = request.uri().path().strip_prefix(BASE).map(str::to_owned) else {
+    let (head, body) = request.into_parts();
+    // Read in any case: a reply to a request that is not read to its end closes the
+    // connection, and the function would find that out with its next request.
+    let body = read(body).await;
+    let posted = Posted {
+        body,
+        complete: Moment::now(),
+        error_type: error_type(&head.headers),
+    };
+    let Some(path) = head.uri.path().strip_prefix(BASE) else {
         return Ok(not_found());
     };
     let segments: Vec<&str> = path.split('/').collect();
-    let (is_get, is_post) = (
-        request.method() == Method::GET,
-        request.method() == Method::POST,
-    );
+    let (is_get, is_post) = (head.method == Method::GET, head.method == Method::POST);
     Ok(match segments[..] {
         ["ping"] if is_get => text(StatusCode::OK, "pong"),
         ["runtime", "invocation", "next"] if is_get => next(&shared, at).await,
-        ["runtime", "init", "error"] if is_post => init_error(&shared, request, at).await,
-        ["runtime", "invocation", id, "response"] if is_post => {
-            post(&shared, id, false, request).await
-        }
-        ["runtime", "invocation", id, "error"] if is_post => post(&shared, id, true, request).await,
+        ["runtime", "init", "error"] if is_post => init_error(&shared, posted, at),
+        ["runtime", "invocation", id, "response"] if is_post => post(&shared, id, false, posted),
+        ["runtime", "invocation", id, "error"] if is_post => post(&shared, id, true, posted),
         ["ping"] | ["runtime", "invocation", "next"] => method_not_allowed("GET"),
         ["runtime", "init", "error"] | ["runtime", "invocation", _, "response" | "error"] => {
             method_not_allowed("POST")
         }
         _ => not_found(),
     })
+}
+
+/// What a request carries.
+struct Posted {
+    body: Body,
+    /// When its last byte had been read.
+    complete: Moment,
+    error_type: String,
+}
+
+enum Body {
+    Whole(Bytes),
+    TooLarge,
+    CutOff,
+}
+
+/// Reads a body to its end and keeps what is within the limit.
+async fn read(mut body: Incoming) -> Body {
+    let mut kept = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Body::CutOff;
+        };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        length += data.len();
+        if length <= MAX_RESPONSE_BYTES {
+            kept.extend_from_slice(data);
+        } else if length > MAX_READ_BYTES {
+            break;
+        }
+    }
+    if length > MAX_RESPONSE_BYTES {
+        Body::TooLarge
+    } else {
+        Body::Whole(kept.freeze())
+    }
 }
 
 /// Waits for an event.
@@ -101,67 +148,52 @@ impl Drop for OpenPoll<'_> {
 }
 
 /// Takes the answer to the invocation `id`.
-async fn post(shared: &Shared, id: &str, is_error: bool, request: Request<Incoming>) -> Reply {
-    let error_type = error_type(&request);
-    let limit = if is_error {
-        MAX_ERROR_BYTES
-    } else {
-        MAX_RESPONSE_BYTES
-    };
-    let delivered = {
-        let invocations = lock(&shared.invocations);
-        let in_flight = invocations.in_flight.get(id);
-        match in_flight.and_then(|in_flight| in_flight.delivered) {
-            Some(at) => at,
-            None if invocations.last_answered.as_deref() == Some(id) => {
-                return invalid_transition("RuntimeResponseSentState", "InvocationResponse");
-            }
-            None => return invalid_request_id(),
-        }
-    };
-    let body = Limited::new(request.into_body(), limit).collect().await;
-    let answered = Moment::now();
-    let (outcome, reply) = match body {
-        Ok(body) if is_error => (Outcome::Error(error_type, body.to_bytes()), accepted()),
-        Ok(body) => (Outcome::Response(body.to_bytes()), accepted()),
-        Err(error) if error.is::<LengthLimitError>() => (Outcome::TooLarge, too_large()),
-        // Broken off: the invocation stays unanswered, and its instance is found dead or hung.
-        Err(_) => return refusal(StatusCode::BAD_REQUEST, "BodyReadError", "body was cut off"),
-    };
+fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
     let mut invocations = lock(&shared.invocations);
-    let Some(in_flight) = invocations.in_flight.remove(id) else {
-        // A second answer raced this one.
-        return invalid_transition("RuntimeResponseSentState", "InvocationResponse");
+    let in_flight = invocations.in_flight.get(id);
+    let Some(delivered) = in_flight.and_then(|in_flight| in_flight.delivered) else {
+        // Neither delivered nor known: it is not the function's to answer.
+        return if invocations.last_answered.as_deref() == Some(id) {
+            invalid_transition("RuntimeResponseSentState", "InvocationResponse")
+        } else {
+            invalid_request_id()
+        };
     };
+    let (outcome, reply) = match posted.body {
+        Body::Whole(body) if is_error => (Outcome::Error(posted.error_type, body), accepted()),
+        Body::Whole(body) => (Outcome::Response(body), accepted()),
+        Body::TooLarge => (Outcome::TooLarge, too_large()),
+        // The invocation stays unanswered, and its instance is found dead or hung.
+        Body::CutOff => return refusal(StatusCode::BAD_REQUEST, "BodyReadError", "cut off"),
+    };
+    if let Some(in_flight) = invocations.in_flight.remove(id) {
+        let _ = in_flight.answer.send(Answer {
+            delivered,
+            answered: posted.complete,
+            outcome,
+        });
+    }
     invocations.last_answered = Some(id.to_owned());
-    let _ = in_flight.answer.send(Answer {
-        delivered,
-        answered,
-        outcome,
-    });
     reply
 }
 
 /// Takes the report that the function could not start.
-async fn init_error(shared: &Shared, request: Request<Incoming>, at: Moment) -> Reply {
-    let error_type = error_type(&request);
-    let body = Limited::new(request.into_body(), MAX_ERROR_BYTES)
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
+fn init_error(shared: &Shared, posted: Posted, at: Moment) -> Reply {
+    let body = match posted.body {
+        Body::Whole(body) => body,
+        Body::TooLarge | Body::CutOff => Bytes::new(),
+    };
     match lock(&shared.init).take() {
         Some(init) => {
-            let _ = init.send(Init::Failed(at, error_type, body));
+            let _ = init.send(Init::Failed(at, posted.error_type, body));
             accepted()
         }
         None => invalid_transition("Running", "InitError"),
     }
 }
 
-fn error_type(request: &Request<Incoming>) -> String {
-    request
-        .headers()
+fn error_type(headers: &HeaderMap) -> String {
+    headers
         .get("lambda-runtime-function-error-type")
         .and_then(|value| value.to_str().ok())
         .unwrap_or("Unhandled")

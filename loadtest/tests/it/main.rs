@@ -1,5 +1,6 @@
 //! The harness against functions that do not do as they should.
 
+mod command_line;
 mod faults;
 mod lifecycle;
 mod load;

@@ -187,3 +187,24 @@ async fn what_is_no_route_is_refused() {
         assert!(said.starts_with(expected), "{method} {path}: {said}");
     }
 }
+
+#[tokio::test]
+async fn a_refusal_keeps_the_connection() {
+    let api = api().await;
+    let mut stream = TcpStream::connect(api.addr()).await.expect("a connection");
+    for _ in 0..3 {
+        let head = "POST /2018-06-01/runtime/invocation/x/response HTTP/1.1\r\nhost: x\r\n";
+        stream.write_all(head.as_bytes()).await.expect("still open");
+        let length = "content-length: 2\r\n\r\n";
+        stream
+            .write_all(length.as_bytes())
+            .await
+            .expect("still open");
+        // The head alone must not be answered.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        stream.write_all(b"{}").await.expect("still open");
+        let mut reply = [0; 1024];
+        let n = stream.read(&mut reply).await.expect("a reply");
+        assert!(reply[..n].starts_with(b"HTTP/1.1 400"), "closed");
+    }
+}
