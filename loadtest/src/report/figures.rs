@@ -114,7 +114,15 @@ pub(super) fn cost_over_rate(cost: &CostReport) -> Markup {
             .find(|curve| curve.target == found.on_demand);
         let at = curve.and_then(|curve| at(&curve.points, rate));
         if let (Some(usd), true) = (at, (low..=high).contains(&rate)) {
-            marks.push((rate, usd, format!("{}/s", number(rate))));
+            // Labels of neighbours would cover each other.
+            let near =
+                |mark: &(f64, f64, String)| !mark.2.is_empty() && (mark.0 / rate).ln().abs() < 0.7;
+            let label = if marks.iter().any(near) {
+                String::new()
+            } else {
+                format!("{}/s", number(rate))
+            };
+            marks.push((rate, usd, label));
         }
     }
     let plot = Plot {
