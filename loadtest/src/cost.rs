@@ -77,6 +77,8 @@ pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bil
 pub struct Quote {
     /// The target as written on the command line.
     pub target: String,
+    /// As people call it.
+    pub name: String,
     /// Whether it is paid for when nothing arrives.
     pub always_on: bool,
     /// Its speed factor.
@@ -219,6 +221,7 @@ fn quote(workload: &Workload, prices: &Prices, target: &Target) -> Result<Quote,
     let bill = bill(workload, prices, target)?;
     Ok(Quote {
         target: target.to_string(),
+        name: target.words(),
         always_on: target.always_on(),
         speed: workload.speed_of(target),
         usd_per_month: bill.usd(),

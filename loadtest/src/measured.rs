@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
-use crate::cold_start::{COLDREAD, Cache};
-use crate::cost::workload::{MB_PER_VCPU, Workload};
+use crate::cold_start::{COLDREAD, Cache, Row};
+use crate::cost::workload::{AtSize, MB_PER_VCPU, Workload};
 use crate::results::Results;
 use crate::simulate::sampler::Sampler;
 
@@ -17,6 +17,8 @@ use crate::simulate::sampler::Sampler;
 pub struct Times {
     /// Time of a warm request, and the vCPUs it had.
     pub service: Option<(Sampler, f64)>,
+    /// Mean times by memory size.
+    pub at_size: Vec<AtSize>,
     /// Billed init of a cold start.
     pub init: Option<Sampler>,
     /// Requests a second a vCPU of a warm server sustains within its latency target.
@@ -56,10 +58,22 @@ impl Times {
             return Ok(());
         };
         let vcpus = f64::from(logs.memory_mb) / MB_PER_VCPU;
+        self.at_size(logs.memory_mb, &logs.warm_samples_ms);
         self.add(
             (&logs.warm_samples_ms, &logs.init_samples_ms, vcpus),
             &format!("{} of AWS, {} MB", logs.file, logs.memory_mb),
         )
+    }
+
+    fn at_size(&mut self, memory_mb: u32, warm: &[f64]) {
+        let known = |known: &AtSize| known.memory_mb == memory_mb;
+        if !warm.is_empty() && !self.at_size.iter().any(known) {
+            self.at_size.push(AtSize {
+                memory_mb,
+                posts_per_request: 1.0,
+                request_ms: warm.iter().sum::<f64>() / warm.len() as f64,
+            });
+        }
     }
 
     fn add(&mut self, (service, init, vcpus): (&[f64], &[f64], f64), source: &str) -> Result<()> {
@@ -74,23 +88,38 @@ impl Times {
         Ok(())
     }
 
-    /// Of the sizes measured, the one nearest to `memory_mb`.
+    /// The service time of the size nearest to one vCPU, the init of the one nearest
+    /// to `memory_mb`.
     fn cold_start(&mut self, document: &Results, memory_mb: u32) -> Result<()> {
-        let rows = document.cold_start.iter().flat_map(|found| &found.rows);
-        let nearest = rows
-            .filter(|row| row.function == COLDREAD && row.cache == Cache::Warm)
-            .min_by_key(|row| row.memory_mb.unwrap_or(u32::MAX).abs_diff(memory_mb));
-        let Some(row) = nearest else {
+        let rows = || {
+            let rows = document.cold_start.iter().flat_map(|found| &found.rows);
+            rows.filter(|row| row.function == COLDREAD && row.cache == Cache::Warm)
+        };
+        let nearest = |wanted: u32| {
+            rows().min_by_key(|row| row.memory_mb.unwrap_or(u32::MAX).abs_diff(wanted))
+        };
+        let warm =
+            |row: &Row| -> Vec<f64> { row.samples.iter().map(|run| run.second_event_ms).collect() };
+        for row in rows() {
+            if let Some(memory_mb) = row.memory_mb {
+                self.at_size(memory_mb, &warm(row));
+            }
+        }
+        let (Some(whole), Some(sized)) = (nearest(MB_PER_VCPU as u32), nearest(memory_mb)) else {
             return Ok(());
         };
-        let service: Vec<f64> = row.samples.iter().map(|run| run.second_event_ms).collect();
-        let init: Vec<f64> = row.samples.iter().map(|run| run.first_next_ms).collect();
-        let size = row
-            .memory_mb
-            .map_or_else(|| "no limits".to_owned(), |memory| format!("{memory} MB"));
+        let size = |row: &Row| {
+            row.memory_mb
+                .map_or_else(|| "no limits".to_owned(), |memory| format!("{memory} MB"))
+        };
+        let init: Vec<f64> = sized.samples.iter().map(|run| run.first_next_ms).collect();
         self.add(
-            (&service, &init, row.vcpus.unwrap_or(1.0)),
-            &format!("cold starts on this machine, {size}"),
+            (&warm(whole), &[], whole.vcpus.unwrap_or(1.0)),
+            &format!("second event on this machine, {}", size(whole)),
+        )?;
+        self.add(
+            (&[], &init, 1.0),
+            &format!("cold starts on this machine, {}", size(sized)),
         )
     }
 
@@ -121,6 +150,7 @@ impl Times {
             workload.post_ms = service.mean_ms() * vcpus.min(workload.threads)
                 / self.posts_per_request.unwrap_or(1.0);
         }
+        workload.measured.clone_from(&self.at_size);
         if let Some(init) = &self.init {
             workload.init_ms = init.mean_ms();
         }

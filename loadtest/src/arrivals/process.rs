@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
 use super::{Nanos, Times};
+use crate::cost::bill::number;
 
 /// Length of a day, seconds.
 const DAY: f64 = 86_400.0;
@@ -122,8 +123,8 @@ fn nanos(seconds: f64) -> Nanos {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Constant(rate) => write!(f, "constant {rate}/s"),
-            Self::Poisson(rate) => write!(f, "Poisson {rate}/s"),
+            Self::Constant(rate) => write!(f, "constant {}/s", number(*rate)),
+            Self::Poisson(rate) => write!(f, "Poisson {}/s", number(*rate)),
             Self::Bursty {
                 low,
                 high,
@@ -145,7 +146,7 @@ impl FromStr for Process {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split(':').collect();
-        let rate = |place: usize| number(parts[place], 1e-9, 1e7);
+        let rate = |place: usize| within(parts[place], 1e-9, 1e7);
         let time = |place: usize| -> Result<f64, String> {
             super::duration(parts[place])
                 .map(|length: Duration| length.as_secs_f64())
@@ -162,7 +163,7 @@ impl FromStr for Process {
             }),
             ("diurnal", 3) => Ok(Self::Diurnal {
                 mean: rate(1)?,
-                peak_to_mean: number(parts[2], 1.0, 2.0)?,
+                peak_to_mean: within(parts[2], 1.0, 2.0)?,
             }),
             _ => Err(format!(
                 "`{text}` is none of constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME, diurnal:MEAN:PEAK-TO-MEAN, trace:FILE"
@@ -171,7 +172,7 @@ impl FromStr for Process {
     }
 }
 
-fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
+fn within(text: &str, low: f64, high: f64) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value| (low..=high).contains(value))

@@ -368,10 +368,12 @@ impl CostArgs {
         let servers = (workload.rate() * workload.peak_to_mean / capacity)
             .ceil()
             .max(1.0);
+        let ms = workload.request_ms + workload.post_ms * workload.posts_per_request;
+        let one_vcpu = Sampler::constant_ms(ms);
         Ok(simulate(
             model,
             &schedule,
-            servers as u32,
+            (servers as u32, &one_vcpu),
             seed,
             self.common.quiet,
         ))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::bill::number;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
-use super::workload::{Cold, Workload};
+use super::workload::{AtSize, Cold, Workload};
 
 /// Memory sizes worth comparing, MB.
 pub const MEMORY_MB: [u32; 8] = [128, 256, 512, 1_024, 1_769, 2_048, 3_008, 4_096];
@@ -94,6 +94,14 @@ pub fn cases(
         let changed = Workload {
             request_ms: workload.request_ms * factor,
             post_ms: workload.post_ms * factor,
+            measured: workload
+                .measured
+                .iter()
+                .map(|measured| AtSize {
+                    request_ms: measured.request_ms * factor,
+                    ..measured.clone()
+                })
+                .collect(),
             ..workload.clone()
         };
         add(

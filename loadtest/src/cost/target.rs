@@ -139,6 +139,45 @@ impl Target {
     }
 }
 
+impl Target {
+    /// As people call it.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Lambda {
+                arch,
+                memory_mb,
+                provisioned,
+                ..
+            } => {
+                let kept = match provisioned {
+                    0 => String::new(),
+                    kept => format!(" with {kept} provisioned"),
+                };
+                format!("Lambda at {memory_mb} MB ({}){kept}", arch.key())
+            }
+            Self::Managed { machine, .. } => format!("Lambda Managed Instances on {machine}"),
+            Self::Ec2 { machine, .. } => format!("EC2 {machine}"),
+            Self::Fargate { arch, vcpus, gb } => {
+                format!("Fargate, {vcpus} vCPU and {gb} GB ({})", arch.key())
+            }
+            Self::CloudRun {
+                billing,
+                vcpus,
+                gib,
+            } => {
+                let billing = match billing {
+                    CloudRunBilling::Request => "request",
+                    CloudRunBilling::Instance => "instance",
+                };
+                format!("Cloud Run by the {billing}, {vcpus} vCPU and {gib} GiB")
+            }
+            Self::AzureFlex { memory_mb } => format!("Azure Flex Consumption at {memory_mb} MB"),
+            Self::Comprehend => "Amazon Comprehend".to_owned(),
+            Self::Api { name, .. } => name.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -48,6 +48,17 @@ impl Cold {
     }
 }
 
+/// A request's time at a function's memory size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AtSize {
+    /// Memory, MB.
+    pub memory_mb: u32,
+    /// Posts in the request.
+    pub posts_per_request: f64,
+    /// Mean milliseconds of a warm request.
+    pub request_ms: f64,
+}
+
 /// Traffic, service time and host capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
@@ -80,6 +91,9 @@ pub struct Workload {
     pub host_load: f64,
     /// Whether Lambda's monthly free tier is still free.
     pub free_tier: bool,
+    /// Times measured at a memory size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<AtSize>,
     /// Factor of speed by target or its prefix: 2 halves the service time.
     pub speed: Vec<(String, f64)>,
 }
@@ -101,6 +115,7 @@ impl Default for Workload {
             host_rps_per_vcpu: None,
             host_load: 0.7,
             free_tier: false,
+            measured: Vec::new(),
             speed: Vec::new(),
         }
     }
@@ -142,8 +157,21 @@ impl Workload {
             .map_or(1.0, |(_, factor)| *factor)
     }
 
-    /// Milliseconds of one request on `vcpus` of `target`.
+    /// Milliseconds of one request on `vcpus` of `target`: what was measured at this
+    /// memory size, else the time on one vCPU divided by the share there is.
+    ///
+    /// Short requests fit into the processor quota of one period, so that small sizes
+    /// are often faster than their share says; only a measurement tells.
     pub fn service_ms(&self, target: &Target, vcpus: f64) -> f64 {
+        if let Target::Lambda { memory_mb, .. } = target {
+            let at_size = self.measured.iter().find(|measured| {
+                measured.memory_mb == *memory_mb
+                    && (measured.posts_per_request - self.posts_per_request).abs() < 1e-9
+            });
+            if let Some(measured) = at_size {
+                return measured.request_ms / self.speed_of(target);
+            }
+        }
         let one = self.request_ms + self.post_ms * self.posts_per_request;
         one / self.speed_of(target) / vcpus.min(self.threads)
     }
@@ -206,6 +234,28 @@ mod tests {
             ..workload.clone()
         };
         assert!((threads.service_ms(&target, 4.0) - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_was_measured_at_a_size_counts_at_that_size() {
+        let workload = Workload {
+            measured: vec![AtSize {
+                memory_mb: 512,
+                posts_per_request: 1.0,
+                request_ms: 3.0,
+            }],
+            ..Workload::default()
+        };
+        let ms = |name: &str, batch| {
+            let workload = Workload {
+                posts_per_request: batch,
+                ..workload.clone()
+            };
+            workload.service_ms(&name.parse().unwrap(), 0.25)
+        };
+        assert!((ms("lambda:arm:512", 1.0) - 3.0).abs() < 1e-12);
+        assert!((ms("lambda:arm:256", 1.0) - 22.0).abs() < 1e-12);
+        assert!((ms("lambda:arm:512", 2.0) - 42.0).abs() < 1e-12);
     }
 
     #[test]

@@ -114,7 +114,15 @@ pub(super) fn cost_over_rate(cost: &CostReport) -> Markup {
             .find(|curve| curve.target == found.on_demand);
         let at = curve.and_then(|curve| at(&curve.points, rate));
         if let (Some(usd), true) = (at, (low..=high).contains(&rate)) {
-            marks.push((rate, usd, format!("{}/s", number(rate))));
+            // Labels of neighbours would cover each other.
+            let near =
+                |mark: &(f64, f64, String)| !mark.2.is_empty() && (mark.0 / rate).ln().abs() < 0.7;
+            let label = if marks.iter().any(near) {
+                String::new()
+            } else {
+                format!("{}/s", number(rate))
+            };
+            marks.push((rate, usd, label));
         }
     }
     let plot = Plot {
@@ -154,7 +162,7 @@ pub(super) fn memory(cost: &CostReport) -> Markup {
         let points = sizes.iter().map(|(memory, case)| (*memory, value(case)));
         Plot {
             title,
-            x: axis("memory, MB", LOG),
+            x: axis("memory, MB", LINEAR),
             y: axis(label, LINEAR),
             series: vec![line(title, colour, points.collect())],
             marks: Vec::new(),
@@ -318,13 +326,25 @@ pub(super) fn replay(run: &TraceRun) -> Markup {
 
 /// What makes up each bill.
 pub(super) fn bills(cost: &CostReport) -> Markup {
+    // A bar that dwarfs all others says nothing that the table does not.
+    let mut costs: Vec<f64> = cost
+        .quotes
+        .iter()
+        .map(|quote| quote.usd_per_month)
+        .collect();
+    costs.sort_by(f64::total_cmp);
+    let most = match costs.as_slice() {
+        [.., next, last] if last / next > 15.0 => next * 15.0,
+        _ => f64::INFINITY,
+    };
     let rows: Vec<Bar> = cost
         .quotes
         .iter()
+        .filter(|quote| quote.usd_per_month <= most)
         .map(|quote| Bar {
             label: format!(
                 "{}: {} a million posts",
-                quote.target,
+                quote.name,
                 dollars(quote.usd_per_million_posts)
             ),
             parts: vec![(quote.usd_per_month, usize::from(!quote.always_on))],
@@ -333,6 +353,6 @@ pub(super) fn bills(cost: &CostReport) -> Markup {
     figure(
         bars("Cost a month by target", "$ a month", &rows),
         &[("always on", 0), ("paid by use", 1)],
-        "At the given traffic.",
+        "At the given traffic; without a target that costs more than fifteen times the others.",
     )
 }

@@ -124,7 +124,7 @@ fn cost_sentence(cost: &CostReport) -> String {
     let says = |quote: &Quote| {
         format!(
             "{} costs {} a month",
-            quote.target,
+            quote.name,
             dollars(quote.usd_per_month)
         )
     };
@@ -137,7 +137,10 @@ fn cost_sentence(cost: &CostReport) -> String {
                 .find(|found| found.on_demand == function.target && found.always_on == host.target);
             let even = match found.and_then(|found| found.requests_per_second) {
                 Some(rate) => format!("break-even at {} requests/s", brief(rate)),
-                None => "they never cost the same".to_owned(),
+                None if function.usd_per_month < host.usd_per_month => {
+                    "the first is cheaper at every rate".to_owned()
+                }
+                None => "the second is cheaper at every rate".to_owned(),
             };
             format!("{traffic}, {}, {}; {even}.", says(function), says(host))
         }
@@ -151,7 +154,7 @@ fn facts(results: &Results) -> Markup {
     if let Some(cost) = &results.cost {
         for quote in cost.quotes.iter().take(2) {
             facts.push((
-                format!("{}, a million posts", quote.target),
+                format!("{}, a million posts", quote.name),
                 dollars(quote.usd_per_million_posts),
             ));
         }

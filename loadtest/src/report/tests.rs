@@ -20,7 +20,13 @@ fn results() -> Results {
         "poisson:5".parse().unwrap(),
         std::time::Duration::from_mins(10),
     );
-    results.simulation = Some(simulate(&Model::default(), &schedule, 1, 3, true));
+    results.simulation = Some(simulate(
+        &Model::default(),
+        &schedule,
+        (1, &Model::default().service),
+        3,
+        true,
+    ));
     results.command = vec!["coldread-loadtest".to_owned(), "<img src=x>".to_owned()];
     results
 }

@@ -117,11 +117,11 @@ pub struct Simulation {
     pub cold_adds_ms_p99: f64,
 }
 
-/// Runs both.
+/// Runs both; a request takes `host_service` on one of the baseline's servers.
 pub fn simulate(
     model: &Model,
     schedule: &Schedule,
-    servers: u32,
+    (servers, host_service): (u32, &Sampler),
     seed: u64,
     quiet: bool,
 ) -> Simulation {
@@ -136,7 +136,7 @@ pub fn simulate(
     bar.finish_and_clear();
     let baseline = hosts::run(
         servers,
-        &model.service,
+        host_service,
         schedule.times(seed),
         schedule.horizon,
         seed,
@@ -183,7 +183,7 @@ impl Simulation {
             ));
         }
         words.push(format!(
-            "Always on, {} vCPU(s) at the same service time: {} busy, p50 {} ms, p99 {} ms{}.",
+            "Always on, {} vCPU(s): {} busy, p50 {} ms, p99 {} ms{}.",
             baseline.servers,
             percent(baseline.utilisation),
             number(baseline.latency_ms.p50),
@@ -238,7 +238,7 @@ impl SimulateArgs {
         let simulation = simulate(
             &model,
             &schedule,
-            servers,
+            (servers, &model.service),
             self.common.seed,
             self.common.quiet,
         );

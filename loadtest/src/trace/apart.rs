@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Replayed, TraceRun};
 use crate::cost::bill::number;
 use crate::cost::lambda::percent;
+use crate::platform::fault::FaultKind;
 use crate::simulate::Outcome;
 
 /// One figure of both.
@@ -47,6 +48,15 @@ pub(super) fn compare(replayed: &Replayed, simulated: &Outcome) -> Vec<Apart> {
             "instances started",
             started as f64,
             simulated.instances_started as f64,
+        );
+    }
+    if replayed.cold.is_some() {
+        let refused = replayed.faults.get(&FaultKind::Throttled.to_string());
+        let refused = refused.copied().unwrap_or(0);
+        add(
+            "requests refused",
+            refused as f64,
+            simulated.throttled as f64,
         );
     }
     let (real, model) = (&replayed.latency_ms, &simulated.latency_ms);

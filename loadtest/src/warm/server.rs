@@ -1,6 +1,7 @@
 //! The server under test: a process of this run, or one that is there already.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -30,22 +31,29 @@ impl Server {
 
     /// Starts `binary serve` on a free port of loopback, on `cores` only.
     pub fn start(binary: &Path, cores: Option<&[usize]>) -> Result<Self> {
+        // It may write a line a request, which belongs in no terminal.
+        let log = tempfile::tempfile()?;
         let mut command = Command::new(binary);
         command
             .arg("serve")
             .env("COLDREAD_ADDR", "127.0.0.1:0")
             .env_remove("AWS_LAMBDA_RUNTIME_API")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(log.try_clone()?);
         let child = spawn_on(&mut command, cores)
             .with_context(|| format!("starting {}", binary.display()))?;
         let mut server = Self {
             child: Some(child),
             url: String::new(),
         };
-        server.url = server
-            .address()
-            .with_context(|| format!("{} did not say where it listens", binary.display()))?;
+        server.url = server.address().with_context(|| {
+            format!(
+                "{} did not say where it listens{}",
+                binary.display(),
+                said(log)
+            )
+        })?;
         Ok(server)
     }
 
@@ -79,6 +87,19 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// The beginning of a log, for an error message.
+fn said(mut log: File) -> String {
+    let mut text = Vec::new();
+    let read = log
+        .rewind()
+        .and_then(|()| log.take(1_000).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    match read {
+        Ok(_) if !text.trim().is_empty() => format!("; it said: {}", text.trim()),
+        _ => String::new(),
     }
 }
 
