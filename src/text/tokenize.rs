@@ -123,6 +123,11 @@ impl Tokenizer {
         self.before.len() + self.after.len()
     }
 
+    /// The special tokens before and after every text.
+    pub fn special_tokens(&self) -> (&[u32], &[u32]) {
+        (&self.before, &self.after)
+    }
+
     /// Replaces `input_ids` by the text's tokens, special tokens included.
     ///
     /// Of a text with more than `max_tokens` the last ones are dropped, special

@@ -3,6 +3,7 @@
 
 mod access;
 mod batching;
+mod bulk;
 mod cli;
 mod golden;
 mod http_api;
