@@ -30,7 +30,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use body::Budget;
 use error::ApiError;
 use std::future::{Future, poll_fn};
@@ -158,7 +158,7 @@ pub fn app(state: AppState) -> Router {
         .route("/v1/info", get(api::info));
     let metrics = Router::new().route("/metrics", get(api::metrics));
     let docs = Router::new()
-        .route("/", get(page::index))
+        .route("/", any(page::index))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script));
     let health = Router::new()

@@ -1,9 +1,9 @@
 //! `POST /v1/sentiment` with NDJSON or CSV: rows in, results out as they are ready, in
 //! order and in constant memory.
 //!
-//! Rows are read as they arrive and cut into small requests to the batcher, of which a
-//! few are under way at a time. Nothing is read further while those wait, so that a
-//! slow model slows the sender down and not the service. A row that is no post has an
+//! Rows are read as they arrive and cut into small requests to the batcher, one after
+//! another, so that a stream has the share of one request and no more. Little is read
+//! beyond the one under way: a slow model slows the sender down and not the service. A row that is no post has an
 //! error in its place; a body that breaks off, an error as the last row.
 
 mod input;
@@ -29,13 +29,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// Rows that are scored together. Fewer would answer sooner, more would batch better.
 const ROWS_PER_CHUNK: usize = 32;
 
-/// Chunks under way at a time: enough to keep a worker busy while results are written.
-const CHUNKS_IN_FLIGHT: usize = 3;
+/// Chunks that are read ahead, for the next to be there when one is done.
+const CHUNKS_AHEAD: usize = 1;
 
 /// How long to wait for room when the queue is full. A stream that was let in is slowed
 /// down, not broken off.
@@ -51,35 +50,20 @@ pub(super) fn respond(
 ) -> Response {
     let (input, output) = formats;
     let (lines, receiver) = mpsc::channel(1);
-    let (chunks, scored) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (chunks, read_ahead) = mpsc::channel(CHUNKS_AHEAD);
     let writer = Writer::new(output, app.batcher().model());
-    tokio::spawn(write(writer, scored, lines));
+    tokio::spawn(write(app.clone(), writer, terms, read_ahead, lines));
     let reader = RowReader::new(input, app.batcher().max_post_bytes());
-    tokio::spawn(read(app.clone(), body, decoder, reader, terms, chunks));
+    tokio::spawn(read(app.clone(), body, decoder, reader, chunks));
     let content_type = HeaderValue::from_static(output.content_type());
     let body = Body::new(Lines(receiver));
     ([(CONTENT_TYPE, content_type)], body).into_response()
 }
 
-/// Rows on their way through the batcher, or what ended the body before its time.
+/// Some rows, or what ended the body before its time.
 enum Chunk {
-    Rows(Scoring),
+    Rows(Vec<Row>),
     Broken(ApiError),
-}
-
-/// A task that ends with whoever waits for it.
-struct Scoring(JoinHandle<Scored>);
-
-impl Drop for Scoring {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Rows, and the answer to those of them that are posts.
-struct Scored {
-    rows: Vec<Row>,
-    answer: Result<Answer, InferError>,
 }
 
 /// Reads the body to its end, as fast as chunks are taken.
@@ -88,7 +72,6 @@ async fn read(
     body: Body,
     decoder: Decoder,
     mut reader: RowReader,
-    terms: Terms,
     chunks: mpsc::Sender<Chunk>,
 ) {
     let mut source = Source {
@@ -102,8 +85,7 @@ async fn read(
         // A part of the rows that came together is never held back for more.
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(ROWS_PER_CHUNK));
-            let task = tokio::spawn(score(app.clone(), rows, terms));
-            if chunks.send(Chunk::Rows(Scoring(task))).await.is_err() {
+            if chunks.send(Chunk::Rows(rows)).await.is_err() {
                 return;
             }
             rows = rest;
@@ -154,7 +136,7 @@ impl Source<'_> {
 }
 
 /// Scores the posts among `rows`, as soon as there is room for them.
-async fn score(app: AppState, mut rows: Vec<Row>, terms: Terms) -> Scored {
+async fn score(app: &AppState, rows: &mut [Row], terms: Terms) -> Result<Answer, InferError> {
     let posts: Vec<String> = rows.iter_mut().filter_map(Row::take_post).collect();
     let longest = Duration::from_millis(app.limits().request_timeout_ms.get());
     let patience = Instant::now() + longest;
@@ -164,21 +146,18 @@ async fn score(app: AppState, mut rows: Vec<Row>, terms: Terms) -> Scored {
         ..terms
     };
     let bytes = posts.iter().map(String::len).sum();
-    let answer = loop {
-        let room = room(&app, bytes);
+    loop {
+        let room = room(app, bytes);
         let is_last = Instant::now() + PAUSE >= deadline;
         if is_last || (room.is_some() && !app.batcher().is_full()) {
-            break app.batcher().classify(posts, terms).await;
+            let answer = app.batcher().classify(posts, terms).await?;
+            let metrics = app.batcher().metrics();
+            metrics.stages(answer.results.len(), &answer.stages);
+            return Ok(answer);
         }
         drop(room);
         tokio::time::sleep(PAUSE).await;
-    };
-    if let Ok(answer) = &answer {
-        app.batcher()
-            .metrics()
-            .stages(answer.results.len(), &answer.stages);
     }
-    Scored { rows, answer }
 }
 
 fn room(app: &AppState, bytes: usize) -> Option<Share> {
@@ -186,21 +165,29 @@ fn room(app: &AppState, bytes: usize) -> Option<Share> {
     share.grow(bytes).ok().map(|()| share)
 }
 
-/// Writes results in the order of their rows.
-async fn write(mut writer: Writer, mut scored: mpsc::Receiver<Chunk>, lines: mpsc::Sender<Bytes>) {
+/// Has rows scored and writes their results, until the caller leaves.
+async fn write(
+    app: AppState,
+    mut writer: Writer,
+    terms: Terms,
+    mut chunks: mpsc::Receiver<Chunk>,
+    lines: mpsc::Sender<Bytes>,
+) {
     let head = writer.take();
     if !head.is_empty() && lines.send(head).await.is_err() {
         return;
     }
-    while let Some(chunk) = scored.recv().await {
+    while let Some(chunk) = chunks.recv().await {
         match chunk {
-            Chunk::Rows(mut scoring) => match (&mut scoring.0).await {
-                Ok(Scored { rows, answer }) => writer.rows(&rows, answer),
-                Err(_) => writer.broken(&ErrorBody::of(&ApiError::panicked())),
-            },
+            Chunk::Rows(mut rows) => {
+                let answer = tokio::select! {
+                    answer = score(&app, &mut rows, terms) => answer,
+                    () = lines.closed() => return,
+                };
+                writer.rows(&rows, answer);
+            }
             Chunk::Broken(error) => writer.broken(&ErrorBody::of(&error)),
         }
-        // The caller has gone, and with it every reason to go on.
         if lines.send(writer.take()).await.is_err() {
             return;
         }

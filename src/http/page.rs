@@ -6,7 +6,7 @@ use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
 /// Scripts, styles and requests of this server's own, and nothing else; and in no frame.
@@ -14,14 +14,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
 
-/// `GET /`. Whoever does not ask for a page is told that there is no such route.
-pub(super) async fn index(headers: HeaderMap) -> Result<Response, ApiError> {
-    let wants_page = headers.get_all(ACCEPT).iter().any(|accept| {
-        accept
-            .to_str()
-            .is_ok_and(|accept| accept.contains("text/html"))
-    });
-    if !wants_page {
+/// `/`. Whoever does not ask for a page is told that there is no such route.
+pub(super) async fn index(method: Method, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mut accepts = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok());
+    let reads = method == Method::GET || method == Method::HEAD;
+    if !reads || !accepts.any(|accept| accept.contains("text/html")) {
         return Err(ApiError::UnknownRoute);
     }
     Ok(part(

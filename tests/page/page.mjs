@@ -36,8 +36,8 @@ function watch(page, address) {
   return faults;
 }
 
-async function shoot(page, name) {
-  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+async function shoot(page, name, fullPage) {
+  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
 }
 
 async function typedPosts(page) {
@@ -74,7 +74,7 @@ async function uploaded(page, folder, name, text, rows) {
   await page.getByRole("button", { name: "Score file" }).click();
   await page.getByText(`${rows} rows, 0 of them not scored.`).waitFor({ timeout: 300_000 });
   const seen = await page.evaluate(() => window.seen);
-  assert.ok(seen.some((value) => value > 0 && value < 1), "the bar moved on the way");
+  assert.ok(seen.some((value) => value > 0 && value < 1), `the bar moved on the way: ${seen}`);
   assert.ok(await page.locator("#progress").isHidden());
   assert.match(await page.locator("#plot").getAttribute("aria-label"), /positive: \d+/);
   const [download] = await Promise.all([
@@ -115,14 +115,14 @@ try {
   await page.goto(address);
   await page.emulateMedia({ colorScheme: "light" });
   await typedPosts(page);
-  await shoot(page, "light");
+  await shoot(page, "light", true);
   const posts = ["what a wonderful day", "never again, awful", "the meeting is on friday"];
   const rows = Array.from({ length: ROWS }, (_, i) => `${posts[i % 3]} ${i}`);
   await uploaded(page, folder, "posts.txt", rows.join("\n"), ROWS);
   await uploaded(page, folder, "posts.csv", `id,text\n${rows.map((row, i) => `${i},"${row}"`).join("\n")}\n`, ROWS);
   await page.emulateMedia({ colorScheme: "dark" });
   await page.setViewportSize({ width: 390, height: 800 });
-  await shoot(page, "dark");
+  await shoot(page, "dark", false);
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(width <= 390, `a phone need not scroll sideways: ${width}`);
   assert.deepEqual(faults, []);
