@@ -8,7 +8,6 @@ use crate::encoder::Int8Engine;
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::{InferError, PostError};
 use crate::kernels::{Isa, Kernels};
-use crate::reference::Reference;
 use crate::text::TextPipeline;
 pub use crate::text::Truncated;
 use coldread_model::{LoadError, ModelFolder, PackedModel, ProblemType};
@@ -99,6 +98,15 @@ pub enum EngineChoice {
     Reference,
 }
 
+/// A step of loading, when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStep {
+    /// The weights are mapped and checked, or read.
+    Model,
+    /// Text can be turned into tokens, and the kernels are chosen.
+    Tokenizer,
+}
+
 /// Everything that decides how a model is loaded.
 #[derive(Debug, Clone)]
 pub struct ModelOptions {
@@ -139,14 +147,30 @@ impl Classifier {
 
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
+        Self::load_observed(options, |_| {})
+    }
+
+    /// The same, telling when each step is done: this code itself has no clock.
+    pub fn load_observed(
+        options: &ModelOptions,
+        mut done: impl FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
+        let done = &mut done;
         match &options.model {
-            None => Self::from_packed(crate::embedded_model()?, options),
-            Some(path) if path.is_dir() => Self::from_folder(&ModelFolder::open(path)?, options),
-            Some(path) => Self::from_packed(PackedModel::open(path)?, options),
+            None => Self::from_packed(crate::embedded_model()?, options, done),
+            Some(path) if path.is_dir() => {
+                Self::from_folder(&ModelFolder::open(path)?, options, done)
+            }
+            Some(path) => Self::from_packed(PackedModel::open(path)?, options, done),
         }
     }
 
-    fn from_packed(model: PackedModel, options: &ModelOptions) -> Result<Self, LoadError> {
+    fn from_packed(
+        model: PackedModel,
+        options: &ModelOptions,
+        done: &mut dyn FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
+        done(LoadStep::Model);
         let config = model.config();
         let info = ModelInfo {
             name: model.name().to_owned(),
@@ -167,18 +191,23 @@ impl Classifier {
             Some(isa) => Kernels::new(isa)
                 .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
         };
+        done(LoadStep::Tokenizer);
         let engine = Int8Engine::new(Arc::new(model), kernels, options.threads.get());
         Ok(Self::new(info, text, Box::new(engine), options))
     }
 
-    fn from_folder(folder: &ModelFolder, options: &ModelOptions) -> Result<Self, LoadError> {
+    fn from_folder(
+        folder: &ModelFolder,
+        options: &ModelOptions,
+        done: &mut dyn FnMut(LoadStep),
+    ) -> Result<Self, LoadError> {
         if options.engine != EngineChoice::Reference {
             match coldread_model::pack(folder) {
                 Ok(bytes) => {
-                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options);
+                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options, done);
                 }
                 Err(LoadError::Unsupported { reason, .. })
-                    if options.engine == EngineChoice::Auto =>
+                    if options.engine == EngineChoice::Auto && cfg!(feature = "reference") =>
                 {
                     tracing::warn!(
                         reason,
@@ -196,13 +225,11 @@ impl Classifier {
             max_tokens: config.max_tokens,
             temperature: folder.temperature,
         };
+        let engine = reference(folder)?;
+        done(LoadStep::Model);
         let text = TextPipeline::open(folder)?;
-        Ok(Self::new(
-            info,
-            text,
-            Box::new(Reference::load(folder)?),
-            options,
-        ))
+        done(LoadStep::Tokenizer);
+        Ok(Self::new(info, text, engine, options))
     }
 
     fn new(
@@ -413,6 +440,19 @@ fn mean(windows: impl Iterator<Item = (Vec<f32>, usize)>) -> Vec<f32> {
         weights += tokens as f64;
     }
     sums.into_iter().map(|sum| (sum / weights) as f32).collect()
+}
+
+#[cfg(feature = "reference")]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(Box::new(crate::reference::Reference::load(folder)?))
+}
+
+#[cfg(not(feature = "reference"))]
+fn reference(folder: &ModelFolder) -> Result<Box<dyn Engine>, LoadError> {
+    Err(LoadError::unsupported(
+        &folder.path,
+        "this build goes without the reference engine; build it with --features reference",
+    ))
 }
 
 /// Softmax or sigmoids of `logits / temperature`.

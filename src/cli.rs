@@ -79,7 +79,11 @@ impl UsageError {
 /// No subcommand means `serve`. Flattening its flags into the top level would
 /// make `coldread --addr ... score` legal, so the word is put in instead.
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let args: Vec<OsString> = args.collect();
+    let mut args: Vec<OsString> = args.collect();
+    // The usual start of a server, spared the second attempt.
+    if args.len() == 1 {
+        args.push("serve".into());
+    }
     let with_serve = || {
         let mut args = args.clone();
         args.insert(1.min(args.len()), "serve".into());

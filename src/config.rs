@@ -30,6 +30,20 @@ const PLATFORM_PORTS: [(&str, Ipv4Addr); 3] = [
     ("PORT", Ipv4Addr::UNSPECIFIED),
 ];
 
+/// The memory size from which on a Lambda function has a whole processor.
+const FULL_CPU_MB: u32 = 1769;
+
+/// Whether one inference is made before the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WarmUp {
+    /// Where it pays.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
 /// Settings that are refused at start, with what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -125,6 +139,18 @@ pub struct Config {
     #[arg(long, env = "COLDREAD_EMF_NAMESPACE", value_name = "NAMESPACE")]
     pub emf_namespace: Option<String>,
 
+    /// Whether one inference is made before the first request, so that this one does
+    /// not pay for touching the weights first. `auto` does so over TCP, where nobody
+    /// waits for it; on Lambda with provisioned concurrency, and below 1,769 MB, where
+    /// the processor is throttled once initialisation is over.
+    #[arg(
+        long,
+        env = "COLDREAD_WARM_UP",
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub warm_up: WarmUp,
+
     /// What the server takes on.
     #[command(flatten)]
     pub limits: Limits,
@@ -143,6 +169,24 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits.check(self.model.max_post_bytes)?;
         self.access.resolve().map(drop)
+    }
+
+    /// Whether to make an inference before the first request, given what the
+    /// environment holds.
+    pub fn warms_up(&self, env: impl Fn(&str) -> Option<String>) -> bool {
+        let is_lambda = filled(env("AWS_LAMBDA_RUNTIME_API")).is_some();
+        match self.warm_up {
+            WarmUp::On => true,
+            WarmUp::Off => false,
+            WarmUp::Auto if !is_lambda => true,
+            WarmUp::Auto => {
+                let kind = env("AWS_LAMBDA_INITIALIZATION_TYPE");
+                let memory = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+                let memory: Option<u32> = memory.and_then(|mb| mb.trim().parse().ok());
+                kind.as_deref() == Some("provisioned-concurrency")
+                    || memory.is_some_and(|mb| mb < FULL_CPU_MB)
+            }
+        }
     }
 
     /// Where to listen, given what the environment holds.
@@ -238,6 +282,27 @@ mod tests {
     fn a_blank_value_counts_as_none() {
         let env = [("FUNCTIONS_CUSTOMHANDLER_PORT", ""), ("PORT", " 8081 ")];
         check_addr(&["--addr", " "], &env, Ok("0.0.0.0:8081"));
+    }
+
+    #[test]
+    fn an_inference_is_made_first_where_it_pays() {
+        let check = |args: &[&str], env: &[(&str, &str)], expected: bool| {
+            let env = |name: &str| {
+                let found = env.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(config(args).warms_up(env), expected, "{args:?}");
+        };
+        let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
+        let memory = |mb| ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mb);
+        let provisioned = ("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency");
+        check(&[], &[], true);
+        check(&["--warm-up", "off"], &[], false);
+        check(&[], &[lambda, memory("1769")], false);
+        check(&["--warm-up", "on"], &[lambda, memory("1769")], true);
+        check(&[], &[lambda, memory("128")], true);
+        check(&[], &[lambda, memory("3008"), provisioned], true);
+        check(&[], &[lambda], false);
     }
 
     #[test]

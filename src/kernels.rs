@@ -301,11 +301,14 @@ impl Kernels {
         });
     }
 
-    /// One row through a dense layer in f32.
-    pub fn dense(self, dense: Dense<'_>, x: &[f32], out: &mut [f32]) {
-        assert!(dense.k > 0 && x.len() >= dense.k && out.len() == dense.n);
-        assert!(dense.weight.len() >= dense.n * dense.k && dense.bias.len() >= dense.n);
-        self.ops.dense(dense, x, out);
+    /// Rows through a dense layer in f32: rows of `x` are `x_stride` floats apart, those
+    /// of `out` `dense.n`, and there are as many as `out` holds.
+    pub fn dense(self, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]) {
+        let Dense { n, k, .. } = dense;
+        assert!(k > 0 && n > 0 && out.len().is_multiple_of(n) && x_stride >= k);
+        assert!(x.len() >= (out.len() / n) * x_stride, "rows of {k}");
+        assert!(dense.weight.len() >= n * k && dense.bias.len() >= n);
+        self.ops.dense(dense, x, x_stride, out);
     }
 
     /// The head's non-linearity, in place.

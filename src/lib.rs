@@ -21,10 +21,12 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod kernels;
+#[cfg(feature = "reference")]
 pub mod reference;
 pub mod serve;
 pub mod telemetry;
 pub mod text;
+pub mod timings;
 
 use coldread_model::{LoadError, PackedModel};
 

@@ -7,10 +7,12 @@
 
 mod cli;
 
+use coldread::timings::{self, Phase};
 use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    timings::mark(Phase::Main);
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         // Prints help and versions to standard output, complaints to standard error.

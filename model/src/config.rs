@@ -130,10 +130,15 @@ pub struct ModelConfig {
     pub max_tokens: usize,
 }
 
-/// The fields as they stand in the file, under their various names.
+/// The field that says how to read the others.
+#[derive(Deserialize)]
+struct Kind {
+    model_type: Option<String>,
+}
+
+/// The other fields as they stand in the file, under their various names.
 #[derive(Deserialize)]
 struct Raw {
-    model_type: Option<String>,
     vocab_size: usize,
     #[serde(alias = "dim")]
     hidden_size: usize,
@@ -147,8 +152,9 @@ struct Raw {
     #[serde(default = "default_positions")]
     max_position_embeddings: usize,
     type_vocab_size: Option<usize>,
-    #[serde(alias = "norm_eps")]
     layer_norm_eps: Option<f64>,
+    /// ModernBERT's; its checkpoints have both.
+    norm_eps: Option<f64>,
     #[serde(alias = "activation", alias = "hidden_activation")]
     hidden_act: Option<String>,
     pad_token_id: Option<u32>,
@@ -173,12 +179,14 @@ impl ModelConfig {
     pub fn parse(json: &[u8], path: &Path) -> Result<Self, LoadError> {
         let invalid = |reason: String| LoadError::invalid(path, reason);
         let unsupported = |reason: String| LoadError::unsupported(path, reason);
-        let raw: Raw = serde_json::from_slice(json).map_err(|e| invalid(e.to_string()))?;
-
-        let model_type = raw
+        let parse_error = |e: serde_json::Error| invalid(e.to_string());
+        let kind: Kind = serde_json::from_slice(json).map_err(parse_error)?;
+        let model_type = kind
             .model_type
             .ok_or_else(|| invalid("missing field `model_type`".into()))?;
+        // Before the sizes, which other architectures call by names of their own.
         let architecture = architecture(&model_type).map_err(unsupported)?;
+        let raw: Raw = serde_json::from_slice(json).map_err(parse_error)?;
         if let Some(kind) = raw
             .position_embedding_type
             .filter(|kind| kind != "absolute")
@@ -211,7 +219,7 @@ impl ModelConfig {
                 Architecture::Roberta => 1,
                 _ => 0,
             }),
-            layer_norm_eps: raw.layer_norm_eps.unwrap_or(1e-12),
+            layer_norm_eps: raw.layer_norm_eps.or(raw.norm_eps).unwrap_or(1e-12),
             hidden_act,
             pad_token_id: raw.pad_token_id.unwrap_or(match architecture {
                 Architecture::Roberta => 1,

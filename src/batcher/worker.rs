@@ -5,6 +5,7 @@ use super::answer::Stages;
 use super::queue::{Item, Queue};
 use crate::classifier::{Classifier, PostResult};
 use crate::error::InferError;
+use crate::timings;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -133,6 +134,7 @@ impl Worker {
             inference: began.elapsed(),
         };
         self.shared.metrics.batch(batch.len(), tokens);
+        timings::inferred(took.tokenize + took.inference);
         Ok((results, took))
     }
 

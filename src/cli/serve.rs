@@ -3,12 +3,14 @@
 use super::UsageError;
 use anyhow::Context;
 use coldread::batcher::Batcher;
-use coldread::classifier::Classifier;
+use coldread::classifier::{Classifier, LoadStep};
 use coldread::config::Config;
 use coldread::serve;
 use coldread::serve::lambda::is_lambda;
 use coldread::telemetry::Metrics;
+use coldread::timings::{self, Phase};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::runtime::Builder;
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
@@ -18,7 +20,15 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let classifier = Classifier::load(&config.model.options())?;
+    let mut classifier = Classifier::load_observed(&config.model.options(), |step| {
+        timings::mark(match step {
+            LoadStep::Model => Phase::Model,
+            LoadStep::Tokenizer => Phase::Tokenizer,
+        });
+    })?;
+    if config.warms_up(|name| std::env::var(name).ok()) {
+        warm_up(&mut classifier)?;
+    }
     let options = config
         .limits
         .batch_options(config.model.threads, |name| std::env::var(name).ok());
@@ -34,4 +44,14 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("starting the async runtime")?;
     Ok(runtime.block_on(serve::serve(config, batcher))?)
+}
+
+/// One inference, which touches every weight and grows every buffer that a post of
+/// ordinary length needs, so that the first caller does not wait for it.
+fn warm_up(classifier: &mut Classifier) -> anyhow::Result<()> {
+    let started = Instant::now();
+    classifier
+        .classify(&["what a lovely day it was, so good to see you all again after so long!"])?;
+    timings::inferred(started.elapsed());
+    Ok(())
 }

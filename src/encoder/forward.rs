@@ -6,9 +6,13 @@
 use super::{Weights, chunks};
 use crate::engine::EncodedBatch;
 use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv};
-use coldread_model::layout::{Embeddings, Head, Layer, LayerNorm, Linear, NR, padded_n};
+use coldread_model::layout::{Embeddings, Layer, LayerNorm, Linear, NR, padded_n};
 use coldread_model::{Activation, ModelConfig};
 use std::ops::Range;
+
+/// Posts whose first tokens go through the rest of the last layer and the head
+/// together: those weights come from memory once for all of them.
+const FIRST_ROWS: usize = 64;
 
 /// Everything that a thread writes to.
 #[derive(Default)]
@@ -20,10 +24,11 @@ pub(super) struct Worker {
     /// The hidden states' codes.
     codes: Codes,
     qkv: AlignedVec<f32>,
-    /// The last layer's queries, hidden states and codes: first tokens only.
+    /// The last layer's queries, hidden states, codes and attention: first tokens only.
     first_queries: AlignedVec<f32>,
     first_hidden: AlignedVec<f32>,
     first_codes: Codes,
+    first_context: AlignedVec<f32>,
     /// Attention's output.
     context: AlignedVec<f32>,
     intermediate: AlignedVec<f32>,
@@ -57,13 +62,18 @@ impl Chunk<'_> {
         let ends = self.cu_seqlens.windows(2);
         ends.map(move |ends| (ends[0] - base) as usize..(ends[1] - base) as usize)
     }
+}
 
-    /// A whole linear layer.
-    fn linear(&self, codes: &Codes, weights: Linear<'_>, epilogue: Epilogue, out: &mut [f32]) {
-        let stride = padded_n(weights.n);
-        self.kernels
-            .linear(codes, weights, 0..stride / NR, epilogue, out, stride);
-    }
+/// A whole linear layer.
+fn linear(
+    kernels: Kernels,
+    codes: &Codes,
+    weights: Linear<'_>,
+    epilogue: Epilogue,
+    out: &mut [f32],
+) {
+    let stride = padded_n(weights.n);
+    kernels.linear(codes, weights, 0..stride / NR, epilogue, out, stride);
 }
 
 impl Worker {
@@ -77,9 +87,16 @@ impl Worker {
         posts: Range<usize>,
         logits: &mut [f32],
     ) {
-        let head = model.head();
+        let labels = model.head().classifier.n;
         let mut rest = logits;
+        let mut first_rows = 0;
         for posts in chunks(batch, posts, token_budget) {
+            if first_rows > 0 && first_rows + posts.len() > FIRST_ROWS {
+                let (logits, others) = rest.split_at_mut(first_rows * labels);
+                rest = others;
+                self.first_tokens(model, kernels, first_rows, logits);
+                first_rows = 0;
+            }
             let cu_seqlens = &batch.cu_seqlens()[posts.start..=posts.end];
             let ids = cu_seqlens[0] as usize..cu_seqlens[posts.len()] as usize;
             let chunk = Chunk {
@@ -88,16 +105,15 @@ impl Worker {
                 cu_seqlens,
                 input_ids: &batch.input_ids()[ids],
             };
-            let (logits, others) = rest.split_at_mut(posts.len() * head.classifier.n);
-            rest = others;
             self.embed(&chunk, &model.embeddings());
             let layers = chunk.config.num_hidden_layers;
             for i in 0..layers - 1 {
                 self.layer(&chunk, &model.layer(i));
             }
-            self.last_layer(&chunk, &model.layer(layers - 1));
-            self.head(&chunk, &head, logits);
+            self.last_attention(&chunk, &model.layer(layers - 1), first_rows);
+            first_rows += posts.len();
         }
+        self.first_tokens(model, kernels, first_rows, rest);
     }
 
     fn embed(&mut self, chunk: &Chunk<'_>, embeddings: &Embeddings<'_>) {
@@ -121,7 +137,8 @@ impl Worker {
         let eps = config.layer_norm_eps as f32;
         kernels.normalize(out, tokens, width, embeddings.norm, eps, &mut self.codes);
         if let Some(projection) = embeddings.projection {
-            chunk.linear(&self.codes, projection, Epilogue::Store, &mut self.hidden);
+            let hidden = &mut self.hidden;
+            linear(kernels, &self.codes, projection, Epilogue::Store, hidden);
             kernels.quantize(&self.hidden, tokens, projection.n, &mut self.codes);
         }
     }
@@ -130,7 +147,14 @@ impl Worker {
         let tokens = chunk.tokens();
         let stride = padded_n(layer.qkv.n);
         self.qkv.grow(tokens * stride);
-        chunk.linear(&self.codes, layer.qkv, Epilogue::Store, &mut self.qkv);
+        let kernels = chunk.kernels;
+        linear(
+            kernels,
+            &self.codes,
+            layer.qkv,
+            Epilogue::Store,
+            &mut self.qkv,
+        );
 
         let hidden_stride = padded_n(chunk.config.hidden_size);
         self.context.grow(tokens * hidden_stride);
@@ -157,11 +181,20 @@ impl Worker {
             &mut self.intermediate,
             &mut self.inner_codes,
         );
-        after_attention(chunk, layer, tokens, hidden, codes, inner);
+        after_attention(
+            chunk.kernels,
+            chunk.config,
+            layer,
+            tokens,
+            hidden,
+            codes,
+            inner,
+        );
     }
 
-    /// As `layer`, but only keys and values are computed for all tokens.
-    fn last_layer(&mut self, chunk: &Chunk<'_>, layer: &Layer<'_>) {
+    /// The last layer up to attention's output: keys and values of all tokens, the
+    /// rest for each post's first token. Those are put behind the `row` ones there are.
+    fn last_attention(&mut self, chunk: &Chunk<'_>, layer: &Layer<'_>, row: usize) {
         let Chunk {
             kernels, config, ..
         } = *chunk;
@@ -196,7 +229,7 @@ impl Worker {
             hidden_stride,
         );
 
-        self.context.grow(posts * hidden_stride);
+        self.first_context.extend((row + posts) * hidden_stride);
         for (i, post) in chunk.posts().enumerate() {
             let qkv = Qkv {
                 queries: &self.first_queries[i * hidden_stride..],
@@ -208,57 +241,57 @@ impl Worker {
                 num_heads: config.num_attention_heads,
                 head_dim: config.head_dim(),
             };
-            let out = &mut self.context[i * hidden_stride..];
+            let out = &mut self.first_context[(row + i) * hidden_stride..];
             kernels.attention(qkv, out, hidden_stride, &mut self.attention);
         }
-        self.first_hidden.grow(posts * hidden_stride);
-        for (out, row) in self
-            .first_hidden
-            .chunks_exact_mut(hidden_stride)
-            .zip(first_rows)
-        {
-            out.copy_from_slice(&self.hidden[row * hidden_stride..(row + 1) * hidden_stride]);
+        self.first_hidden.extend((row + posts) * hidden_stride);
+        let rows = self.first_hidden.chunks_exact_mut(hidden_stride);
+        for (out, first) in rows.skip(row).zip(first_rows) {
+            out.copy_from_slice(&self.hidden[first * hidden_stride..][..hidden_stride]);
         }
+    }
+
+    /// The rest of the last layer and the head for the first tokens of `rows` posts.
+    fn first_tokens(
+        &mut self,
+        model: &dyn Weights,
+        kernels: Kernels,
+        rows: usize,
+        logits: &mut [f32],
+    ) {
+        let (config, head) = (model.config(), model.head());
+        let layer = model.layer(config.num_hidden_layers - 1);
         let (hidden, codes) = (&mut self.first_hidden, &mut self.first_codes);
         let inner = (
-            &mut self.context,
+            &mut self.first_context,
             &mut self.intermediate,
             &mut self.inner_codes,
         );
-        after_attention(chunk, layer, posts, hidden, codes, inner);
-    }
+        after_attention(kernels, config, &layer, rows, hidden, codes, inner);
 
-    fn head(&mut self, chunk: &Chunk<'_>, head: &Head<'_>, logits: &mut [f32]) {
-        let kernels = chunk.kernels;
-        let hidden = chunk.config.hidden_size;
-        let rows = self.first_hidden.chunks_exact(padded_n(hidden));
-        for (row, logits) in rows.zip(logits.chunks_exact_mut(head.classifier.n)) {
-            let mut x = &row[..hidden];
-            if let Some(dense) = head.dense {
-                self.pooled.grow(dense.n);
-                let pooled = &mut self.pooled[..dense.n];
-                kernels.dense(dense, x, pooled);
-                kernels.activate(head.activation, pooled);
-                x = pooled;
-            }
-            kernels.dense(head.classifier, x, logits);
+        let (mut x, mut stride) = (&self.first_hidden[..], padded_n(config.hidden_size));
+        if let Some(dense) = head.dense {
+            self.pooled.grow(rows * dense.n);
+            let pooled = &mut self.pooled[..rows * dense.n];
+            kernels.dense(dense, x, stride, pooled);
+            kernels.activate(head.activation, pooled);
+            (x, stride) = (pooled, dense.n);
         }
+        kernels.dense(head.classifier, x, stride, logits);
     }
 }
 
 /// From attention's output (the first buffer of `inner`) to the layer's: `rows` hidden
 /// states in place, and their codes.
 fn after_attention(
-    chunk: &Chunk<'_>,
+    kernels: Kernels,
+    config: &ModelConfig,
     layer: &Layer<'_>,
     rows: usize,
     hidden: &mut [f32],
     codes: &mut Codes,
     inner: (&mut AlignedVec<f32>, &mut AlignedVec<f32>, &mut Codes),
 ) {
-    let Chunk {
-        kernels, config, ..
-    } = *chunk;
     let (context, intermediate, inner_codes) = inner;
     let size = config.hidden_size;
     let eps = config.layer_norm_eps as f32;
@@ -272,12 +305,18 @@ fn after_attention(
     };
 
     kernels.quantize(context, rows, size, inner_codes);
-    chunk.linear(inner_codes, layer.attention_output, Epilogue::Add, hidden);
+    linear(
+        kernels,
+        inner_codes,
+        layer.attention_output,
+        Epilogue::Add,
+        hidden,
+    );
     norm(hidden, layer.attention_norm, codes);
 
     intermediate.grow(rows * padded_n(layer.intermediate.n));
-    chunk.linear(codes, layer.intermediate, activation, intermediate);
+    linear(kernels, codes, layer.intermediate, activation, intermediate);
     kernels.quantize(intermediate, rows, layer.intermediate.n, inner_codes);
-    chunk.linear(inner_codes, layer.output, Epilogue::Add, hidden);
+    linear(kernels, inner_codes, layer.output, Epilogue::Add, hidden);
     norm(hidden, layer.output_norm, codes);
 }

@@ -10,6 +10,7 @@ use super::posts::{self, Posts};
 use crate::batcher::{Stages, Terms};
 use crate::classifier::{LongText, PostResult, Sentiment};
 use crate::engine::EngineInfo;
+use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -237,6 +238,7 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             max_pending_posts: limits.max_pending_posts.get(),
             request_timeout_ms: limits.request_timeout_ms.get(),
         },
+        timings: timings::current(),
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &info)
@@ -250,6 +252,8 @@ struct Info<'a> {
     problem_type: &'static str,
     engine: &'a EngineInfo,
     limits: InfoLimits,
+    /// Of this process's start; what is not over, or not known, is null.
+    timings: Timings,
     version: &'static str,
 }
 

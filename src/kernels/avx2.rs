@@ -14,7 +14,7 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
 
-use super::gemm::Kernel;
+use super::gemm::{Kernel, opaque};
 use super::simd::{LANES, Simd};
 use std::arch::x86_64::*;
 
@@ -325,6 +325,7 @@ unsafe fn tile<const MR: usize, const NP: usize>(
     steps: usize,
 ) -> [[I; NP]; MR] {
     let mut acc = [[[_mm256_setzero_si256(); 2]; NP]; MR];
+    let mut rows = [0, 3].map(|r| a.wrapping_add(r * a_stride));
     for step in 0..steps {
         for p in 0..NP {
             for half in 0..2 {
@@ -338,15 +339,19 @@ unsafe fn tile<const MR: usize, const NP: usize>(
                 for r in 0..MR {
                     // SAFETY: a step is 8 bytes of each of the caller's rows.
                     let (x_even, x_odd) = unsafe {
-                        let x = a.add(r * a_stride + step * 8).cast::<i32>();
+                        let x = rows[r / 3].add(r % 3 * a_stride).cast::<i32>();
                         (x.read_unaligned(), x.add(1).read_unaligned())
                     };
                     let y = &mut acc[r][p][half];
                     *y = _mm256_add_epi32(*y, _mm256_madd_epi16(_mm256_set1_epi32(x_even), even));
                     *y = _mm256_add_epi32(*y, _mm256_madd_epi16(_mm256_set1_epi32(x_odd), odd));
                 }
+                // Or else the compiler keeps twelve broadcasts for the other half and
+                // spills accumulators for them; loading them again costs nothing.
+                rows = rows.map(opaque);
             }
         }
+        rows = rows.map(|row| row.wrapping_add(8));
     }
     acc
 }

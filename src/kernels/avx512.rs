@@ -10,8 +10,9 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
 
-use super::gemm::Kernel;
+use super::gemm::{Kernel, opaque};
 use super::simd::{LANES, Simd};
+use coldread_model::layout::{K_ALIGN, KR};
 use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512 (F, BW, DQ, VL) with VNNI.
@@ -269,6 +270,10 @@ fn store_codes(q: [__m512i; 4], out: &mut [u8; 64]) {
     }
 }
 
+/// Steps of a turn of the loop; `K_ALIGN` makes them come out even.
+const UNROLL: usize = 4;
+const _: () = assert!(K_ALIGN.is_multiple_of(UNROLL * KR));
+
 /// # Safety
 /// As `Kernel::tile`.
 #[inline]
@@ -282,27 +287,34 @@ unsafe fn tile<const MR: usize, const NP: usize>(
     next: *const i8,
 ) -> [[__m512i; NP]; MR] {
     let mut acc = [[_mm512_setzero_si512(); NP]; MR];
-    for step in 0..steps {
-        for p in 0..NP {
-            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(p * panel_bytes + step * 64));
-        }
-        let mut w = [_mm512_setzero_si512(); NP];
-        for p in 0..NP {
-            // SAFETY: a step of a panel is 64 bytes within the weights.
-            w[p] = unsafe { _mm512_loadu_si512(b.add(p * panel_bytes + step * 64).cast()) };
-        }
-        for r in 0..MR {
-            // SAFETY: a step is four codes of each of the caller's rows.
-            let codes = unsafe {
-                a.add(r * a_stride + step * 4)
-                    .cast::<i32>()
-                    .read_unaligned()
-            };
-            let x = _mm512_set1_epi32(codes);
+    // Three pointers reach nine rows: row `3 i + j` is `rows[i] + j * a_stride`.
+    let mut rows = [0, 3, 6].map(|r| a.wrapping_add(r * a_stride));
+    let (mut b, mut next) = (b, next);
+    for _ in 0..steps / UNROLL {
+        for step in 0..UNROLL {
+            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(step * 64));
+            let mut w = [_mm512_setzero_si512(); NP];
             for p in 0..NP {
-                acc[r][p] = _mm512_dpbusd_epi32(acc[r][p], x, w[p]);
+                // SAFETY: a step of a panel is 64 bytes within the weights.
+                w[p] = unsafe { _mm512_loadu_si512(b.add(p * panel_bytes + step * 64).cast()) };
+            }
+            for r in 0..MR {
+                // SAFETY: a step is four codes of each of the caller's rows.
+                let codes = unsafe {
+                    rows[r / 3]
+                        .add(r % 3 * a_stride + step * 4)
+                        .cast::<i32>()
+                        .read_unaligned()
+                };
+                let x = _mm512_set1_epi32(codes);
+                for p in 0..NP {
+                    acc[r][p] = _mm512_dpbusd_epi32(acc[r][p], x, w[p]);
+                }
             }
         }
+        rows = rows.map(|row| opaque(row.wrapping_add(UNROLL * 4)));
+        b = opaque(b.wrapping_add(UNROLL * 64));
+        next = opaque(next.wrapping_add(UNROLL * 64));
     }
     acc
 }

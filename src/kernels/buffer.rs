@@ -47,6 +47,15 @@ impl<T: Number> AlignedVec<T> {
             *self = Self::new(len);
         }
     }
+
+    /// Makes it `len` long or longer and keeps what it holds.
+    pub fn extend(&mut self, len: usize) {
+        if len > self.len {
+            self.lines
+                .resize((len * size_of::<T>()).div_ceil(64), Line([0; 64]));
+            self.len = len;
+        }
+    }
 }
 
 impl<T: Number> Default for AlignedVec<T> {

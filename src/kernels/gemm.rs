@@ -156,17 +156,11 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
         panel: usize,
         mut acc: impl FnMut(usize) -> <K::S as Simd>::I,
     ) {
-        let kernel = self.kernel;
-        let s = kernel.simd();
+        let s = self.kernel.simd();
         let channels = self.channels(panel);
         let epilogue = self.task.epilogue;
         for row in rows {
-            let (quantization, out) = self.row(row, channels.column);
-            let acc = kernel.unsigned(acc(row), channels.sums.0);
-            let zero_point = s.splat(-quantization.zero_point);
-            let y = s.fma(zero_point, channels.sums.1, s.to_f32(acc));
-            let scale = s.mul(s.splat(quantization.scale), channels.scales);
-            let y = s.fma(y, scale, channels.bias);
+            let (y, out) = self.dequantize(row, &channels, acc(row));
             let y = match epilogue {
                 Epilogue::Add => s.add(y, s.load(out)),
                 Epilogue::GeluErf if FUSED => math::gelu(s, y),
@@ -176,6 +170,58 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
             };
             s.store(y, out);
         }
+    }
+
+    /// A register tile, without the non-linearity. Panels are told one by one and not
+    /// in a loop, which the compiler would keep, and the sums in memory for it.
+    #[inline(always)]
+    fn tile<const ADD: bool, const MR: usize, const NP: usize>(
+        &mut self,
+        row: usize,
+        panel: usize,
+        acc: [[<K::S as Simd>::I; NP]; MR],
+    ) {
+        const { assert!(NP <= 3) };
+        self.tile_panel::<ADD, MR, NP, 0>(row, panel, &acc);
+        if NP > 1 {
+            self.tile_panel::<ADD, MR, NP, 1>(row, panel, &acc);
+        }
+        if NP > 2 {
+            self.tile_panel::<ADD, MR, NP, 2>(row, panel, &acc);
+        }
+    }
+
+    #[inline(always)]
+    fn tile_panel<const ADD: bool, const MR: usize, const NP: usize, const P: usize>(
+        &mut self,
+        row: usize,
+        panel: usize,
+        acc: &[[<K::S as Simd>::I; NP]; MR],
+    ) {
+        let s = self.kernel.simd();
+        let channels = self.channels(panel + P);
+        for r in 0..MR {
+            let (y, out) = self.dequantize(row + r, &channels, acc[r][P]);
+            let y = if ADD { s.add(y, s.load(out)) } else { y };
+            s.store(y, out);
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(
+        &mut self,
+        row: usize,
+        channels: &Channels<K>,
+        acc: <K::S as Simd>::I,
+    ) -> (<K::S as Simd>::F, &mut [f32; LANES]) {
+        let kernel = self.kernel;
+        let s = kernel.simd();
+        let (quantization, out) = self.row(row, channels.column);
+        let acc = kernel.unsigned(acc, channels.sums.0);
+        let zero_point = s.splat(-quantization.zero_point);
+        let y = s.fma(zero_point, channels.sums.1, s.to_f32(acc));
+        let scale = s.mul(s.splat(quantization.scale), channels.scales);
+        (s.fma(y, scale, channels.bias), out)
     }
 
     /// A row's quantization and sixteen columns of its output.
@@ -216,6 +262,18 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
             }
         }
     }
+}
+
+/// The same pointer, of which the compiler no longer knows where it came from: it
+/// can neither trade it for an index and a register more, nor see that what was
+/// loaded through it before would still do.
+#[inline(always)]
+pub(crate) fn opaque<T>(mut pointer: *const T) -> *const T {
+    // SAFETY: no instruction at all.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    pointer
 }
 
 #[inline(always)]
@@ -287,10 +345,11 @@ fn tile<K: Kernel, const MR: usize, const NP: usize>(
     let panel_bytes = k * NR;
     let a = &task.codes[row * a_stride..(row + MR) * a_stride];
     let b = &task.weights.panels[panel * panel_bytes..(panel + NP) * panel_bytes];
-    // The next tile's panels are fetched while the first rows pass; later rows name
-    // what is in L1 already.
-    let next = if row == 0 {
-        b.as_ptr_range().end
+    // While rows pass, the panels that come after these are fetched into L2, each tile
+    // of rows one panel; later tiles name what is in L1 already.
+    let tiles_done = row / K::MR;
+    let next = if tiles_done < NP {
+        b.as_ptr_range().end.wrapping_add(tiles_done * panel_bytes)
     } else {
         b.as_ptr()
     };
@@ -299,12 +358,9 @@ fn tile<K: Kernel, const MR: usize, const NP: usize>(
         kernel.tile::<MR, NP>(a.as_ptr(), a_stride, b.as_ptr(), panel_bytes, k / KR, next)
     };
     let mut finish = Finish::new(kernel, task);
-    for p in 0..NP {
-        finish.panel::<false>(
-            row..row + MR,
-            panel + p,
-            #[inline(always)]
-            |r| acc[r - row][p],
-        );
+    if finish.task.epilogue == Epilogue::Add {
+        finish.tile::<true, MR, NP>(row, panel, acc);
+    } else {
+        finish.tile::<false, MR, NP>(row, panel, acc);
     }
 }

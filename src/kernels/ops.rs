@@ -25,7 +25,7 @@ pub(crate) trait Ops: Debug + Send + Sync {
     fn normalize(&self, task: &mut Normalize<'_>);
     fn embed(&self, task: &mut Embed<'_>);
     fn attention(&self, task: &mut Attention<'_>);
-    fn dense(&self, dense: Dense<'_>, x: &[f32], out: &mut [f32]);
+    fn dense(&self, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]);
     fn activate(&self, activation: HeadActivation, x: &mut [f32]);
 }
 
@@ -59,12 +59,12 @@ macro_rules! instantiate {
                 // SAFETY: the token proves that the CPU has these features.
                 unsafe { run(*self, task) }
             })*
-            fn dense(&self, dense: Dense<'_>, x: &[f32], out: &mut [f32]) {
+            fn dense(&self, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]) {
                 instantiate!(@fn $features
-                    (kernel: $kernel, args: (Dense<'_>, &[f32], &mut [f32]))
-                    rowwise::dense(kernel.simd(), args.0, args.1, args.2));
+                    (kernel: $kernel, args: (Dense<'_>, &[f32], usize, &mut [f32]))
+                    rowwise::dense(kernel.simd(), args.0, args.1, args.2, args.3));
                 // SAFETY: the token proves that the CPU has these features.
-                unsafe { run(*self, (dense, x, out)) }
+                unsafe { run(*self, (dense, x, x_stride, out)) }
             }
             fn activate(&self, activation: HeadActivation, x: &mut [f32]) {
                 instantiate!(@fn $features

@@ -51,21 +51,50 @@ pub(crate) struct Embed<'a> {
     pub(crate) stride: usize,
 }
 
+/// Rows that go through a reduction side by side: the steps of one row wait for each
+/// other, those of its neighbours do not.
+const ROWS: usize = 4;
+
 #[inline(always)]
 pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
-    let s = kernel.simd();
-    let rows = task.codes.rows.iter_mut();
-    let codes = task.codes.bytes.chunks_exact_mut(task.codes.stride);
-    for ((x, codes), row) in task.x.chunks_exact(task.stride).zip(codes).zip(rows) {
-        let x = x.as_chunks::<LANES>().0;
-        let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
-        for x in x {
-            let x = s.load(x);
-            low = s.min(x, low);
-            high = s.max(x, high);
+    let width = task.stride / LANES;
+    let mut x = task.x.as_chunks::<LANES>().0;
+    let mut codes = &mut task.codes.bytes[..];
+    let mut rows = &mut task.codes.rows[..];
+    while !rows.is_empty() {
+        let count = if rows.len() < ROWS { 1 } else { ROWS };
+        let block;
+        (block, x) = x.split_at(count * width);
+        let ranges = if count == ROWS {
+            ranges::<_, ROWS>(kernel.simd(), block, width)
+        } else {
+            [ranges::<_, 1>(kernel.simd(), block, width)[0]; ROWS]
+        };
+        for (x, (low, high)) in block.chunks_exact(width).zip(ranges) {
+            let (row_codes, row);
+            (row_codes, codes) = codes.split_at_mut(task.codes.stride);
+            (row, rows) = rows.split_first_mut().expect("`count` are left");
+            *row = quantize_row(kernel, x, low, high, row_codes);
         }
-        *row = quantize_row(kernel, x, s.min_lane(low), s.max_lane(high), codes);
     }
+}
+
+/// The range of each of `R` rows, zero included.
+#[inline(always)]
+fn ranges<S: Simd, const R: usize>(s: S, x: &[[f32; LANES]], width: usize) -> [(f32, f32); R] {
+    let (mut low, mut high) = ([s.splat(0.0); R], [s.splat(0.0); R]);
+    for i in 0..width {
+        for r in 0..R {
+            let x = s.load(&x[r * width + i]);
+            low[r] = s.min(x, low[r]);
+            high[r] = s.max(x, high[r]);
+        }
+    }
+    let mut ranges = [(0.0, 0.0); R];
+    for r in 0..R {
+        ranges[r] = (s.min_lane(low[r]), s.max_lane(high[r]));
+    }
+    ranges
 }
 
 /// Vectors of a block of codes.
@@ -121,71 +150,88 @@ fn quantize_row<K: Kernel>(
 
 #[inline(always)]
 pub(crate) fn normalize<K: Kernel>(kernel: K, task: &mut Normalize<'_>) {
-    let rows = task.codes.rows.iter_mut();
-    let codes = task.codes.bytes.chunks_exact_mut(task.codes.stride);
-    for ((x, codes), row) in task.x.chunks_exact_mut(task.stride).zip(codes).zip(rows) {
-        let x = x.as_chunks_mut::<LANES>().0;
-        let (low, high) = normalize_row(kernel.simd(), x, task.n, task.norm, task.eps);
-        *row = quantize_row(kernel, x, low, high, codes);
+    let s = kernel.simd();
+    let width = task.stride / LANES;
+    let mut x = task.x.as_chunks_mut::<LANES>().0;
+    let mut codes = &mut task.codes.bytes[..];
+    let mut rows = &mut task.codes.rows[..];
+    while !rows.is_empty() {
+        let count = if rows.len() < ROWS { 1 } else { ROWS };
+        let block;
+        (block, x) = x.split_at_mut(count * width);
+        let ranges = if count == ROWS {
+            normalize_rows::<_, ROWS>(s, block, task.n, task.norm, task.eps)
+        } else {
+            [normalize_rows::<_, 1>(s, block, task.n, task.norm, task.eps)[0]; ROWS]
+        };
+        for (x, (low, high)) in block.chunks_exact(width).zip(ranges) {
+            let (row_codes, row);
+            (row_codes, codes) = codes.split_at_mut(task.codes.stride);
+            (row, rows) = rows.split_first_mut().expect("`count` are left");
+            *row = quantize_row(kernel, x, low, high, row_codes);
+        }
     }
 }
 
-/// Layer normalisation of the first `n` values; gives their range, zero included.
+/// Layer normalisation of the first `n` values of each of `R` rows; gives their
+/// ranges, zero included.
 #[inline(always)]
-fn normalize_row<S: Simd>(
+fn normalize_rows<S: Simd, const R: usize>(
     s: S,
     x: &mut [[f32; LANES]],
     n: usize,
     norm: LayerNorm<'_>,
     eps: f32,
-) -> (f32, f32) {
-    let mut sum = s.splat(0.0);
-    for x in &*x {
-        sum = s.add(sum, s.load(x));
-    }
-    let mean = s.splat(s.sum(sum) / n as f32);
-
+) -> [(f32, f32); R] {
+    let width = x.len() / R;
     let zero = s.splat(0.0);
-    let mut squares = zero;
-    let last = x.len() - 1;
-    for (i, x) in x.iter_mut().enumerate() {
-        let mut d = s.sub(s.load(x), mean);
-        if i == last {
-            d = s.keep_first(d, n - last * LANES, zero);
+    let mut mean = [zero; R];
+    for i in 0..width {
+        for r in 0..R {
+            mean[r] = s.add(mean[r], s.load(&x[r * width + i]));
         }
-        squares = s.fma(d, d, squares);
-        s.store(d, x);
     }
-    let variance = s.sum(squares) / n as f32;
-    let factor = s.splat(1.0 / (variance + eps).sqrt());
+    for r in 0..R {
+        mean[r] = s.splat(s.sum(mean[r]) / n as f32);
+    }
 
-    let mut range = (zero, zero);
-    let (weight, weight_rest) = norm.weight[..n].as_chunks::<LANES>();
-    let (bias, bias_rest) = norm.bias[..n].as_chunks::<LANES>();
-    let (full, rest) = x.split_at_mut(weight.len());
-    for ((x, w), b) in full.iter_mut().zip(weight).zip(bias) {
-        range = scale_and_shift(s, x, factor, s.load(w), s.load(b), range);
+    let mut squares = [zero; R];
+    let in_last = n - (width - 1) * LANES;
+    for i in 0..width {
+        for r in 0..R {
+            let x = &mut x[r * width + i];
+            let mut d = s.sub(s.load(x), mean[r]);
+            if i == width - 1 {
+                d = s.keep_first(d, in_last, zero);
+            }
+            squares[r] = s.fma(d, d, squares[r]);
+            s.store(d, x);
+        }
     }
-    if let Some(x) = rest.first_mut() {
-        let (w, b) = (s.load_part(weight_rest), s.load_part(bias_rest));
-        range = scale_and_shift(s, x, factor, w, b, range);
+    let mut factor = [zero; R];
+    for r in 0..R {
+        let variance = s.sum(squares[r]) / n as f32;
+        factor[r] = s.splat(1.0 / (variance + eps).sqrt());
     }
-    (s.min_lane(range.0), s.max_lane(range.1))
-}
 
-/// `x * factor * weight + bias` in place; gives the range widened by it.
-#[inline(always)]
-fn scale_and_shift<S: Simd>(
-    s: S,
-    x: &mut [f32; LANES],
-    factor: S::F,
-    weight: S::F,
-    bias: S::F,
-    range: (S::F, S::F),
-) -> (S::F, S::F) {
-    let y = s.fma(s.mul(s.load(x), factor), weight, bias);
-    s.store(y, x);
-    (s.min(y, range.0), s.max(y, range.1))
+    let (mut low, mut high) = ([zero; R], [zero; R]);
+    for i in 0..width {
+        let columns = i * LANES..n.min((i + 1) * LANES);
+        let weight = s.load_part(&norm.weight[columns.clone()]);
+        let bias = s.load_part(&norm.bias[columns]);
+        for r in 0..R {
+            let x = &mut x[r * width + i];
+            let y = s.fma(s.mul(s.load(x), factor[r]), weight, bias);
+            s.store(y, x);
+            low[r] = s.min(y, low[r]);
+            high[r] = s.max(y, high[r]);
+        }
+    }
+    let mut ranges = [(0.0, 0.0); R];
+    for r in 0..R {
+        ranges[r] = (s.min_lane(low[r]), s.max_lane(high[r]));
+    }
+    ranges
 }
 
 #[inline(always)]
@@ -219,18 +265,22 @@ pub(crate) fn embed<K: Kernel>(kernel: K, task: &mut Embed<'_>) {
     }
 }
 
-/// One row through a dense layer in f32.
+/// Rows through a dense layer in f32. Weights are the outer loop: each of their rows
+/// comes once from memory for all rows of `x`.
 #[inline(always)]
-pub(crate) fn dense<S: Simd>(s: S, dense: Dense<'_>, x: &[f32], out: &mut [f32]) {
-    for ((weights, &bias), out) in dense.weight.chunks_exact(dense.k).zip(dense.bias).zip(out) {
+pub(crate) fn dense<S: Simd>(s: S, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]) {
+    let weights = dense.weight.chunks_exact(dense.k).zip(dense.bias);
+    for (channel, (weights, &bias)) in weights.take(dense.n).enumerate() {
         let (w, w_rest) = weights.as_chunks::<LANES>();
-        let (x, x_rest) = x[..dense.k].as_chunks::<LANES>();
-        let mut sum = s.splat(0.0);
-        for (x, w) in x.iter().zip(w) {
-            sum = s.fma(s.load(x), s.load(w), sum);
+        for (x, out) in x.chunks_exact(x_stride).zip(out.chunks_exact_mut(dense.n)) {
+            let (x, x_rest) = x[..dense.k].as_chunks::<LANES>();
+            let mut sum = s.splat(0.0);
+            for (x, w) in x.iter().zip(w) {
+                sum = s.fma(s.load(x), s.load(w), sum);
+            }
+            sum = s.fma(s.load_part(x_rest), s.load_part(w_rest), sum);
+            out[channel] = s.sum(sum) + bias;
         }
-        sum = s.fma(s.load_part(x_rest), s.load_part(w_rest), sum);
-        *out = s.sum(sum) + bias;
     }
 }
 

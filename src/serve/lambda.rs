@@ -15,6 +15,7 @@
 
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, Platform, app, reply_too_large};
+use crate::timings::{self, Phase};
 use axum::Router;
 use axum::http::response::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
@@ -44,6 +45,7 @@ pub(super) async fn run(state: AppState) -> Result<(), ServeError> {
         }
     }
     state.batcher().metrics().ready();
+    timings::mark(Phase::Ready);
     tokio::select! {
         // On Managed Instances, which say how many events there may be at a time, it
         // takes as many; elsewhere one after another.

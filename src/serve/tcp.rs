@@ -6,6 +6,7 @@
 use super::linger::Linger;
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
+use crate::timings::{self, Phase};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use hyper::server::conn::http1;
@@ -34,6 +35,7 @@ pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeEr
     // The signal is asked for before anyone can know that the server is there.
     let stop = stop_signal();
     state.batcher().metrics().ready();
+    timings::mark(Phase::Ready);
     announce(listener.local_addr()?)?;
     Server::new(state).run(listener, stop).await
 }

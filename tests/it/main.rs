@@ -2,6 +2,7 @@
 //! once and the model is loaded once.
 
 mod access;
+mod allocations;
 mod batching;
 mod bulk;
 mod cli;
@@ -13,3 +14,4 @@ mod lambda_events;
 mod lambda_runtime;
 mod observability;
 mod support;
+mod tiny_models;

@@ -108,6 +108,24 @@ fn families_by_their_own_names() {
 }
 
 #[test]
+fn an_unknown_architecture_is_named_before_its_sizes_are_missed() {
+    let gpt2 = json!({"model_type": "gpt2", "vocab_size": 99, "n_embd": 32, "n_layer": 2});
+    let error = ModelConfig::parse(gpt2.to_string().as_bytes(), Path::new(FILE)).unwrap_err();
+    assert!(matches!(error, LoadError::Unsupported { .. }), "{error}");
+}
+
+#[test]
+fn modernbert_says_its_epsilon_once_or_twice() {
+    for (changes, expected) in [
+        (json!({"norm_eps": 1e-5}), 1e-5),
+        (json!({"norm_eps": 1e-6, "layer_norm_eps": 1e-5}), 1e-5),
+    ] {
+        let eps = sound(&changes).layer_norm_eps;
+        assert!((eps - expected).abs() < 1e-12, "{changes}: {eps}");
+    }
+}
+
+#[test]
 fn problem_types() {
     for (changes, expected) in [
         (json!({"id2label": {"0": "toxic"}}), ProblemType::MultiLabel),

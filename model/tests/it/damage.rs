@@ -381,32 +381,6 @@ fn files_are_named_in_errors() {
     }
 }
 
-/// Small sound files for the fuzzer to start from; the first byte tells its
-/// target to put all checksums right.
-#[test]
-#[ignore = "writes files to COLDREAD_FUZZ_CORPUS"]
-fn fuzz_corpus() {
-    let dir = std::env::var("COLDREAD_FUZZ_CORPUS").expect("COLDREAD_FUZZ_CORPUS is set");
-    std::fs::create_dir_all(&dir).unwrap();
-    let mut with_profile = Checkpoint::bert();
-    with_profile.files = vec![
-        ("emoji.tsv", "😀\tgrinning face\n".to_owned()),
-        (
-            "normalization.json",
-            r#"{"version": 1, "emoji": "emoji.tsv"}"#.to_owned(),
-        ),
-    ];
-    for (name, checkpoint) in [
-        ("bert", with_profile),
-        ("distilbert", Checkpoint::distilbert()),
-        ("roberta", Checkpoint::roberta("roberta")),
-        ("electra", Checkpoint::electra(20)),
-    ] {
-        let file = [vec![7], checkpoint.pack().unwrap()].concat();
-        std::fs::write(std::path::Path::new(&dir).join(name), file).unwrap();
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

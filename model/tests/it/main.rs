@@ -4,4 +4,3 @@ mod checkpoint;
 mod damage;
 mod families;
 mod import_errors;
-mod real;

@@ -313,7 +313,7 @@ fn dense_layers_and_their_activations() {
     for k in [1, 15, 16, 17, 384] {
         let r = &mut Random(k as u32);
         let weight: Vec<f32> = (0..5 * k).map(|_| r.float()).collect();
-        let x: Vec<f32> = (0..k).map(|_| r.float()).collect();
+        let x: Vec<f32> = (0..3 * k).map(|_| r.float()).collect();
         let dense = Dense {
             n: 5,
             k,
@@ -321,8 +321,13 @@ fn dense_layers_and_their_activations() {
             bias: &[1.0, 2.0, 3.0, 4.0, 5.0],
         };
         let run = |isa: Isa, activation| {
-            let mut out = [0.0; 5];
-            kernels(isa).dense(dense, &x, &mut out);
+            let mut out = [0.0; 15];
+            kernels(isa).dense(dense, &x, k, &mut out);
+            for (x, together) in x.chunks(k).zip(out.chunks(5)) {
+                let mut alone = [0.0; 5];
+                kernels(isa).dense(dense, x, k, &mut alone);
+                assert_eq!(bits(&alone), bits(together), "{isa} {k}");
+            }
             kernels(isa).activate(activation, &mut out);
             bits(&out)
         };
