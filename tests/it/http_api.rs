@@ -188,6 +188,7 @@ async fn info() {
     let max_tokens = json["limits"]["max_tokens"].take();
     assert!(max_tokens.as_u64().is_some_and(|n| n >= 64), "{max_tokens}");
     assert!(json["model"].take().is_string());
+    assert!(json["timings"].take().is_object());
     assert_eq!(json["version"].take(), env!("CARGO_PKG_VERSION"));
     assert_snapshot!(format!("{json:#}"), @r#"
     {
@@ -207,6 +208,7 @@ async fn info() {
         "max_pending_posts": 4096,
         "request_timeout_ms": 600000
       },
+      "timings": null,
       "version": null
     }
     "#);
