@@ -20,3 +20,7 @@ bench *ARGS:
 # Regenerates the golden logits after the model in model/default has changed.
 golden:
     python3 tests/parity/golden.py
+
+# The page at / in a real browser; needs Node.js and Chromium.
+page *ARGS:
+    tests/page/run {{ARGS}}

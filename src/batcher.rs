@@ -27,7 +27,7 @@ mod worker;
 
 pub use answer::{Answer, Stages};
 
-use crate::classifier::{Classifier, ModelInfo};
+use crate::classifier::{Classifier, LongText, ModelInfo};
 use crate::engine::EngineInfo;
 use crate::error::InferError;
 use crate::telemetry::Metrics;
@@ -47,6 +47,15 @@ pub struct BatchOptions {
     pub batch_wait: Duration,
     /// Worker threads at most. All but the first are started when they are needed.
     pub workers: NonZeroUsize,
+}
+
+/// On what terms posts are scored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// After this there is no answer, and work that cannot be done by then is not begun.
+    pub deadline: Option<Instant>,
+    /// What is done with posts of more tokens than the model takes.
+    pub long_text: LongText,
 }
 
 /// A handle to the queue; clones share it. The workers end with the last handle.
@@ -101,7 +110,7 @@ impl Batcher {
     }
 
     /// What the model is.
-    pub fn model(&self) -> &ModelInfo {
+    pub fn model(&self) -> &Arc<ModelInfo> {
         &self.0.model
     }
 
@@ -137,18 +146,13 @@ impl Batcher {
 
     /// Scores posts; the results stand in their order.
     ///
-    /// Dropping the future takes back what no worker has begun. After `deadline` there
-    /// is no answer; work that cannot be done by then is not started.
-    pub async fn classify(
-        &self,
-        posts: Vec<String>,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, InferError> {
+    /// Dropping the future takes back what no worker has begun.
+    pub async fn classify(&self, posts: Vec<String>, terms: Terms) -> Result<Answer, InferError> {
         if posts.is_empty() {
             return Ok(Answer::default());
         }
         let shared = &self.0.shared;
-        let (request, answered) = Request::new(posts, deadline, &self.0.model);
+        let (request, answered) = Request::new(posts, terms, &self.0.model);
         let id = {
             let mut queue = shared.lock();
             let id = queue.admit(request, &shared.options)?;
@@ -156,7 +160,7 @@ impl Batcher {
             id
         };
         let withdraw = Withdraw { shared, id };
-        let answer = match deadline {
+        let answer = match terms.deadline {
             None => answered.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), answered)
                 .await

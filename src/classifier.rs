@@ -25,6 +25,40 @@ pub struct Sentiment {
     /// Whether only the beginning of the post was read, because it has more tokens
     /// than the model takes.
     pub truncated: bool,
+    /// Over how many windows of the post the scores are the mean; 1 for most.
+    pub windows: usize,
+}
+
+/// What is done with a post of more tokens than the model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LongText {
+    /// Its beginning is read.
+    #[default]
+    Truncate,
+    /// It is read in windows, side by side, and its scores are the mean of theirs,
+    /// weighted by their tokens.
+    Window,
+    /// It is refused.
+    Error,
+}
+
+impl LongText {
+    /// Reads its name in requests.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "truncate" => Some(Self::Truncate),
+            "window" => Some(Self::Window),
+            "error" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+
+/// What [`Classifier::push`] made of a post.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded {
+    truncated: bool,
+    windows: usize,
 }
 
 impl Sentiment {
@@ -106,6 +140,10 @@ impl Classifier {
     /// The most tokens handed to the engine at once: enough to keep several threads
     /// busy, while memory stays bounded however many posts are asked for.
     pub const MAX_BATCH_TOKENS: usize = 16_384;
+
+    /// The most windows that one post is read in: together they are a batch that others
+    /// have to wait for.
+    pub const MAX_WINDOWS: usize = 16;
 
     /// Loads the model that `options` names.
     pub fn load(options: &ModelOptions) -> Result<Self, LoadError> {
@@ -264,11 +302,20 @@ impl Classifier {
     /// A post that cannot be scored has its error in its place. An `Err` of the
     /// whole means that the engine failed, through no fault of a post.
     pub fn classify<T: AsRef<str>>(&mut self, posts: &[T]) -> Result<Vec<PostResult>, InferError> {
+        self.classify_with(posts, LongText::Truncate)
+    }
+
+    /// As [`Classifier::classify`], with a say in what is done with long posts.
+    pub fn classify_with<T: AsRef<str>>(
+        &mut self,
+        posts: &[T],
+        long_text: LongText,
+    ) -> Result<Vec<PostResult>, InferError> {
         let mut results = Vec::with_capacity(posts.len());
         let mut encoded = Vec::new();
         self.clear();
         for post in posts {
-            encoded.push(self.push(post.as_ref())?);
+            encoded.push(self.push(post.as_ref(), long_text)?);
             if self.batch_tokens() >= Self::MAX_BATCH_TOKENS {
                 self.run(&mut encoded, &mut results)?;
             }
@@ -280,22 +327,56 @@ impl Classifier {
     /// Normalises and tokenizes one post onto the batch, for [`Classifier::run`].
     ///
     /// Whoever gathers a batch so decides when it is large enough.
-    pub fn push(&mut self, post: &str) -> Result<Result<Truncated, PostError>, InferError> {
+    pub fn push(
+        &mut self,
+        post: &str,
+        long_text: LongText,
+    ) -> Result<Result<Encoded, PostError>, InferError> {
         if post.len() > self.max_post_bytes {
             return Ok(Err(PostError::TooLong {
                 bytes: post.len(),
                 max_bytes: self.max_post_bytes,
             }));
         }
-        let truncated = self
-            .text
-            .encode(post, self.info.max_tokens, &mut self.input_ids)?;
+        let max_tokens = self.info.max_tokens;
+        let Truncated(truncated) = self.text.encode(post, max_tokens, &mut self.input_ids)?;
         // White space, but also lone joiners, variation selectors and the like.
         if self.input_ids.len() <= self.text.num_special_tokens() {
             return Ok(Err(PostError::Empty));
         }
-        self.batch.push(&self.input_ids);
-        Ok(Ok(truncated))
+        match long_text {
+            LongText::Window if truncated => return self.push_windows(post),
+            LongText::Error if truncated => {
+                return Ok(Err(PostError::TooManyTokens { max_tokens }));
+            }
+            _ => self.batch.push(&self.input_ids),
+        }
+        Ok(Ok(Encoded {
+            truncated,
+            windows: 1,
+        }))
+    }
+
+    /// A long post in as few windows as hold it, all but the last of them full.
+    fn push_windows(&mut self, post: &str) -> Result<Result<Encoded, PostError>, InferError> {
+        let specials = self.text.num_special_tokens();
+        let window = self.info.max_tokens - specials;
+        let max_tokens = Self::MAX_WINDOWS * window + specials;
+        let Truncated(too_long) = self.text.encode(post, max_tokens, &mut self.input_ids)?;
+        if too_long {
+            return Ok(Err(PostError::TooManyTokens { max_tokens }));
+        }
+        let (before, after) = self.text.special_tokens();
+        let own = &self.input_ids[before.len()..self.input_ids.len() - after.len()];
+        let mut windows = 0;
+        for tokens in own.chunks(window) {
+            self.batch.push(&[before, tokens, after].concat());
+            windows += 1;
+        }
+        Ok(Ok(Encoded {
+            truncated: false,
+            windows,
+        }))
     }
 
     /// How many tokens the batch has by now.
@@ -312,28 +393,53 @@ impl Classifier {
     /// each of its posts; for every one of them a result is appended, in order.
     pub fn run(
         &mut self,
-        encoded: &mut Vec<Result<Truncated, PostError>>,
+        encoded: &mut Vec<Result<Encoded, PostError>>,
         results: &mut Vec<PostResult>,
     ) -> Result<(), InferError> {
         self.logits.clear();
         if !self.batch.is_empty() {
             self.engine.forward(&self.batch, &mut self.logits)?;
-            self.batch.clear();
         }
         let (temperature, problem_type) = (self.info.temperature, self.info.problem_type);
-        let mut rows = self.logits.chunks_exact(self.info.labels.len());
-        results.extend(encoded.drain(..).map(|post| {
-            let Truncated(truncated) = post?;
-            let logits = rows.next().expect("a row of logits a post on the batch");
+        let specials = self.text.num_special_tokens();
+        let rows = self.logits.chunks_exact(self.info.labels.len());
+        let mut rows = rows.zip(self.batch.posts()).map(|(logits, tokens)| {
             let scores = scores(logits, temperature, problem_type);
+            (scores, tokens.len() - specials)
+        });
+        results.extend(encoded.drain(..).map(|post| {
+            let Encoded { truncated, windows } = post?;
+            let mut window = || rows.next().expect("a row of logits a window on the batch");
+            let scores = match windows {
+                1 => window().0,
+                _ => mean((0..windows).map(|_| window())),
+            };
             Ok(Sentiment {
                 label: highest(&scores),
                 scores,
                 truncated,
+                windows,
             })
         }));
+        drop(rows);
+        self.batch.clear();
         Ok(())
     }
+}
+
+/// The mean of windows' scores, each weighted by its tokens. As those are fixed by the
+/// post, so is the order of the sum.
+fn mean(windows: impl Iterator<Item = (Vec<f32>, usize)>) -> Vec<f32> {
+    let mut sums: Vec<f64> = Vec::new();
+    let mut weights = 0.0;
+    for (scores, tokens) in windows {
+        sums.resize(scores.len(), 0.0);
+        for (sum, score) in sums.iter_mut().zip(scores) {
+            *sum += f64::from(score) * tokens as f64;
+        }
+        weights += tokens as f64;
+    }
+    sums.into_iter().map(|sum| (sum / weights) as f32).collect()
 }
 
 #[cfg(feature = "reference")]

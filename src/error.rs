@@ -16,6 +16,12 @@ pub enum PostError {
         /// The limit.
         max_bytes: usize,
     },
+    /// More tokens than are read, where the caller does not want it cut.
+    #[error("the text has more than {max_tokens} tokens; shorten or split it")]
+    TooManyTokens {
+        /// The limit.
+        max_tokens: usize,
+    },
     /// The post is not text in UTF-8.
     #[error("the text is not valid UTF-8; re-encode it")]
     InvalidUtf8,
@@ -26,7 +32,7 @@ impl PostError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "empty_text",
-            Self::TooLong { .. } => "text_too_long",
+            Self::TooLong { .. } | Self::TooManyTokens { .. } => "text_too_long",
             Self::InvalidUtf8 => "invalid_utf8",
         }
     }

@@ -4,7 +4,7 @@
 //! This module and nothing beneath it knows status codes. A request goes
 //! [`body`] (bytes, within limits) -> [`posts`] (JSON to posts) -> batcher ->
 //! [`api`] (answer), and any fault on the way is an [`error::ApiError`], which has
-//! its status, code and message in one table.
+//! its status, code and message in one table. Rows of NDJSON and CSV take [`bulk`]'s way.
 //!
 //! Round all of it stand [`access`] (who may ask) and [`observe`] (what is seen of it).
 //!
@@ -15,9 +15,11 @@
 mod access;
 mod api;
 mod body;
+mod bulk;
 mod deadline;
 mod error;
 mod observe;
+mod page;
 mod posts;
 
 use crate::batcher::Batcher;
@@ -28,7 +30,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use body::Budget;
 use error::ApiError;
 use std::future::{Future, poll_fn};
@@ -137,7 +139,10 @@ impl AppState {
 }
 
 /// All routes, by the templates that metrics and logs know them by.
-const ROUTES: [&str; 5] = [
+const ROUTES: [&str; 8] = [
+    "/",
+    "/page.css",
+    "/page.js",
     "/v1/sentiment",
     "/v1/info",
     "/metrics",
@@ -152,6 +157,10 @@ pub fn app(state: AppState) -> Router {
         .route("/v1/sentiment", post(api::sentiment))
         .route("/v1/info", get(api::info));
     let metrics = Router::new().route("/metrics", get(api::metrics));
+    let docs = Router::new()
+        .route("/", any(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script));
     let health = Router::new()
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz));
@@ -164,6 +173,7 @@ pub fn app(state: AppState) -> Router {
     };
     let mut router = with_key(posts, false)
         .merge(with_key(metrics, access.public_metrics))
+        .merge(with_key(docs, !access.private_docs))
         .merge(health)
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
@@ -177,6 +187,11 @@ pub fn app(state: AppState) -> Router {
             observe::observe,
         ))
         .with_state(state)
+}
+
+/// What a platform's adapter answers when the platform cannot carry an answer.
+pub(crate) fn reply_too_large(max_bytes: usize) -> Response {
+    ApiError::ReplyTooLarge { max_bytes }.into_response()
 }
 
 async fn unknown_route() -> ApiError {

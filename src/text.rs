@@ -101,6 +101,11 @@ impl TextPipeline {
         self.tokenizer.num_special_tokens()
     }
 
+    /// The special tokens before and after every post.
+    pub fn special_tokens(&self) -> (&[u32], &[u32]) {
+        self.tokenizer.special_tokens()
+    }
+
     /// The post as the tokenizer sees it.
     pub fn normalize<'a>(&self, post: &'a str) -> Cow<'a, str> {
         match &self.normalizer {

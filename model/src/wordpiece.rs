@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Rules of a tokenizer of BERT's kind.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the four switches of BERT's normalizer, by their names"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WordPiece {
     /// Control characters go, and all white space is a space.

@@ -1,8 +1,8 @@
 //! The queue itself: who is let in, and whose post is next. Nothing here waits.
 
-use super::BatchOptions;
 use super::answer::{Answer, Pending};
-use crate::classifier::{Classifier, ModelInfo};
+use super::{BatchOptions, Terms};
+use crate::classifier::{Classifier, LongText, ModelInfo};
 use crate::error::InferError;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct Request {
     /// The cost of `posts`.
     cost: usize,
     max_post_cost: usize,
-    deadline: Option<Instant>,
+    terms: Terms,
     since: Instant,
     answer: Arc<Pending>,
 }
@@ -35,23 +35,28 @@ pub(super) struct Item {
     pub(super) request: u64,
     pub(super) cost: usize,
     pub(super) since: Instant,
+    pub(super) long_text: LongText,
     pub(super) answer: Arc<Pending>,
 }
 
 impl Request {
     pub(super) fn new(
         posts: Vec<String>,
-        deadline: Option<Instant>,
+        terms: Terms,
         model: &ModelInfo,
     ) -> (Self, oneshot::Receiver<Result<Answer, InferError>>) {
         let (pending, answered) = Pending::new(posts.len());
-        let max_post_cost = BYTES_PER_TOKEN * model.max_tokens + POST_COST;
+        let windows = match terms.long_text {
+            LongText::Window => Classifier::MAX_WINDOWS,
+            LongText::Truncate | LongText::Error => 1,
+        };
+        let max_post_cost = windows * BYTES_PER_TOKEN * model.max_tokens + POST_COST;
         let request = Self {
             id: 0,
             cost: posts.iter().map(|post| cost(post, max_post_cost)).sum(),
             posts: posts.into_iter().enumerate(),
             max_post_cost,
-            deadline,
+            terms,
             since: Instant::now(),
             answer: Arc::new(pending),
         };
@@ -137,7 +142,9 @@ impl Queue {
     pub(super) fn take(&mut self, options: &BatchOptions) -> Option<Item> {
         loop {
             let mut request = self.waiting.pop_front()?;
-            if request.deadline.is_some() && self.is_hopeless(&request, Instant::now(), options) {
+            if request.terms.deadline.is_some()
+                && self.is_hopeless(&request, Instant::now(), options)
+            {
                 self.pending_posts -= request.posts.len();
                 request.answer.fail(InferError::DeadlineExceeded);
                 continue;
@@ -153,6 +160,7 @@ impl Queue {
                 request: request.id,
                 cost,
                 since: request.since,
+                long_text: request.terms.long_text,
                 answer: Arc::clone(&request.answer),
             };
             request.cost -= cost;
@@ -177,6 +185,7 @@ impl Queue {
     fn is_hopeless(&self, request: &Request, now: Instant, options: &BatchOptions) -> bool {
         let workers = options.workers.get() as u32;
         request
+            .terms
             .deadline
             .is_some_and(|deadline| now + self.pace.time(request.cost) / workers >= deadline)
     }

@@ -1,7 +1,7 @@
 //! The queue before an engine that computes nothing, but can be held up, can panic and
 //! tells what it was given.
 
-use super::{BatchOptions, Batcher};
+use super::{BatchOptions, Batcher, Terms};
 use crate::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::InferError;
@@ -138,7 +138,15 @@ impl Held {
         let (batcher, posts) = (self.batcher.clone(), strings(posts));
         let sent = self.runtime.spawn(async move {
             let deadline = timeout.map(|timeout| Instant::now() + timeout);
-            let answer = batcher.classify(posts, deadline).await;
+            let answer = batcher
+                .classify(
+                    posts,
+                    Terms {
+                        deadline,
+                        ..Terms::default()
+                    },
+                )
+                .await;
             answer.map(|answer| answer.results)
         });
         until(|| self.batcher.pending_posts() > pending || sent.is_finished());
@@ -342,7 +350,7 @@ fn stages_tell_where_time_went() {
     );
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let began = Instant::now();
-    let answer = runtime.block_on(batcher.classify(strings(&["good"]), None));
+    let answer = runtime.block_on(batcher.classify(strings(&["good"]), Terms::default()));
     let stages = answer.expect("scored").stages;
     let sum = stages.queue + stages.tokenize + stages.inference;
     assert!(!stages.tokenize.is_zero());
@@ -387,8 +395,8 @@ proptest! {
         let sent: Vec<_> = requests.iter().map(|(posts, gone)| {
             let (batcher, posts, gone) = (batcher.clone(), posts.clone(), *gone);
             runtime.spawn(async move {
-                let answer = batcher.classify(posts, None);
-                let patience = if gone { Duration::ZERO } else { Duration::from_secs(60) };
+                let answer = batcher.classify(posts, Terms::default());
+                let patience = if gone { Duration::ZERO } else { Duration::from_mins(1) };
                 tokio::time::timeout(patience, answer).await.ok()
             })
         }).collect();

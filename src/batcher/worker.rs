@@ -112,7 +112,8 @@ impl Worker {
         self.classifier.clear();
         loop {
             let began = Instant::now();
-            encoded.push(self.classifier.push(&batch[batch.len() - 1].post)?);
+            let item = &batch[batch.len() - 1];
+            encoded.push(self.classifier.push(&item.post, item.long_text)?);
             tokenize += began.elapsed();
             let options = &self.shared.options;
             if self.classifier.batch_tokens() >= options.max_batch_tokens.get() {
@@ -143,7 +144,9 @@ impl Worker {
             let items: Vec<Item> = share.into_iter().map(|(item, ())| item).collect();
             let start = Instant::now();
             let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
-            let run = catch_unwind(AssertUnwindSafe(|| self.classifier.classify(&posts)));
+            let run = catch_unwind(AssertUnwindSafe(|| {
+                self.classifier.classify_with(&posts, items[0].long_text)
+            }));
             let results = run.unwrap_or_else(|_| {
                 self.classifier = self.classifier.fork();
                 Err(InferError::Internal("the engine panicked".to_owned()))

@@ -144,6 +144,7 @@ mod tests {
             scores: scores.to_vec(),
             label: usize::from(scores[1] > scores[0]),
             truncated: false,
+            windows: 1,
         })
     }
 

@@ -1,13 +1,14 @@
 //! The native API: handlers and what their answers look like on the wire.
 
 use super::AppState;
-use super::body::{self, Media};
+use super::body::{self, Decoder, Media, accepted_rows};
+use super::bulk;
 use super::deadline;
 use super::error::{ApiError, ErrorBody, json};
 use super::observe::Done;
 use super::posts::{self, Posts};
-use crate::batcher::Stages;
-use crate::classifier::{PostResult, Sentiment};
+use crate::batcher::{Stages, Terms};
+use crate::classifier::{LongText, PostResult, Sentiment};
 use crate::engine::EngineInfo;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
@@ -33,35 +34,52 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let arrival = Instant::now();
     let (limits, batcher) = (app.limits(), app.batcher());
     let media = Media::of(request.headers())?;
-    let longest = Duration::from_millis(limits.request_timeout_ms.get());
-    let deadline = deadline::of(request.headers(), request.extensions(), arrival, longest)?;
+    let decoder = Decoder::of(request.headers())?;
+    let long_text = asked_long_text(request.uri().query())?;
+    let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
     // Before the body is read, so that refusing stays cheap however much comes.
     if batcher.is_full() {
         return Err(ApiError::Overloaded);
     }
+    if let Media::Rows(format) = media {
+        let formats = (format, accepted_rows(request.headers()).unwrap_or(format));
+        let body = request.into_body();
+        let terms = Terms {
+            deadline: asked,
+            long_text: long_text.unwrap_or_default(),
+        };
+        return Ok(bulk::respond(app, body, decoder, formats, terms));
+    }
+    let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
+    let deadline = asked.map_or(longest, |asked| asked.min(longest));
     // Held until the answer is there: the posts are as long as the body they came in.
     let mut share = app.0.bodies.share();
     let timeout = Duration::from_millis(limits.body_timeout_ms.get());
     let max_bytes = limits.max_body_bytes.get();
-    let bytes = body::read(request.into_body(), max_bytes, timeout, &mut share).await?;
+    let body = request.into_body();
+    let bytes = body::read(body, decoder, max_bytes, timeout, &mut share).await?;
     let text = body::utf8(&bytes)?;
-    let posts = match media {
+    let (posts, in_body) = match media {
         Media::Json => posts::parse(text, limits.max_posts.get())?,
-        Media::PlainText => Posts::One(text.to_owned()),
+        _ => (Posts::One(text.to_owned()), None),
     };
     drop(bytes);
+    let terms = Terms {
+        deadline: Some(deadline),
+        long_text: in_body.or(long_text).unwrap_or_default(),
+    };
 
     let model = batcher.model();
     let (labels, model) = (&model.labels[..], model.name.as_str());
     match posts {
         Posts::One(post) => {
-            let mut answer = batcher.classify(vec![post], Some(deadline)).await?;
+            let mut answer = batcher.classify(vec![post], terms).await?;
             let sentiment = answer.results.pop().ok_or_else(no_result)??;
             let scored = Scored::new(&sentiment, labels, Some(model));
             Ok(timed(json(StatusCode::OK, &scored), 1, answer.stages))
         }
         Posts::Many(posts) => {
-            let answer = batcher.classify(posts, Some(deadline)).await?;
+            let answer = batcher.classify(posts, terms).await?;
             let results = answer.results.iter();
             let results = results.map(|r| Item::new(r, labels)).collect();
             let many = Many { results, model };
@@ -69,6 +87,17 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
             Ok(timed(response, answer.results.len(), answer.stages))
         }
     }
+}
+
+/// What the query says of long posts; a body of JSON can say it too.
+fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
+    let pairs = query.unwrap_or_default().split('&');
+    let value = pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(name, value)| (name == "long_text").then_some(value));
+    value
+        .map(|name| LongText::named(name).ok_or(ApiError::InvalidLongText))
+        .transpose()
 }
 
 /// Tells those who count and log what was done.
@@ -86,18 +115,25 @@ fn no_result() -> ApiError {
 
 /// A scored post: an answer of its own, then with the model's name, or one in a batch.
 #[derive(Serialize)]
-struct Scored<'a> {
+pub(super) struct Scored<'a> {
     label: &'a str,
     score: f32,
     scores: Scores<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
+    /// Over how many windows of a long post the scores are the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    windows: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
 }
 
 impl<'a> Scored<'a> {
-    fn new(sentiment: &'a Sentiment, labels: &'a [String], model: Option<&'a str>) -> Self {
+    pub(super) fn new(
+        sentiment: &'a Sentiment,
+        labels: &'a [String],
+        model: Option<&'a str>,
+    ) -> Self {
         Self {
             label: &labels[sentiment.label],
             score: sentiment.score(),
@@ -106,6 +142,7 @@ impl<'a> Scored<'a> {
                 scores: &sentiment.scores,
             },
             truncated: sentiment.truncated,
+            windows: Some(sentiment.windows).filter(|&windows| windows > 1),
             model,
         }
     }

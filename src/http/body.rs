@@ -1,11 +1,14 @@
 //! From a request's headers and body to bytes, within limits.
 
+use super::bulk::Format;
 use super::error::ApiError;
 use axum::body::{Body, HttpBody};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
+use flate2::write::MultiGzDecoder;
 use http_body_util::BodyExt;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,18 +20,14 @@ pub(super) enum Media {
     Json,
     /// One post.
     PlainText,
+    /// A row of results for each row.
+    Rows(Format),
 }
 
 impl Media {
     /// Decides by the headers alone, so that a body of the wrong kind is never read.
     /// Without a content type it is taken for JSON.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let identity = |value: &str| value.trim().eq_ignore_ascii_case("identity");
-        for encoding in headers.get_all(CONTENT_ENCODING) {
-            if !encoding.to_str().is_ok_and(identity) {
-                return Err(ApiError::UnsupportedEncoding);
-            }
-        }
         let Some(content_type) = headers.get(CONTENT_TYPE) else {
             return Ok(Self::Json);
         };
@@ -41,6 +40,11 @@ impl Media {
         let media = match essence.as_str() {
             "application/json" => Self::Json,
             "text/plain" => Self::PlainText,
+            "text/csv" => Self::Rows(Format::Csv),
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines" => Self::Rows(Format::Ndjson),
             other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
             // What curl -d says when nobody tells it otherwise.
             "application/x-www-form-urlencoded" => return unsupported("forms are not supported"),
@@ -58,6 +62,78 @@ impl Media {
             }
         }
         Ok(media)
+    }
+}
+
+/// A format that the caller asks for, if it asks for one of rows.
+pub(super) fn accepted_rows(headers: &HeaderMap) -> Option<Format> {
+    let accept = headers.get(ACCEPT)?.to_str().ok()?;
+    accept.split(',').find_map(|media| {
+        let essence = media.split(';').next().unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "text/csv" => Some(Format::Csv),
+            "application/x-ndjson" | "application/ndjson" => Some(Format::Ndjson),
+            _ => None,
+        }
+    })
+}
+
+/// Undoes a body's content encoding.
+pub(super) enum Decoder {
+    /// The body is as it is.
+    Identity,
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+}
+
+/// How much is decoded at a time: one byte of gzip can be a thousand.
+const ENCODED_PIECE_BYTES: usize = 1024;
+
+impl Decoder {
+    /// Decides by the headers alone, like [`Media::of`].
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let mut decoder = Self::Identity;
+        for encoding in headers.get_all(CONTENT_ENCODING) {
+            let encoding = encoding.to_str().unwrap_or("?").trim().to_ascii_lowercase();
+            decoder = match (encoding.as_str(), decoder) {
+                ("identity", decoder) => decoder,
+                ("gzip" | "x-gzip", Self::Identity) => {
+                    Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
+                }
+                _ => return Err(ApiError::UnsupportedEncoding),
+            };
+        }
+        Ok(decoder)
+    }
+
+    /// Decodes what came, and hands it on in pieces of bounded length.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let Self::Gzip(gzip) = self else {
+            return sink(bytes);
+        };
+        for piece in bytes.chunks(ENCODED_PIECE_BYTES) {
+            gzip.write_all(piece)
+                .map_err(|_| ApiError::InvalidEncoding)?;
+            let decoded = gzip.get_mut();
+            sink(decoded)?;
+            decoded.clear();
+        }
+        Ok(())
+    }
+
+    /// The body is at its end: so should be what it encodes.
+    pub(super) fn finish(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let Self::Gzip(gzip) = self else {
+            return Ok(());
+        };
+        gzip.try_finish().map_err(|_| ApiError::InvalidEncoding)?;
+        sink(gzip.get_ref())
     }
 }
 
@@ -116,9 +192,10 @@ impl Drop for Share {
 }
 
 /// Reads a body whole, within `share`. One that is declared longer than `max_bytes` is
-/// refused unread.
+/// refused unread, and one that decodes to more is given up there.
 pub(super) async fn read(
     body: Body,
+    mut decoder: Decoder,
     max_bytes: usize,
     timeout: Duration,
     share: &mut Share,
@@ -126,7 +203,7 @@ pub(super) async fn read(
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(ApiError::BodyTooLarge { max_bytes });
     }
-    tokio::time::timeout(timeout, collect(body, max_bytes, share))
+    tokio::time::timeout(timeout, collect(body, &mut decoder, max_bytes, share))
         .await
         .unwrap_or_else(|_| {
             Err(ApiError::RequestTimeout {
@@ -135,31 +212,43 @@ pub(super) async fn read(
         })
 }
 
-async fn collect(mut body: Body, max_bytes: usize, share: &mut Share) -> Result<Bytes, ApiError> {
+async fn collect(
+    mut body: Body,
+    decoder: &mut Decoder,
+    max_bytes: usize,
+    share: &mut Share,
+) -> Result<Bytes, ApiError> {
     // Nearly every body comes in one piece, which is then not copied.
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut only = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut keep = |whole: &mut BytesMut, piece: &[u8]| {
+        if whole.len() + piece.len() > max_bytes {
+            return Err(ApiError::BodyTooLarge { max_bytes });
+        }
+        share.grow(piece.len())?;
+        whole.extend_from_slice(piece);
+        Ok(())
+    };
     while let Some(frame) = body.frame().await {
         // Trailers say nothing that is of use here.
         let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
-        if first.len() + rest.len() + data.len() > max_bytes {
-            return Err(ApiError::BodyTooLarge { max_bytes });
+        if matches!(decoder, Decoder::Identity)
+            && whole.is_empty()
+            && body.is_end_stream()
+            && data.len() <= max_bytes
+        {
+            only = data;
+            break;
         }
-        share.grow(data.len())?;
-        if first.is_empty() {
-            first = data;
-        } else {
-            rest.extend_from_slice(&data);
-        }
+        decoder.push(&data, |piece| keep(&mut whole, piece))?;
     }
-    if rest.is_empty() {
-        return Ok(first);
+    if !only.is_empty() {
+        share.grow(only.len())?;
+        return Ok(only);
     }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
+    decoder.finish(|piece| keep(&mut whole, piece))?;
     Ok(whole.freeze())
 }
 
@@ -193,6 +282,8 @@ mod tests {
         check_media("Application/JSON; charset=\"UTF-8\"", Some(Media::Json));
         check_media("application/vnd.api+json;v=1", Some(Media::Json));
         check_media("text/plain", Some(Media::PlainText));
+        check_media("text/csv; header=present", Some(Media::Rows(Format::Csv)));
+        check_media("application/jsonl", Some(Media::Rows(Format::Ndjson)));
         check_media(
             "text/plain;format=flowed; Charset=utf-8",
             Some(Media::PlainText),
@@ -210,7 +301,9 @@ mod tests {
     }
 
     async fn read_up_to(max_bytes: usize, body: Body, budget: &Budget) -> Result<Bytes, ApiError> {
-        read(body, max_bytes, Duration::from_secs(1), &mut budget.share()).await
+        let timeout = Duration::from_secs(1);
+        let identity = Decoder::Identity;
+        read(body, identity, max_bytes, timeout, &mut budget.share()).await
     }
 
     /// A body of undeclared length that comes in pieces.
@@ -259,12 +352,62 @@ mod tests {
         let budget = Budget::new(8);
         let timeout = Duration::from_secs(1);
         let mut first = budget.share();
-        let body = read(in_pieces(), 5, timeout, &mut first).await;
+        let body = read(in_pieces(), Decoder::Identity, 5, timeout, &mut first).await;
         assert_eq!(body.expect("fits"), "abcde");
         let error = read_up_to(5, in_pieces(), &budget).await;
         assert!(matches!(error, Err(ApiError::Overloaded)));
         drop(first);
         let body = read_up_to(5, in_pieces(), &budget).await;
         assert_eq!(body.expect("there is room again"), "abcde");
+    }
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(text).expect("a Vec takes everything");
+        encoder.finish().expect("a Vec takes everything")
+    }
+
+    async fn read_gzip(max_bytes: usize, body: Vec<u8>) -> Result<Bytes, ApiError> {
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        let decoder = Decoder::of(&headers)?;
+        let budget = Budget::new(max_bytes);
+        let timeout = Duration::from_mins(1);
+        read(
+            body.into(),
+            decoder,
+            max_bytes,
+            timeout,
+            &mut budget.share(),
+        )
+        .await
+    }
+
+    #[tokio::test]
+    async fn gzip_is_undone() {
+        let text = b"what a day ".repeat(1000);
+        assert_eq!(read_gzip(20_000, gzip(&text)).await.expect("fits"), text);
+        let twice = [gzip(b"ab"), gzip(b"cd")].concat();
+        assert_eq!(read_gzip(20_000, twice).await.expect("two members"), "abcd");
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_given_up_at_the_limit() {
+        let bomb = gzip(&vec![0; 50 << 20]);
+        assert!(bomb.len() < 100_000);
+        let error = read_gzip(100_000, bomb).await.expect_err("too large");
+        assert!(matches!(
+            error,
+            ApiError::BodyTooLarge { max_bytes: 100_000 }
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_whole_gzip_is_refused() {
+        let whole = gzip(b"what a day");
+        let cut = whole[..whole.len() - 5].to_vec();
+        for body in [cut, b"what a day".to_vec(), Vec::new()] {
+            let error = read_gzip(100, body).await.expect_err("broken");
+            assert!(matches!(error, ApiError::InvalidEncoding));
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! How long a request may take: the shortest of what the server, the platform and the
-//! caller allow.
+//! How long a request may take: the shorter of what the platform and the caller allow.
+//! The server has a limit of its own beside them.
 
 use super::Platform;
 use super::error::ApiError;
@@ -9,35 +9,28 @@ use std::time::{Duration, Instant};
 /// The header by which a caller says how long it will wait, in milliseconds.
 pub(super) const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
-/// When a request that came at `now` is to be answered at the latest.
-pub(super) fn of(
+/// When platform and caller want a request answered that came at `now`.
+pub(super) fn asked(
     headers: &HeaderMap,
     extensions: &Extensions,
     now: Instant,
-    longest: Duration,
-) -> Result<Instant, ApiError> {
-    let mut deadline = now + longest;
+) -> Result<Option<Instant>, ApiError> {
     let platform: Option<&Platform> = extensions.get();
-    if let Some(platform) = platform.and_then(|platform| platform.deadline) {
-        deadline = deadline.min(platform);
-    }
-    if let Some(timeout) = headers.get(TIMEOUT_HEADER) {
-        let timeout = timeout.to_str().ok().and_then(|ms| ms.trim().parse().ok());
-        let ms: u64 = timeout.ok_or(ApiError::InvalidTimeout)?;
-        // A caller that waits for longer than anybody lives need not overflow.
-        if let Some(caller) = now.checked_add(Duration::from_millis(ms)) {
-            deadline = deadline.min(caller);
-        }
-    }
-    Ok(deadline)
+    let platform = platform.and_then(|platform| platform.deadline);
+    let Some(timeout) = headers.get(TIMEOUT_HEADER) else {
+        return Ok(platform);
+    };
+    let timeout = timeout.to_str().ok().and_then(|ms| ms.trim().parse().ok());
+    let ms = timeout.ok_or(ApiError::InvalidTimeout)?;
+    // A caller that waits for longer than anybody lives need not overflow.
+    let caller = now.checked_add(Duration::from_millis(ms));
+    Ok(caller.into_iter().chain(platform).min())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
-
-    const LONGEST: Duration = Duration::from_secs(30);
+    use axum::http::{HeaderName, HeaderValue};
 
     fn check(platform: Option<u64>, header: Option<&str>, expected: Option<u64>) {
         let now = Instant::now();
@@ -52,20 +45,20 @@ mod tests {
         if let Some(ms) = header {
             headers.insert(TIMEOUT_HEADER, HeaderValue::from_str(ms).expect("a value"));
         }
-        let deadline = of(&headers, &extensions, now, LONGEST).ok();
+        let deadline = asked(&headers, &extensions, now).ok().flatten();
         let expected = expected.map(|ms| now + Duration::from_millis(ms));
         assert_eq!(deadline, expected, "{platform:?} {header:?}");
     }
 
     #[test]
     fn the_shortest_holds() {
-        check(None, None, Some(30_000));
+        check(None, None, None);
         check(None, Some("100"), Some(100));
         check(None, Some(" 0 "), Some(0));
-        check(None, Some("18446744073709551615"), Some(30_000));
+        check(Some(70), Some("18446744073709551615"), Some(70));
         check(Some(50), Some("100"), Some(50));
         check(Some(200), Some("100"), Some(100));
-        check(Some(90_000), None, Some(30_000));
+        check(Some(90_000), None, Some(90_000));
     }
 
     #[test]
@@ -79,7 +72,13 @@ mod tests {
             "1e3",
             "18446744073709551616",
         ] {
-            check(None, Some(value), None);
+            let value = HeaderValue::from_str(value).expect("a value");
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(TIMEOUT_HEADER), value)]);
+            let asked = asked(&headers, &Extensions::new(), Instant::now());
+            assert!(
+                matches!(asked, Err(ApiError::InvalidTimeout)),
+                "{headers:?}"
+            );
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum ApiError {
         path: String,
         expected: &'static str,
     },
-    #[error("unknown field `{0}`; the fields are `text` and `texts`")]
+    #[error("unknown field `{0}`; the fields are `text`, `texts` and `long_text`")]
     UnknownField(String),
     #[error("the field `{0}` is there twice; send it once")]
     DuplicateField(&'static str),
@@ -52,12 +52,20 @@ pub(super) enum ApiError {
     #[error("the body did not arrive within {milliseconds} ms; send it again, faster or smaller")]
     RequestTimeout { milliseconds: u64 },
     #[error(
-        "{0}; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')"
+        "{0}; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')"
     )]
     UnsupportedMediaType(String),
-    #[error("content-encoding is not supported; send the body as it is")]
+    #[error("this content-encoding is not supported; send gzip, or the body as it is")]
     UnsupportedEncoding,
+    #[error("the body is not whole or not gzip, as its content-encoding says")]
+    InvalidEncoding,
+    #[error(
+        "the answer would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
+    )]
+    ReplyTooLarge { max_bytes: usize },
 
+    #[error("`long_text` must be \"truncate\", \"window\" or \"error\"")]
+    InvalidLongText,
     #[error("x-request-timeout-ms must be a whole number of milliseconds")]
     InvalidTimeout,
 
@@ -95,7 +103,9 @@ impl ApiError {
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),
-            Self::InvalidType { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_type"),
+            Self::InvalidType { .. } | Self::InvalidLongText => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid_type")
+            }
             Self::UnknownField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_field"),
             Self::DuplicateField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "duplicate_field"),
             Self::MissingField => (StatusCode::UNPROCESSABLE_ENTITY, "missing_field"),
@@ -115,6 +125,8 @@ impl ApiError {
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown_route"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Self::InvalidEncoding => (StatusCode::BAD_REQUEST, "invalid_encoding"),
+            Self::ReplyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
             Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
@@ -127,7 +139,9 @@ impl ApiError {
 fn post_status(error: &PostError) -> StatusCode {
     match error {
         PostError::Empty => StatusCode::UNPROCESSABLE_ENTITY,
-        PostError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        PostError::TooLong { .. } | PostError::TooManyTokens { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
         PostError::InvalidUtf8 => StatusCode::BAD_REQUEST,
     }
 }
@@ -143,26 +157,35 @@ impl From<InferError> for ApiError {
 }
 
 /// `{"error": {"code": ..., "message": ...}}`
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct ErrorBody {
     error: ErrorDetail,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct ErrorDetail {
     code: &'static str,
     message: String,
 }
 
 impl ErrorBody {
+    pub(super) fn new(code: &'static str, message: String) -> Self {
+        Self {
+            error: ErrorDetail { code, message },
+        }
+    }
+
     /// What stands in a batch in the place of a post that has no sentiment.
     pub(super) fn of_post(error: &PostError) -> Self {
-        Self {
-            error: ErrorDetail {
-                code: error.code(),
-                message: error.to_string(),
-            },
-        }
+        Self::new(error.code(), error.to_string())
+    }
+
+    pub(super) fn of(error: &ApiError) -> Self {
+        Self::new(error.status_and_code().1, error.to_string())
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.error.code
     }
 }
 
@@ -178,13 +201,7 @@ impl IntoResponse for ApiError {
             // Only the code: the message may quote the request.
             _ => tracing::debug!(status = status.as_u16(), code, "a request was refused"),
         }
-        let body = ErrorBody {
-            error: ErrorDetail {
-                code,
-                message: self.to_string(),
-            },
-        };
-        let mut response = json(status, &body);
+        let mut response = json(status, &ErrorBody::of(&self));
         if matches!(self, Self::Overloaded | Self::ShuttingDown) {
             response
                 .headers_mut()

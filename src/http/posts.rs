@@ -7,6 +7,7 @@
 //! beside serde's error.
 
 use super::error::ApiError;
+use crate::classifier::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -24,7 +25,7 @@ pub(super) enum Posts {
 }
 
 /// Reads a body that holds at most `max_posts` posts.
-pub(super) fn parse(json: &str, max_posts: usize) -> Result<Posts, ApiError> {
+pub(super) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongText>), ApiError> {
     let mut notes = Notes {
         max_posts,
         at: Place::Body,
@@ -68,12 +69,14 @@ enum Place {
     Body,
     Text,
     Texts,
+    LongText,
     Item(usize),
 }
 
 impl Place {
     fn wrong_type(&self) -> ApiError {
         let (path, expected) = match self {
+            Self::LongText => return ApiError::InvalidLongText,
             Self::Body => (
                 "the body".to_owned(),
                 "a JSON object, such as {\"text\": \"...\"}",
@@ -89,31 +92,32 @@ impl Place {
 struct BodySeed<'a>(&'a mut Notes);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
-    type Value = Posts;
+    type Value = (Posts, Option<LongText>);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Posts, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 #[derive(serde::Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
+#[serde(field_identifier, rename_all = "snake_case")]
 enum Field {
     Text,
     Texts,
+    LongText,
     Unknown(String),
 }
 
 impl<'de> Visitor<'de> for BodySeed<'_> {
-    type Value = Posts;
+    type Value = (Posts, Option<LongText>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Posts, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let notes = self.0;
-        let (mut text, mut texts) = (None, None);
+        let (mut text, mut texts, mut long_text) = (None, None, None);
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Text if text.is_some() => {
@@ -121,6 +125,17 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
                 }
                 Field::Texts if texts.is_some() => {
                     return notes.fail(ApiError::DuplicateField("texts"));
+                }
+                Field::LongText if long_text.is_some() => {
+                    return notes.fail(ApiError::DuplicateField("long_text"));
+                }
+                Field::LongText => {
+                    notes.at = Place::LongText;
+                    let named = LongText::named(&map.next_value::<String>()?);
+                    if named.is_none() {
+                        return notes.fail(ApiError::InvalidLongText);
+                    }
+                    long_text = named;
                 }
                 Field::Text => {
                     notes.at = Place::Text;
@@ -136,9 +151,9 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
         match (text, texts) {
             (Some(_), Some(_)) => notes.fail(ApiError::ConflictingFields),
             (None, None) => notes.fail(ApiError::MissingField),
-            (Some(text), None) => Ok(Posts::One(text)),
+            (Some(text), None) => Ok((Posts::One(text), long_text)),
             (None, Some(texts)) if texts.is_empty() => notes.fail(ApiError::NoTexts),
-            (None, Some(texts)) => Ok(Posts::Many(texts)),
+            (None, Some(texts)) => Ok((Posts::Many(texts), long_text)),
         }
     }
 }
@@ -240,7 +255,7 @@ mod tests {
     }
 
     fn check(json: &str, expected: &Posts) {
-        assert_eq!(parse(json, 3).expect(json), *expected);
+        assert_eq!(parse(json, 3).expect(json).0, *expected);
     }
 
     fn check_error(json: &str, expected: &str) {
@@ -276,12 +291,23 @@ mod tests {
     }
 
     #[test]
+    fn what_to_do_with_long_text_is_read() {
+        let long_text = |json: &str| parse(json, 3).map(|(_, long_text)| long_text);
+        assert_eq!(long_text(r#"{"text":"a"}"#).expect("fine"), None);
+        let window = long_text(r#"{"long_text":"window","text":"a"}"#);
+        assert_eq!(window.expect("fine"), Some(LongText::Window));
+        let expected = r#"`long_text` must be "truncate", "window" or "error""#;
+        check_error(r#"{"text":"a","long_text":"cut"}"#, expected);
+        check_error(r#"{"text":"a","long_text":null}"#, expected);
+    }
+
+    #[test]
     fn an_unknown_field_is_quoted_in_part() {
         let name = "é".repeat(100_000);
         let quoted = "é".repeat(64);
         check_error(
             &format!(r#"{{"{name}":1}}"#),
-            &format!("unknown field `{quoted}`; the fields are `text` and `texts`"),
+            &format!("unknown field `{quoted}`; the fields are `text`, `texts` and `long_text`"),
         );
     }
 

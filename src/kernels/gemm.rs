@@ -267,6 +267,10 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
 /// The same pointer, of which the compiler no longer knows where it came from: it
 /// can neither trade it for an index and a register more, nor see that what was
 /// loaded through it before would still do.
+#[allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "there is no instruction in it that could read through the pointer"
+)]
 #[inline(always)]
 pub(crate) fn opaque<T>(mut pointer: *const T) -> *const T {
     // SAFETY: no instruction at all.

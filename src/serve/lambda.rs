@@ -14,11 +14,12 @@
 //! is the only way to tell a stage named `v1` from our `/v1`.
 
 use super::{ServeError, stop_signal};
-use crate::http::{AppState, Platform, app};
+use crate::http::{AppState, Platform, app, reply_too_large};
 use crate::timings::{self, Phase};
 use axum::Router;
-use axum::http::Response;
+use axum::http::response::Parts;
 use axum::http::uri::{PathAndQuery, Uri};
+use axum::http::{HeaderValue, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use lambda_http::ext::RequestExt;
@@ -72,14 +73,48 @@ pub fn service(
         if let Some(platform) = request.lambda_context_ref().map(platform) {
             request.extensions_mut().insert(platform);
         }
+        let max_bytes = match request.request_context_ref() {
+            Some(RequestContext::Alb(_)) => MAX_ALB_REPLY_BYTES,
+            _ => MAX_REPLY_BYTES,
+        };
         async move {
             let reply = router.call(request.map(into_axum_body)).await?;
             // axum's bodies are not `Sync`, which events at a time ask for.
-            let (parts, body) = reply.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let (mut parts, mut body) = collected(reply).await?;
+            if event_bytes(&body) > max_bytes {
+                (parts, body) = collected(reply_too_large(max_bytes)).await?;
+            }
+            if std::str::from_utf8(&body).is_ok() {
+                // Else what is no well-known text would travel as base64, which REST
+                // APIs hand on as it is.
+                let text = HeaderValue::from_static("text");
+                parts.headers.insert("x-lambda-http-content-encoding", text);
+            }
             Ok(Response::from_parts(parts, Full::new(body)))
         }
     })
+}
+
+/// Lambda carries 6 MB of JSON; what is left is for headers.
+const MAX_REPLY_BYTES: usize = 6_000_000;
+
+/// Load balancers take 1 MB.
+const MAX_ALB_REPLY_BYTES: usize = 950_000;
+
+/// A reply, read whole.
+async fn collected(reply: axum::response::Response) -> Result<(Parts, Bytes), axum::Error> {
+    let (parts, body) = reply.into_parts();
+    Ok((parts, body.collect().await?.to_bytes()))
+}
+
+/// How long a body is as a string of JSON.
+fn event_bytes(body: &[u8]) -> usize {
+    let escapes = body.iter().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    escapes.sum()
 }
 
 /// How long before Lambda's deadline an answer has to be there in order to be sent.

@@ -58,7 +58,9 @@ struct Server {
 impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+        // A client that has said all it has to say may still listen.
+        http.half_close(true)
+            .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
         Self {
             router: app(state.clone()),

@@ -31,7 +31,7 @@ pub struct Tokenizer {
 }
 
 enum Inner {
-    WordPiece(WordPiece),
+    WordPiece(Box<WordPiece>),
     #[cfg(feature = "tokenizers")]
     Library(Box<tokenizers::Tokenizer>),
 }
@@ -69,7 +69,7 @@ impl Tokenizer {
         let tokens = inner.num_ids();
         Self::new(
             path,
-            Inner::WordPiece(inner),
+            Inner::WordPiece(Box::new(inner)),
             tokens,
             before,
             after,
@@ -118,6 +118,11 @@ impl Tokenizer {
     /// How many special tokens surround every text.
     pub fn num_special_tokens(&self) -> usize {
         self.before.len() + self.after.len()
+    }
+
+    /// The special tokens before and after every text.
+    pub fn special_tokens(&self) -> (&[u32], &[u32]) {
+        (&self.before, &self.after)
     }
 
     /// Replaces `input_ids` by the text's tokens, special tokens included.

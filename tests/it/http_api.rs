@@ -1,6 +1,6 @@
 //! What each endpoint answers.
 
-use crate::support::{get, limits, post, post_as, request, send, service, state};
+use crate::support::{get, instant, limits, post, post_as, request, send, service, state};
 use axum::http::{Method, StatusCode};
 use coldread::http::app;
 use insta::assert_snapshot;
@@ -188,6 +188,7 @@ async fn info() {
     let max_tokens = json["limits"]["max_tokens"].take();
     assert!(max_tokens.as_u64().is_some_and(|n| n >= 64), "{max_tokens}");
     assert!(json["model"].take().is_string());
+    assert!(json["timings"].take().is_object());
     assert_eq!(json["version"].take(), env!("CARGO_PKG_VERSION"));
     assert_snapshot!(format!("{json:#}"), @r#"
     {
@@ -207,6 +208,7 @@ async fn info() {
         "max_pending_posts": 4096,
         "request_timeout_ms": 600000
       },
+      "timings": null,
       "version": null
     }
     "#);
@@ -225,4 +227,80 @@ async fn head_is_get_without_the_body() {
             Some(full.text.len().to_string().as_str())
         );
     }
+}
+
+#[tokio::test]
+async fn a_page_for_who_asks_for_one() {
+    let accept = |media| request(Method::GET, "/", &[("accept", media)], "");
+    let page = send(
+        service(),
+        accept("text/html,application/xhtml+xml,*/*;q=0.8"),
+    )
+    .await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers["content-security-policy"].to_str();
+    let policy = policy.expect("ASCII");
+    assert!(
+        policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    // Its parts are there, and no other host is named in any of them.
+    for part in ["page.css", "page.js"] {
+        assert!(page.text.contains(part), "{part}");
+        let part = send(service(), get(&format!("/{part}"))).await;
+        assert_eq!(part.status, StatusCode::OK);
+        let hosts = part.text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!hosts.contains("://"), "{hosts}");
+    }
+    assert!(!page.text.contains("://"));
+    for media in ["application/json", "*/*"] {
+        assert_eq!(
+            send(service(), accept(media)).await.status,
+            StatusCode::NOT_FOUND
+        );
+    }
+}
+
+#[tokio::test]
+async fn long_posts_are_cut_read_in_windows_or_refused() {
+    // Some 3 x 510 tokens.
+    let text = "such a lovely day ".repeat(330);
+    let score = async |long_text: &str| {
+        let body = serde_json::json!({ "text": text, "long_text": long_text });
+        send(instant(&[]), post(body.to_string())).await
+    };
+    let cut = score("truncate").await.json();
+    assert_eq!(
+        (&cut["truncated"], &cut["windows"]),
+        (&json!(true), &json!(null))
+    );
+    let windows = score("window").await.json();
+    assert_eq!(
+        (&windows["truncated"], &windows["windows"]),
+        (&json!(null), &json!(3))
+    );
+    let sum: f64 = ["negative", "neutral", "positive"]
+        .iter()
+        .filter_map(|label| windows["scores"][label].as_f64())
+        .sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{windows}");
+    let refused = score("error").await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(refused.json()["error"]["code"], "text_too_long");
+    // The query says it for bodies that cannot.
+    let by_query = request(
+        Method::POST,
+        "/v1/sentiment?long_text=window",
+        &[("content-type", "text/plain")],
+        text.clone(),
+    );
+    assert_eq!(send(instant(&[]), by_query).await.json()["windows"], 3);
+    let unknown = request(Method::POST, "/v1/sentiment?long_text=fold", &[], "{}");
+    assert_eq!(
+        send(service(), unknown).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    let short = send(service(), post(r#"{"text":"good","long_text":"error"}"#)).await;
+    assert_eq!(short.status, StatusCode::OK);
 }

@@ -121,7 +121,7 @@ async fn json_of_another_shape() {
     ");
     assert_snapshot!(error(post(r#"{"txt":"good"}"#)).await, @r"
     422 unknown_field
-    unknown field `txt`; the fields are `text` and `texts`
+    unknown field `txt`; the fields are `text`, `texts` and `long_text`
     ");
     assert_snapshot!(error(post("{}")).await, @r#"
     422 missing_field
@@ -150,25 +150,25 @@ async fn json_of_another_shape() {
 async fn media_types() {
     assert_snapshot!(error(post_as("application/x-www-form-urlencoded", "{}")).await, @r"
     415 unsupported_media_type
-    forms are not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    forms are not supported; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')
     ");
     assert_snapshot!(error(post_as("image/png", "")).await, @r"
     415 unsupported_media_type
-    this content type is not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    this content type is not supported; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')
     ");
     assert_snapshot!(error(post_as("text/plain; charset=latin1", "good")).await, @r"
     415 unsupported_media_type
-    this charset is not supported; send application/json or text/plain in UTF-8 (curl: -H 'content-type: application/json')
+    this charset is not supported; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')
     ");
-    let gzip = request(
+    let brotli = request(
         Method::POST,
         "/v1/sentiment",
-        &[("content-encoding", "gzip")],
+        &[("content-encoding", "br")],
         "{}",
     );
-    assert_snapshot!(error(gzip).await, @r"
+    assert_snapshot!(error(brotli).await, @r"
     415 unsupported_encoding
-    content-encoding is not supported; send the body as it is
+    this content-encoding is not supported; send gzip, or the body as it is
     ");
 }
 

@@ -14,14 +14,20 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(env: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_coldread"))
             .arg("serve")
             .env_remove("AWS_LAMBDA_RUNTIME_API")
             .env("COLDREAD_ADDR", "127.0.0.1:0")
+            .env("COLDREAD_LOG", "warn")
             .env_remove("COLDREAD_MODEL")
             // Machines that run tests can be slow.
             .env("COLDREAD_DRAIN_GRACE_MS", "300000")
             .env("COLDREAD_REQUEST_TIMEOUT_MS", "300000")
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -180,6 +186,121 @@ fn what_is_not_http_ends_its_own_connection_only() {
         stream,
         "{HEAD}{close}content-length: {}\r\n\r\n{BODY}",
         BODY.len()
+    )
+    .expect("sent");
+    assert!(read_all(stream).contains(r#""label":"positive""#));
+}
+
+#[test]
+fn who_has_sent_all_is_answered() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let length = BODY.len();
+    write!(stream, "{HEAD}content-length: {length}\r\n\r\n{BODY}").expect("sent");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    let reply = read_all(stream);
+    assert!(reply.contains(r#""label":"positive""#), "{reply}");
+}
+
+#[test]
+fn slow_clients_are_not_waited_for() {
+    let server = Server::start_with(&[
+        ("COLDREAD_HEAD_TIMEOUT_MS", "300"),
+        ("COLDREAD_BODY_TIMEOUT_MS", "300"),
+    ]);
+    let mut head = server.connect();
+    write!(head, "POST /v1/sentiment HTTP/1.1\r\nhost:").expect("sent");
+    assert!(!read_all(head).contains("200 OK"));
+    let mut body = server.connect();
+    write!(body, "{HEAD}content-length: 100\r\n\r\n{{").expect("sent");
+    let reply = read_all(body);
+    assert!(
+        reply.starts_with("HTTP/1.1 408 ") && reply.contains("request_timeout"),
+        "{reply}"
+    );
+    // Of rows what has come is answered all the same.
+    let mut rows = server.connect();
+    let head = HEAD.replace("application/json", "application/x-ndjson");
+    write!(
+        rows,
+        "{head}transfer-encoding: chunked\r\n\r\n7\r\n\"good\"\n\r\n"
+    )
+    .expect("sent");
+    let reply = read_all(rows);
+    assert!(reply.contains(r#"{"row":1,"label":"#), "{reply}");
+    assert!(
+        reply.contains(r#"{"error":{"code":"request_timeout""#),
+        "{reply}"
+    );
+}
+
+#[test]
+fn bodies_that_are_not_what_they_say() {
+    let server = Server::start_with(&[("COLDREAD_BODY_TIMEOUT_MS", "2000")]);
+    let length = BODY.len();
+    // What lies beyond the declared length is no request.
+    let mut longer = server.connect();
+    write!(
+        longer,
+        "{HEAD}content-length: {length}\r\n\r\n{BODY}, and more\r\n\r\n"
+    )
+    .expect("sent");
+    let reply = read_all(longer);
+    assert!(
+        reply.starts_with("HTTP/1.1 200 ") && reply.contains("HTTP/1.1 400 "),
+        "{reply}"
+    );
+    let mut shorter = server.connect();
+    let declared = length + 1;
+    write!(shorter, "{HEAD}content-length: {declared}\r\n\r\n{BODY}").expect("sent");
+    shorter
+        .shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    let reply = read_all(shorter);
+    assert!(
+        reply.starts_with("HTTP/1.1 400 ") && reply.contains("incomplete_body"),
+        "{reply}"
+    );
+    let mut large = server.connect();
+    let text = "a".repeat(5 << 20);
+    let declared = text.len();
+    write!(
+        large,
+        "{HEAD}connection: close\r\ncontent-length: {declared}\r\n\r\n"
+    )
+    .expect("sent");
+    // It is refused before it is read.
+    let _ = large.write_all(text.as_bytes());
+    assert!(read_all(large).starts_with("HTTP/1.1 413 "));
+}
+
+#[test]
+fn clients_that_leave_take_nothing_with_them() {
+    let server = Server::start();
+    for rows in [false, true] {
+        for _ in 0..4 {
+            let mut stream = server.connect();
+            let media = if rows {
+                "application/x-ndjson"
+            } else {
+                "application/json"
+            };
+            let head = HEAD.replace("application/json", media);
+            let body = if rows {
+                "\"good\"\n".repeat(20)
+            } else {
+                BODY.to_owned()
+            };
+            write!(stream, "{head}content-length: {}\r\n\r\n{body}", body.len()).expect("sent");
+        }
+    }
+    let mut stream = server.connect();
+    let length = BODY.len();
+    write!(
+        stream,
+        "{HEAD}connection: close\r\ncontent-length: {length}\r\n\r\n{BODY}"
     )
     .expect("sent");
     assert!(read_all(stream).contains(r#""label":"positive""#));

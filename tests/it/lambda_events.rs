@@ -1,6 +1,8 @@
 //! Recorded events through what the Lambda adapter runs for each of them.
 
-use crate::support::{event, service};
+use crate::support::{event, limits, service, stalled};
+use axum::Router;
+use coldread::http::app;
 use coldread::serve::lambda;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Context, LambdaEvent};
@@ -14,8 +16,12 @@ async fn invoke(event: &str) -> Value {
 }
 
 async fn invoke_in(event: &str, context: Context) -> Value {
+    answer(service(), event, context).await
+}
+
+async fn answer(app: Router, event: &str, context: Context) -> Value {
     let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
-    let mut adapter = Adapter::from(lambda::service(service()));
+    let mut adapter = Adapter::from(lambda::service(app));
     let reply = adapter.call(LambdaEvent::new(payload, context)).await;
     serde_json::to_value(reply.expect("infallible")).expect("a reply is JSON")
 }
@@ -125,4 +131,28 @@ async fn what_lambda_would_cut_short_is_not_begun() {
     let reply = invoke_in(&event("rest_prod"), context).await;
     assert_eq!(reply["statusCode"], 504, "{reply}");
     assert_eq!(body(&reply)["error"]["code"], "deadline_exceeded");
+}
+
+#[tokio::test]
+async fn what_lambda_cannot_carry_is_refused() {
+    let (state, gate) = stalled(limits(&[]));
+    gate.open();
+    let app = app(state);
+    let mut post: Value = serde_json::from_str(&event("rest_prod")).expect("JSON");
+    for name in ["headers", "multiValueHeaders"] {
+        let list = name.starts_with("multi");
+        let media: Value = "application/x-ndjson".into();
+        post[name]["Content-Type"] = if list { vec![media].into() } else { media };
+        if let Some(headers) = post[name].as_object_mut() {
+            headers.remove("content-type");
+        }
+    }
+    for (rows, status) in [(100, 200), (60_000, 413)] {
+        post["body"] = "\"a\"\n".repeat(rows).into();
+        let reply = answer(app.clone(), &post.to_string(), Context::default()).await;
+        assert_eq!(reply["statusCode"], status);
+        assert_eq!(reply["isBase64Encoded"], false, "rows are text, too");
+        let body = reply["body"].as_str().expect("a body");
+        assert_eq!(body.contains("reply_too_large"), status == 413);
+    }
 }

@@ -99,6 +99,7 @@ impl Running {
             .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("COLDREAD_LOG", "warn")
             .env_remove("COLDREAD_MODEL")
             .envs(env.iter().copied())
             .spawn();

@@ -4,6 +4,7 @@
 mod access;
 mod allocations;
 mod batching;
+mod bulk;
 mod cli;
 mod golden;
 mod http_api;

@@ -168,6 +168,22 @@ fn no_text_of_a_post_is_ever_written() {
                 MARK.to_owned(),
             ),
             (
+                "POST /v1/sentiment?long_text=xyzzyplugh HTTP/1.1\r\ncontent-type: text/csv",
+                MARK.to_owned(),
+            ),
+            (
+                "POST /v1/sentiment HTTP/1.1\r\ncontent-type: application/jsonl",
+                format!("{{\"text\":\"{MARK}\",\"id\":\"{MARK}\"}}\n{{{MARK}\n\"{MARK}"),
+            ),
+            (
+                "POST /v1/sentiment HTTP/1.1\r\ncontent-type: text/csv",
+                format!("text,{MARK}\n{MARK},{MARK}\n\"{MARK}"),
+            ),
+            (
+                "POST /v1/sentiment HTTP/1.1\r\ncontent-type: text/csv\r\ncontent-encoding: gzip",
+                MARK.to_owned(),
+            ),
+            (
                 "POST /v1/sentiment HTTP/1.1\r\ncontent-type: text/xyzzyplugh",
                 MARK.to_owned(),
             ),

@@ -118,6 +118,13 @@ pub(crate) fn stalled(limits: Limits) -> (AppState, Arc<Gate>) {
     (AppState::new(batcher, limits), gate)
 }
 
+/// A service that scores at once, and nothing in particular.
+pub(crate) fn instant(args: &[&str]) -> Router {
+    let (state, gate) = stalled(limits(args));
+    gate.open();
+    app(state)
+}
+
 /// The whole service, without a socket.
 pub(crate) fn service() -> Router {
     app(state(limits(&[])))

@@ -163,6 +163,7 @@ mod tests {
             scores: vec![0.98, 0.02],
             label: 0,
             truncated: false,
+            windows: 1,
         };
         results.write("one\npost", Ok(&sentiment)).unwrap();
         sentiment.label = 1;

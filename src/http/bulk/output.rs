@@ -1,0 +1,157 @@
+//! Results as lines of JSON or of CSV.
+
+use super::input::{Row, RowError};
+use crate::batcher::Answer;
+use crate::classifier::{ModelInfo, Sentiment};
+use crate::error::InferError;
+use crate::http::api::Scored;
+use crate::http::error::{ApiError, ErrorBody};
+use axum::body::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// How rows are written, in a body and in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Format {
+    /// A JSON value a line.
+    Ndjson,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+impl Format {
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+        }
+    }
+}
+
+/// Writes results; rows are counted from 1.
+pub(super) struct Writer {
+    format: Format,
+    model: Arc<ModelInfo>,
+    row: u64,
+    bytes: Vec<u8>,
+}
+
+/// A row of an answer.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a Value>,
+    #[serde(flatten)]
+    result: Outcome<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<'a> {
+    Scored(Scored<'a>),
+    Failed(ErrorBody),
+}
+
+impl Writer {
+    pub(super) fn new(format: Format, model: &Arc<ModelInfo>) -> Self {
+        let mut writer = Self {
+            format,
+            model: Arc::clone(model),
+            row: 0,
+            bytes: Vec::new(),
+        };
+        if format == Format::Csv {
+            let scores = model.labels.iter().map(String::as_str);
+            let head = ["row", "id", "label", "score"].into_iter();
+            writer.csv(head.chain(scores).chain(["truncated", "error"]));
+        }
+        writer
+    }
+
+    /// What was written since it was last taken.
+    pub(super) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).into()
+    }
+
+    /// Writes a row of results for each of `rows`.
+    pub(super) fn rows(&mut self, rows: &[Row], answer: Result<Answer, InferError>) {
+        let (results, failed) = match answer {
+            Ok(answer) => (answer.results, None),
+            Err(error) => (Vec::new(), Some(ApiError::from(error))),
+        };
+        let mut results = results.into_iter();
+        for row in rows {
+            let result = match (&row.post, &failed) {
+                (Err(error), _) => Err(ErrorBody::new(error.code(), error.to_string())),
+                (Ok(_), Some(error)) => Err(ErrorBody::of(error)),
+                (Ok(_), None) => match results.next() {
+                    Some(Ok(sentiment)) => Ok(sentiment),
+                    Some(Err(error)) => {
+                        let error = RowError::Post(error);
+                        Err(ErrorBody::new(error.code(), error.to_string()))
+                    }
+                    None => Err(ErrorBody::of(&ApiError::panicked())),
+                },
+            };
+            self.row += 1;
+            self.line(Some(self.row), row.id.as_ref(), &result);
+        }
+    }
+
+    /// Writes why there are no further rows.
+    pub(super) fn broken(&mut self, error: &ErrorBody) {
+        self.line(None, None, &Err(error.clone()));
+    }
+
+    fn line(
+        &mut self,
+        row: Option<u64>,
+        id: Option<&Value>,
+        result: &Result<Sentiment, ErrorBody>,
+    ) {
+        let model = Arc::clone(&self.model);
+        match self.format {
+            Format::Ndjson => {
+                let result = match result {
+                    Ok(sentiment) => Outcome::Scored(Scored::new(sentiment, &model.labels, None)),
+                    Err(error) => Outcome::Failed(error.clone()),
+                };
+                let line = Line { row, id, result };
+                serde_json::to_writer(&mut self.bytes, &line).expect("a Vec takes everything");
+                self.bytes.push(b'\n');
+            }
+            Format::Csv => {
+                let row = row.map(|row| row.to_string()).unwrap_or_default();
+                let id = match id {
+                    Some(Value::String(id)) => id.clone(),
+                    Some(id) => id.to_string(),
+                    None => String::new(),
+                };
+                let mut fields = vec![row, id];
+                match result {
+                    Ok(sentiment) => {
+                        fields.push(model.labels[sentiment.label].clone());
+                        fields.push(sentiment.score().to_string());
+                        fields.extend(sentiment.scores.iter().map(ToString::to_string));
+                        fields.push(sentiment.truncated.to_string());
+                        fields.push(String::new());
+                    }
+                    Err(error) => {
+                        fields.extend(vec![String::new(); model.labels.len() + 3]);
+                        fields.push(error.code().to_owned());
+                    }
+                }
+                self.csv(fields.iter().map(String::as_str));
+            }
+        }
+    }
+
+    fn csv<'a>(&mut self, fields: impl Iterator<Item = &'a str>) {
+        let mut csv = csv::Writer::from_writer(&mut self.bytes);
+        csv.write_record(fields).expect("a Vec takes everything");
+        csv.flush().expect("a Vec takes everything");
+    }
+}

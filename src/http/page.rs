@@ -1,0 +1,56 @@
+//! The page at `/` for a person, and its parts. They are in the binary as they stand in
+//! the source, ask no other host for anything, and are allowed nothing else.
+
+use super::error::ApiError;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+
+/// Scripts, styles and requests of this server's own, and nothing else; and in no frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'";
+
+/// `/`. Whoever does not ask for a page is told that there is no such route.
+pub(super) async fn index(method: Method, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mut accepts = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok());
+    let reads = method == Method::GET || method == Method::HEAD;
+    if !reads || !accepts.any(|accept| accept.contains("text/html")) {
+        return Err(ApiError::UnknownRoute);
+    }
+    Ok(part(
+        "text/html; charset=utf-8",
+        include_str!("page/index.html"),
+    ))
+}
+
+/// `GET /page.css`
+pub(super) async fn style() -> Response {
+    part("text/css; charset=utf-8", include_str!("page/page.css"))
+}
+
+/// `GET /page.js`
+pub(super) async fn script() -> Response {
+    part(
+        "text/javascript; charset=utf-8",
+        include_str!("page/page.js"),
+    )
+}
+
+fn part(content_type: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        // The next release may have another page.
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text).into_response()
+}

@@ -1,0 +1,263 @@
+// Sends posts to this server as NDJSON and shows results as they come.
+"use strict";
+
+const MAX_SHOWN = 200;
+const SVG = "http://www.w3.org/2000/svg";
+const $ = (id) => document.getElementById(id);
+
+let running = null;
+let downloadUrl = null;
+
+function element(name, properties, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function rect(x, width, className) {
+  const made = document.createElementNS(SVG, "rect");
+  for (const [name, value] of [["x", x], ["width", width], ["height", 1]]) {
+    made.setAttribute(name, value);
+  }
+  made.setAttribute("class", className);
+  return made;
+}
+
+function bar(parts) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 1 1");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(...parts);
+  return svg;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)}%`;
+
+function headers(contentType) {
+  const key = $("key").value.trim();
+  return key ? { "content-type": contentType, "x-api-key": key } : { "content-type": contentType };
+}
+
+// The error that an answer tells, or what its status says.
+async function failure(reply) {
+  const body = await reply.json().catch(() => null);
+  if (reply.status === 401) $("key-box").open = true;
+  return new Error(body?.error?.message ?? `the server answered ${reply.status}`);
+}
+
+class Results {
+  constructor(texts) {
+    this.texts = texts;
+    this.counts = new Map();
+    this.errors = 0;
+    this.total = 0;
+    this.csv = [];
+    $("list").replaceChildren();
+    $("results").hidden = $("summary").hidden = true;
+    $("download").hidden = true;
+  }
+
+  add(row) {
+    if (row.row === undefined) throw new Error(row.error.message);
+    this.total += 1;
+    const text = this.texts?.[row.row - 1];
+    if (row.error) {
+      this.errors += 1;
+    } else {
+      this.counts.set(row.label, (this.counts.get(row.label) ?? 0) + 1);
+    }
+    if (this.csv.length === 0 && row.scores) {
+      this.csv.push(["row", "id", "label", "score", ...Object.keys(row.scores), "error"]);
+    }
+    const scores = row.scores ? Object.values(row.scores) : [];
+    this.csv.push([row.row, row.id ?? "", row.label ?? "", row.score ?? "", ...scores, row.error?.code ?? ""]);
+    if (this.total <= MAX_SHOWN) this.show(row, text);
+  }
+
+  show(row, text) {
+    const item = element("li", { value: row.row });
+    if (text !== undefined) item.append(element("div", { className: "text", textContent: text }));
+    if (row.error) {
+      item.append(element("span", { className: "negative", textContent: row.error.message }));
+    } else {
+      item.append(element("span", { className: `label ${row.label}`, textContent: row.label }));
+      if (row.truncated) item.append(" (only its beginning was read)");
+      const bars = element("div", { className: "bars" });
+      for (const [label, score] of Object.entries(row.scores)) {
+        const svg = bar([rect(0, 1, ""), rect(0, score, "fill")]);
+        svg.setAttribute("class", `bar ${label}`);
+        bars.append(
+          element("span", { textContent: label }),
+          svg,
+          element("span", { className: "value", textContent: percent(score) }),
+        );
+      }
+      item.append(bars);
+    }
+    $("list").append(item);
+    $("results").hidden = false;
+  }
+
+  summarise() {
+    const parts = [...this.counts].sort(([a], [b]) => a.localeCompare(b));
+    const scored = this.total - this.errors;
+    const counts = [];
+    const rects = [];
+    let x = 0;
+    for (const [label, count] of parts) {
+      rects.push(rect(x, count / scored, label));
+      x += count / scored;
+      counts.push(
+        element("dt", { className: label, textContent: label }),
+        element("dd", { textContent: `${count} (${percent(count / scored)})` }),
+      );
+    }
+    if (this.errors) {
+      counts.push(element("dt", { textContent: "not scored" }), element("dd", { textContent: this.errors }));
+    }
+    $("plot").replaceChildren(bar(rects));
+    $("plot").setAttribute("aria-label", parts.map(([label, count]) => `${label}: ${count}`).join(", "));
+    $("counts").replaceChildren(...counts);
+    $("summary").hidden = this.total === 0;
+    const shown = Math.min(this.total, MAX_SHOWN);
+    $("shown").textContent = shown < this.total ? `The first ${shown} of ${this.total}; the download has all.` : "";
+  }
+
+  offerDownload() {
+    // A field that a spreadsheet could take for a formula gets an apostrophe.
+    const field = (value) => {
+      const text = String(value).replace(/^[=+\-@\t\r](?![\d.])/, "'$&");
+      return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const csv = this.csv.map((row) => row.map(field).join(",") + "\r\n");
+    if (downloadUrl) URL.revokeObjectURL(downloadUrl);
+    downloadUrl = URL.createObjectURL(new Blob(csv, { type: "text/csv" }));
+    $("download").href = downloadUrl;
+    $("download").hidden = false;
+  }
+}
+
+// Calls `use` with each value of an NDJSON body as it comes.
+async function eachLine(body, use) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = done ? "" : lines.pop();
+    for (const line of lines) if (line) use(JSON.parse(line));
+    if (done) return;
+  }
+}
+
+const ndjson = (texts) => texts.map((text) => JSON.stringify(text) + "\n").join("");
+
+async function score(parts, results, onPart) {
+  running = new AbortController();
+  for (const [i, { contentType, body }] of parts.entries()) {
+    const reply = await fetch("v1/sentiment", {
+      method: "POST",
+      headers: { ...headers(contentType), accept: "application/x-ndjson" },
+      body,
+      signal: running.signal,
+    });
+    if (!reply.ok) throw await failure(reply);
+    const before = results.total;
+    await eachLine(reply.body, (row) => {
+      if (row.row !== undefined) row.row += before;
+      results.add(row);
+      onPart(i, results.total);
+    });
+  }
+}
+
+async function run(form, work) {
+  $("error").textContent = "";
+  const buttons = document.querySelectorAll("button[type=submit]");
+  for (const button of buttons) button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    $("status").textContent = "";
+    $("error").textContent = error.name === "AbortError" ? "Stopped." : `Failed: ${error.message}`;
+  } finally {
+    running = null;
+    for (const button of buttons) button.disabled = false;
+    $("stop").hidden = true;
+    $("progress").hidden = true;
+  }
+}
+
+$("posts-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const texts = $("posts").value.split("\n").filter((text) => text.trim());
+  if (texts.length === 0) {
+    $("error").textContent = "Type or paste at least one post.";
+    $("posts").focus();
+    return;
+  }
+  run(event.target, async () => {
+    $("status").textContent = "Scoring…";
+    const results = new Results(texts);
+    const began = performance.now();
+    await score([{ contentType: "application/x-ndjson", body: ndjson(texts) }], results, () => {});
+    const took = performance.now() - began;
+    results.summarise();
+    $("latency").textContent = `${took.toFixed(1)} ms for ${texts.length} ${texts.length === 1 ? "post" : "posts"}`;
+    $("status").textContent = `${results.total} scored.`;
+    results.offerDownload();
+  });
+});
+
+// What to send of a file, and how many rows it has where that is known.
+async function read(file) {
+  if (/\.csv$/i.test(file.name)) return { parts: [{ contentType: "text/csv", body: file }], texts: null };
+  if (/\.(jsonl|ndjson)$/i.test(file.name)) {
+    return { parts: [{ contentType: "application/x-ndjson", body: file }], texts: null };
+  }
+  const texts = (await file.text()).split(/\r?\n/).filter((text) => text.trim());
+  const parts = [];
+  for (let i = 0; i < texts.length; i += 500) {
+    parts.push({ contentType: "application/x-ndjson", body: ndjson(texts.slice(i, i + 500)) });
+  }
+  return { parts, texts };
+}
+
+async function countRows(file, texts) {
+  // Of CSV this is a guess: a quoted field may have lines of its own.
+  return texts ? texts.length : (await file.text()).split("\n").filter((line) => line.trim()).length;
+}
+
+$("file-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const file = $("file").files[0];
+  if (!file) {
+    $("error").textContent = "Choose a file first.";
+    $("file").focus();
+    return;
+  }
+  run(event.target, async () => {
+    $("stop").hidden = $("progress").hidden = false;
+    $("progress").value = 0;
+    $("status").textContent = "Scoring the file…";
+    const { parts, texts } = await read(file);
+    const rows = await countRows(file, texts);
+    const results = new Results(texts);
+    await score(parts, results, (_part, total) => {
+      $("progress").value = Math.min(1, total / rows);
+    });
+    results.summarise();
+    results.offerDownload();
+    $("status").textContent = `${results.total} rows, ${results.errors} of them not scored.`;
+  });
+});
+
+$("stop").addEventListener("click", () => running?.abort());
+
+fetch("v1/info", { headers: headers("application/json") })
+  .then(async (reply) => (reply.ok ? reply.json() : Promise.reject(await failure(reply))))
+  .then(
+    (info) => { $("model").textContent = `${info.model} (${info.engine.engine})`; },
+    () => { $("model").textContent = "unknown"; },
+  );

@@ -1,0 +1,185 @@
+//! Rows of NDJSON and CSV: results in order and as they are ready.
+
+use crate::support::{instant, limits, post, post_as, request, send, service, stalled};
+use axum::body::Body;
+use axum::http::Method;
+use bytes::Bytes;
+use coldread::http::app;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
+use tower::ServiceExt;
+
+fn lines(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(serde_json::from_str);
+    lines
+        .collect::<Result<_, _>>()
+        .expect("a JSON value a line")
+}
+
+#[tokio::test]
+async fn each_row_has_its_result_in_its_place() {
+    let body = "{\"text\":\"I love this!\",\"id\":\"a\"}\n\"\"\n{\"txt\":1}\n\"I hate this!\"";
+    let reply = send(service(), post_as("application/x-ndjson", body)).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers["content-type"], "application/x-ndjson");
+    let rows = lines(&reply.text);
+    assert_eq!(rows.len(), 4);
+    assert_eq!((&rows[0]["row"], &rows[0]["id"]), (&json!(1), &json!("a")));
+    assert_eq!(rows[0]["label"], "positive");
+    assert_eq!(
+        (&rows[1]["row"], &rows[1]["error"]["code"]),
+        (&json!(2), &json!("empty_text"))
+    );
+    assert_eq!(rows[2]["error"]["code"], "missing_field");
+    assert_eq!(
+        (&rows[3]["row"], &rows[3]["label"]),
+        (&json!(4), &json!("negative"))
+    );
+    let alone = send(service(), post(r#"{"text":"I hate this!"}"#))
+        .await
+        .json();
+    assert_eq!(rows[3]["scores"], alone["scores"]);
+}
+
+#[tokio::test]
+async fn csv_is_answered_with_csv_unless_something_else_is_asked_for() {
+    let body = "id,text\n7,\"good, \"\"really\"\"\"\n8,\n";
+    let reply = send(instant(&[]), post_as("text/csv", body)).await;
+    let rows: Vec<&str> = reply.text.lines().collect();
+    assert_eq!(
+        rows[0],
+        "row,id,label,score,negative,neutral,positive,truncated,error"
+    );
+    let first: Vec<&str> = rows[1].split(',').collect();
+    assert_eq!(
+        (first[..2].join(","), first[7], first[8]),
+        ("1,7".to_owned(), "false", "")
+    );
+    assert!(
+        first[3..7].iter().all(|score| score.parse::<f32>().is_ok()),
+        "{first:?}"
+    );
+    assert_eq!(rows[2], "2,8,,,,,,,empty_text");
+
+    let headers = [
+        ("content-type", "text/csv"),
+        ("accept", "application/x-ndjson;q=0.9"),
+    ];
+    let as_json = request(Method::POST, "/v1/sentiment", &headers, body);
+    assert_eq!(lines(&send(instant(&[]), as_json).await.text)[1]["id"], "8");
+}
+
+#[tokio::test]
+async fn ten_thousand_rows_and_none_is_lost() {
+    let rows = (0..10_000).map(|i| format!("{{\"text\":\"post {i}\",\"id\":{i}}}\n"));
+    let body = rows.collect::<Vec<_>>().concat();
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(body.as_bytes())
+        .expect("a Vec takes everything");
+    let gzip = gzip.finish().expect("a Vec takes everything");
+    // The queue has room for a few chunks only.
+    let app = instant(&["--max-posts", "50", "--max-pending-posts", "50"]);
+    for (encoding, body) in [("identity", body.into_bytes()), ("gzip", gzip)] {
+        let headers = [
+            ("content-type", "application/jsonl"),
+            ("content-encoding", encoding),
+        ];
+        let all = request(Method::POST, "/v1/sentiment", &headers, body);
+        let rows = lines(&send(app.clone(), all).await.text);
+        assert_eq!(rows.len(), 10_000);
+        for (i, row) in rows.iter().enumerate() {
+            assert_eq!((&row["row"], &row["id"]), (&json!(i + 1), &json!(i)));
+            assert!(row["label"].is_string(), "{row}");
+        }
+    }
+}
+
+/// A body that is written while it is read.
+struct Piped(mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
+
+impl axum::body::HttpBody for Piped {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let next = self.0.poll_recv(cx);
+        next.map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+#[tokio::test]
+async fn results_come_before_the_last_row_is_sent() {
+    let (pieces, body) = mpsc::unbounded_channel();
+    let sent = post_as("application/x-ndjson", Body::new(Piped(body)));
+    let reply = instant(&[])
+        .oneshot(sent)
+        .await
+        .unwrap_or_else(|e: Infallible| match e {});
+    let mut reply = reply.into_body();
+    let mut next = async || {
+        let frame = reply.frame().await.expect("not the end").expect("no error");
+        lines(std::str::from_utf8(&frame.into_data().expect("data")).expect("UTF-8"))
+    };
+    for i in 1..4 {
+        let row = Bytes::from(format!("\"post {i}\"\n\"cut in the mid"));
+        pieces.send(Ok(row)).expect("it is read");
+        assert_eq!(next().await[0]["row"], json!(2 * i - 1));
+        pieces.send(Ok(Bytes::from("dle\"\n"))).expect("it is read");
+        assert_eq!(next().await[0]["row"], json!(2 * i));
+    }
+    // What breaks off says so behind what was scored.
+    let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    pieces.send(Err(broken)).expect("it is read");
+    let last = next().await;
+    assert_eq!(
+        last[0],
+        json!({"error": {
+            "code": "incomplete_body",
+            "message": "the body ended early or was malformed; send it again in full",
+        }})
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_ends_its_stream() {
+    let (state, gate) = stalled(limits(&[]));
+    let (pieces, body) = mpsc::unbounded_channel();
+    let sent = post_as("application/x-ndjson", Body::new(Piped(body)));
+    let reply = app(state)
+        .oneshot(sent)
+        .await
+        .unwrap_or_else(|e: Infallible| match e {});
+    pieces
+        .send(Ok(Bytes::from("\"post\"\n".repeat(500))))
+        .expect("it is read");
+    drop(reply);
+    gate.open();
+    // Whoever read the body stops doing so, sooner or later.
+    while pieces.send(Ok(Bytes::from("\"post\"\n"))).is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn encodings_that_are_not_what_they_say() {
+    for (media, expected) in [("application/json", 400), ("application/x-ndjson", 200)] {
+        let headers = [("content-type", media), ("content-encoding", "gzip")];
+        let plain = request(Method::POST, "/v1/sentiment", &headers, "\"not gzip\"\n");
+        let reply = send(instant(&[]), plain).await;
+        // A stream has begun by then, so that the error is its last row.
+        assert_eq!(reply.status, expected);
+        let last = lines(&reply.text).pop().expect("a line");
+        assert_eq!(last["error"]["code"], "invalid_encoding");
+    }
+}
