@@ -80,7 +80,7 @@ impl Server {
         loop {
             tokio::select! {
                 stopped = &mut stop => break stopped?,
-                (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
+                (stream, permit) = self.accept(&listener) => self.spawn(stream, Some(permit)),
             }
         }
         self.drain(listener).await;
@@ -104,7 +104,8 @@ impl Server {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    /// `permit` is missing where the last connections are taken, whatever their number.
+    fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         let (http, router) = (self.http.clone(), self.router.clone());
         let watcher = self.graceful.watcher();
         tokio::spawn(async move {
@@ -116,15 +117,19 @@ impl Server {
     /// Answers what was accepted, the kernel's backlog included, and nothing more.
     async fn drain(self, listener: TcpListener) {
         self.state.start_draining();
-        // The first that is not there yet ends the loop.
-        loop {
-            tokio::select! {
-                biased;
-                (stream, permit) = self.accept(&listener) => self.spawn(stream, permit),
-                () = std::future::ready(()) => break,
+        // The kernel is asked itself: the runtime knows only of connections whose event it
+        // has seen, and closing the listener would reset the others.
+        if let Ok(listener) = listener.into_std() {
+            while let Some(accepted) = backlog(&listener) {
+                match accepted {
+                    Ok(stream) => {
+                        let permit = Arc::clone(&self.connections).try_acquire_owned();
+                        self.spawn(stream, permit.ok());
+                    }
+                    Err(error) => tracing::error!(%error, "cannot accept a connection"),
+                }
             }
         }
-        drop(listener);
         let grace = Duration::from_millis(self.state.limits().drain_grace_ms);
         tracing::info!(grace_ms = grace.as_millis() as u64, "stopping");
         if tokio::time::timeout(grace, self.graceful.shutdown())
@@ -132,6 +137,20 @@ impl Server {
             .is_err()
         {
             tracing::warn!("connections were cut: their requests took longer than the grace");
+        }
+    }
+}
+
+/// The next connection that the kernel has accepted, `None` if there is no other.
+fn backlog(listener: &std::net::TcpListener) -> Option<io::Result<TcpStream>> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let nonblocking = stream.set_nonblocking(true);
+                return Some(nonblocking.and_then(|()| TcpStream::from_std(stream)));
+            }
+            Err(e) if is_connection_error(&e) || e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
         }
     }
 }
