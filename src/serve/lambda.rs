@@ -127,20 +127,22 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(15);
 fn platform(context: &lambda_http::Context) -> Platform {
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     Platform {
-        deadline: (context.deadline > 0).then(|| deadline(context.deadline, SystemTime::now())),
+        deadline: deadline(context.deadline, SystemTime::now()),
         request_id: said(&context.request_id),
         function_arn: said(&context.invoked_function_arn),
     }
 }
 
-/// Lambda's deadline (milliseconds since 1970) on our clock.
-fn deadline(deadline_ms: u64, now: SystemTime) -> Instant {
+/// Lambda's deadline (milliseconds since 1970) on our clock. One that has passed by the
+/// time the event arrives is none: Lambda would have stopped the function, and emulators
+/// are known to send a constant.
+fn deadline(deadline_ms: u64, now: SystemTime) -> Option<Instant> {
     let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_millis(deadline_ms)
-        .saturating_sub(now_ms)
+        .checked_sub(now_ms)?
         .saturating_sub(REPLY_MARGIN)
         .min(MAX_TIMEOUT);
-    Instant::now() + left
+    Some(Instant::now() + left)
 }
 
 fn into_axum_body(body: lambda_http::Body) -> axum::body::Body {
@@ -225,4 +227,24 @@ fn expand(template: &str, request: &lambda_http::Request) -> Option<String> {
         });
     }
     Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_leaves_time_for_the_reply() {
+        let now = UNIX_EPOCH + Duration::from_hours(24);
+        let now_ms = 24 * 3_600_000;
+        let left = |deadline_ms| {
+            let before = Instant::now();
+            let deadline = deadline(deadline_ms, now)?;
+            Some(deadline.saturating_duration_since(before).as_secs())
+        };
+        assert_eq!(left(now_ms + 10_051), Some(10));
+        assert_eq!(left(now_ms + 40), Some(0), "too short to begin with");
+        assert_eq!(left(u64::MAX), Some(MAX_TIMEOUT.as_secs()));
+        assert_eq!(left(now_ms - 1), None, "an emulator's constant");
+    }
 }

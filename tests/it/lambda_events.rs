@@ -121,16 +121,16 @@ fn what_is_no_http_event_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_lambda_would_cut_short_is_not_begun() {
+async fn deadlines_of_lambda_and_of_emulators_leave_time() {
     let mut context = Context::default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    context.deadline = now.expect("after 1970").as_millis() as u64 + 60_000;
-    let reply = invoke_in(&event("rest_prod"), context.clone()).await;
-    assert_eq!(reply["statusCode"], 200, "{reply}");
-    context.deadline = 1;
-    let reply = invoke_in(&event("rest_prod"), context).await;
-    assert_eq!(reply["statusCode"], 504, "{reply}");
-    assert_eq!(body(&reply)["error"]["code"], "deadline_exceeded");
+    let in_a_minute = now.expect("after 1970").as_millis() as u64 + 60_000;
+    // Emulators send none, or a constant.
+    for deadline in [in_a_minute, 0, 1, 600_000] {
+        context.deadline = deadline;
+        let reply = invoke_in(&event("rest_prod"), context.clone()).await;
+        assert_eq!(reply["statusCode"], 200, "{deadline}: {reply}");
+    }
 }
 
 #[tokio::test]
