@@ -34,6 +34,8 @@ WAIT_SECONDS = 60
 TOO_LARGE = 6 * 1024 * 1024 + 200
 
 # Not compared: the emulator leaves tracing out, and the rest is the HTTP server's own.
+# Headers of an answer that are new each time.
+VOLATILE = ("date", "x-request-id", "x-amzn-trace-id", "server-timing")
 IGNORED = {"date", "content-length", "x-content-type-options", "lambda-runtime-trace-id"}
 
 
@@ -177,7 +179,8 @@ def parsed(answer):
     if isinstance(answer, dict):
         answer.pop("errorMessage", None)
         for headers in ("headers", "multiValueHeaders"):
-            (answer.get(headers) or {}).pop("date", None)
+            for name in VOLATILE:
+                (answer.get(headers) or {}).pop(name, None)
     return answer
 
 
