@@ -34,9 +34,9 @@ WAIT_SECONDS = 60
 TOO_LARGE = 6 * 1024 * 1024 + 200
 
 # Not compared: the emulator leaves tracing out, and the rest is the HTTP server's own.
+IGNORED = {"date", "content-length", "x-content-type-options", "lambda-runtime-trace-id"}
 # Headers of an answer that are new each time.
 VOLATILE = ("date", "x-request-id", "x-amzn-trace-id", "server-timing")
-IGNORED = {"date", "content-length", "x-content-type-options", "lambda-runtime-trace-id"}
 
 
 def main():
@@ -174,7 +174,7 @@ def under_harness(harness, command, events):
 
 
 def parsed(answer):
-    """An error without its message, which each words in its own way; the date apart."""
+    """An error without its message, which each words in its own way, and without what is new each time."""
     answer = json.loads(answer)
     if isinstance(answer, dict):
         answer.pop("errorMessage", None)
