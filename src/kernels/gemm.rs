@@ -149,6 +149,7 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
 
     /// `rows` of one panel, the sums of which `acc` gives; with the non-linearity
     /// if `FUSED`, or else only the residual sum.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn panel<const FUSED: bool>(
         &mut self,
@@ -267,6 +268,7 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
 /// The same pointer, of which the compiler no longer knows where it came from: it
 /// can neither trade it for an index and a register more, nor see that what was
 /// loaded through it before would still do.
+#[cfg(target_arch = "x86_64")]
 #[allow(
     clippy::pointers_in_nomem_asm_block,
     reason = "there is no instruction in it that could read through the pointer"
