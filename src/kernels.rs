@@ -76,12 +76,13 @@ pub use gemm::{Epilogue, RowQuantization};
 pub use isa::{Isa, IsaUnavailable, UnknownIsa};
 
 use attention::Attention;
+use coldread_model::Activation;
 use coldread_model::layout::{
     Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, padded_k, padded_n,
 };
 use gemm::Gemm;
 use ops::Ops;
-use rowwise::{CodesMut, Embed, Normalize, Quantize};
+use rowwise::{Activate, CodesMut, Embed, Normalize, Quantize};
 use std::ops::Range;
 
 /// The operations of one instruction set.
@@ -152,6 +153,29 @@ impl Kernels {
         let codes = codes.reset(self.ops, m, k);
         if k > 0 {
             self.ops.quantize(&mut Quantize { x, stride, codes });
+        }
+    }
+
+    /// A non-linearity on `m` rows in place, laid out as for [`Self::quantize`], and
+    /// their codes.
+    pub fn activate_and_quantize(
+        self,
+        activation: Activation,
+        x: &mut [f32],
+        m: usize,
+        k: usize,
+        codes: &mut Codes,
+    ) {
+        let stride = padded_n(k);
+        let x = &mut x[..m * stride];
+        let codes = codes.reset(self.ops, m, k);
+        if k > 0 {
+            self.ops.activate_and_quantize(&mut Activate {
+                activation,
+                x,
+                stride,
+                codes,
+            });
         }
     }
 

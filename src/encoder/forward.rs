@@ -6,8 +6,8 @@
 use super::{Weights, chunks};
 use crate::engine::EncodedBatch;
 use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv};
+use coldread_model::ModelConfig;
 use coldread_model::layout::{Embeddings, Layer, LayerNorm, Linear, NR, padded_n};
-use coldread_model::{Activation, ModelConfig};
 use std::ops::Range;
 
 /// Posts whose first tokens go through the rest of the last layer and the head
@@ -298,12 +298,6 @@ fn after_attention(
     let norm = |hidden: &mut [f32], norm: LayerNorm<'_>, codes: &mut Codes| {
         kernels.normalize(hidden, rows, size, norm, eps, codes);
     };
-    let activation = match config.hidden_act {
-        Activation::GeluErf => Epilogue::GeluErf,
-        Activation::GeluTanh => Epilogue::GeluTanh,
-        Activation::Relu => Epilogue::Relu,
-    };
-
     kernels.quantize(context, rows, size, inner_codes);
     linear(
         kernels,
@@ -315,8 +309,15 @@ fn after_attention(
     norm(hidden, layer.attention_norm, codes);
 
     intermediate.grow(rows * padded_n(layer.intermediate.n));
-    linear(kernels, codes, layer.intermediate, activation, intermediate);
-    kernels.quantize(intermediate, rows, layer.intermediate.n, inner_codes);
+    linear(
+        kernels,
+        codes,
+        layer.intermediate,
+        Epilogue::Store,
+        intermediate,
+    );
+    let width = layer.intermediate.n;
+    kernels.activate_and_quantize(config.hidden_act, intermediate, rows, width, inner_codes);
     linear(kernels, inner_codes, layer.output, Epilogue::Add, hidden);
     norm(hidden, layer.output_norm, codes);
 }

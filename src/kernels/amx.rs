@@ -241,7 +241,7 @@ impl Kernel for AmxInt8 {
                 for (half, &start) in starts.iter().enumerate().take(1 + usize::from(tall)) {
                     for p in 0..width {
                         let tile = &block.0[half * 2 + p];
-                        finish.panel::<true>(
+                        finish.panel(
                             done..start + height,
                             panel + p,
                             #[inline(always)]

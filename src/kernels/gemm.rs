@@ -6,6 +6,8 @@
 //! `y = (sum(code * w) - zero_point * sum(w)) * scale * scale[channel] + bias`.
 //! The sum is an exact i32 on every instruction set; from there on each step is
 //! one IEEE operation: `fma(fma(-zero_point, col_sum, acc), scale * w_scale, bias)`.
+//! The non-linearity that may follow is applied by the pass that quantises the product
+//! again (`rowwise`): here its constants would push the tile's sums out of registers.
 //!
 //! Blocking: a few panels are the outer loop and rows the inner one, so that the
 //! weights come once from beyond L2 and the panels at hand stay in L1 while all
@@ -13,7 +15,6 @@
 //! 8, 8, 7 and 7), each height being an instance of its own. `K` is not blocked:
 //! the longest panels in sight (3 x 16 channels, K = 3072) are 147 kB.
 
-use super::math;
 use super::simd::{LANES, Simd};
 use coldread_model::layout::{KR, Linear, NR, padded_k};
 use std::ops::Range;
@@ -91,12 +92,6 @@ pub enum Epilogue {
     Store,
     /// It is added to what the output holds: the residual connection.
     Add,
-    /// Its GELU by the error function is stored.
-    GeluErf,
-    /// Its GELU by the tanh approximation is stored.
-    GeluTanh,
-    /// `max(0, y)` is stored.
-    Relu,
 }
 
 /// One product, its lengths checked by `Kernels::linear`.
@@ -147,11 +142,10 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
         }
     }
 
-    /// `rows` of one panel, the sums of which `acc` gives; with the non-linearity
-    /// if `FUSED`, or else only the residual sum.
+    /// `rows` of one panel, the sums of which `acc` gives.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(crate) fn panel<const FUSED: bool>(
+    pub(crate) fn panel(
         &mut self,
         rows: Range<usize>,
         panel: usize,
@@ -159,22 +153,16 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
     ) {
         let s = self.kernel.simd();
         let channels = self.channels(panel);
-        let epilogue = self.task.epilogue;
+        let add = self.task.epilogue == Epilogue::Add;
         for row in rows {
             let (y, out) = self.dequantize(row, &channels, acc(row));
-            let y = match epilogue {
-                Epilogue::Add => s.add(y, s.load(out)),
-                Epilogue::GeluErf if FUSED => math::gelu(s, y),
-                Epilogue::GeluTanh if FUSED => math::gelu_tanh(s, y),
-                Epilogue::Relu if FUSED => math::relu(s, y),
-                _ => y,
-            };
+            let y = if add { s.add(y, s.load(out)) } else { y };
             s.store(y, out);
         }
     }
 
-    /// A register tile, without the non-linearity. Panels are told one by one and not
-    /// in a loop, which the compiler would keep, and the sums in memory for it.
+    /// A register tile. Panels are told one by one and not in a loop, which the compiler
+    /// would keep, and the sums in memory for it.
     #[inline(always)]
     fn tile<const ADD: bool, const MR: usize, const NP: usize>(
         &mut self,
@@ -237,32 +225,6 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
             (*self.task.rows.get_unchecked(row), &mut *out)
         }
     }
-
-    /// The non-linearity over rows and panels that `panel` has stored, while they
-    /// are in L1: a loop of its own, so that its twenty instructions are not
-    /// copied into every shape of tile.
-    #[inline(always)]
-    pub(crate) fn activate(&mut self, rows: Range<usize>, panels: Range<usize>) {
-        let s = self.kernel.simd();
-        let first = (panels.start - self.task.panels.start) * NR;
-        let columns = first..first + panels.len() * NR;
-        let epilogue = self.task.epilogue;
-        if matches!(epilogue, Epilogue::Store | Epilogue::Add) {
-            return;
-        }
-        for row in rows {
-            for column in columns.clone().step_by(LANES) {
-                let out = self.row(row, column).1;
-                let y = s.load(out);
-                let y = match epilogue {
-                    Epilogue::GeluErf => math::gelu(s, y),
-                    Epilogue::GeluTanh => math::gelu_tanh(s, y),
-                    _ => math::relu(s, y),
-                };
-                s.store(y, out);
-            }
-        }
-    }
 }
 
 /// The same pointer, of which the compiler no longer knows where it came from: it
@@ -307,7 +269,6 @@ fn rows<K: Kernel>(kernel: K, task: &mut Gemm<'_>, panels: Range<usize>) {
             2 => by_height::<K, 2>(kernel, task, row, height, panels.start),
             _ => by_height::<K, 1>(kernel, task, row, height, panels.start),
         }
-        Finish::new(kernel, task).activate(row..row + height, panels.clone());
         row += height;
     }
 }

@@ -9,7 +9,7 @@
 use super::attention::{self, Attention};
 use super::gemm::{Gemm, Kernel};
 use super::isa::Isa;
-use super::rowwise::{self, Embed, Normalize, Quantize};
+use super::rowwise::{self, Activate, Embed, Normalize, Quantize};
 use super::scalar::Scalar;
 use coldread_model::layout::{Dense, HeadActivation};
 use std::fmt::Debug;
@@ -22,6 +22,7 @@ pub(crate) trait Ops: Debug + Send + Sync {
     fn peak(&self, rounds: u64) -> u64;
     fn gemm(&self, task: &mut Gemm<'_>);
     fn quantize(&self, task: &mut Quantize<'_>);
+    fn activate_and_quantize(&self, task: &mut Activate<'_>);
     fn normalize(&self, task: &mut Normalize<'_>);
     fn embed(&self, task: &mut Embed<'_>);
     fn attention(&self, task: &mut Attention<'_>);
@@ -36,6 +37,8 @@ macro_rules! instantiate {
         instantiate!(@impl $kernel, $isa, $mq, $kv, [$($features)?]
             gemm: Gemm<'_> = |kernel, task| kernel.gemm(task);
             quantize: Quantize<'_> = |kernel, task| rowwise::quantize(kernel, task);
+            activate_and_quantize: Activate<'_> =
+                |kernel, task| rowwise::activate_and_quantize(kernel, task);
             normalize: Normalize<'_> = |kernel, task| rowwise::normalize(kernel, task);
             embed: Embed<'_> = |kernel, task| rowwise::embed(kernel, task);
             attention: Attention<'_> =
@@ -101,8 +104,8 @@ pub(crate) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops, Quantize,
-        attention, rowwise,
+        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
+        Quantize, attention, rowwise,
     };
     use crate::kernels::amx::AmxInt8;
     use crate::kernels::avx_vnni::AvxVnni;
@@ -149,8 +152,8 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::{
-        Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops, Quantize,
-        attention, rowwise,
+        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
+        Quantize, attention, rowwise,
     };
     use crate::kernels::neon::NeonDotprod;
     use std::sync::OnceLock;

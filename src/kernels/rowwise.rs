@@ -1,5 +1,6 @@
 //! What happens to one row of hidden states at a time: embedding, layer
-//! normalisation, quantization, and the dense layers of the head.
+//! normalisation, the feed-forward block's non-linearity, quantization, and the dense
+//! layers of the head.
 //!
 //! Rows are padded with zeros to whole vectors, and every operation keeps them
 //! so: zero is what the padding of weights, norms and codes makes of them.
@@ -7,6 +8,7 @@
 use super::gemm::{Kernel, RowQuantization};
 use super::math;
 use super::simd::{LANES, Simd};
+use coldread_model::Activation;
 use coldread_model::layout::{Dense, Embedding, HeadActivation, K_ALIGN, LayerNorm};
 
 /// Floats below this range are all one code; it keeps `255 / range` finite.
@@ -25,6 +27,16 @@ pub(crate) struct CodesMut<'a> {
 #[derive(Debug)]
 pub(crate) struct Quantize<'a> {
     pub(crate) x: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) codes: CodesMut<'a>,
+}
+
+/// Applies the feed-forward block's non-linearity to every row in place, then quantises
+/// it.
+#[derive(Debug)]
+pub(crate) struct Activate<'a> {
+    pub(crate) activation: Activation,
+    pub(crate) x: &'a mut [f32],
     pub(crate) stride: usize,
     pub(crate) codes: CodesMut<'a>,
 }
@@ -76,6 +88,38 @@ pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
             (row, rows) = rows.split_first_mut().expect("`count` are left");
             *row = quantize_row(kernel, x, low, high, row_codes);
         }
+    }
+}
+
+#[inline(always)]
+pub(crate) fn activate_and_quantize<K: Kernel>(kernel: K, task: &mut Activate<'_>) {
+    match task.activation {
+        Activation::GeluErf => map_and_quantize(kernel, task, math::gelu),
+        Activation::GeluTanh => map_and_quantize(kernel, task, math::gelu_tanh),
+        Activation::Relu => map_and_quantize(kernel, task, math::relu),
+    }
+}
+
+/// The range is taken on the way, while the values are in registers.
+#[inline(always)]
+fn map_and_quantize<K: Kernel>(
+    kernel: K,
+    task: &mut Activate<'_>,
+    f: impl Fn(K::S, <K::S as Simd>::F) -> <K::S as Simd>::F,
+) {
+    let s = kernel.simd();
+    let rows = task.x.as_chunks_mut::<LANES>().0;
+    let rows = rows.chunks_exact_mut(task.stride / LANES);
+    let codes = task.codes.bytes.chunks_exact_mut(task.codes.stride);
+    for ((x, codes), row) in rows.zip(codes).zip(&mut *task.codes.rows) {
+        let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
+        for x in &mut *x {
+            let y = f(s, s.load(x));
+            s.store(y, x);
+            low = s.min(y, low);
+            high = s.max(y, high);
+        }
+        *row = quantize_row(kernel, x, s.min_lane(low), s.max_lane(high), codes);
     }
 }
 
