@@ -93,10 +93,27 @@ pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
 
 #[inline(always)]
 pub(crate) fn activate_and_quantize<K: Kernel>(kernel: K, task: &mut Activate<'_>) {
+    let s = kernel.simd();
+    // The functions themselves would be called, and not inlined into what has the features.
     match task.activation {
-        Activation::GeluErf => map_and_quantize(kernel, task, math::gelu),
-        Activation::GeluTanh => map_and_quantize(kernel, task, math::gelu_tanh),
-        Activation::Relu => map_and_quantize(kernel, task, math::relu),
+        Activation::GeluErf => map_and_quantize(
+            kernel,
+            task,
+            #[inline(always)]
+            |x| math::gelu(s, x),
+        ),
+        Activation::GeluTanh => map_and_quantize(
+            kernel,
+            task,
+            #[inline(always)]
+            |x| math::gelu_tanh(s, x),
+        ),
+        Activation::Relu => map_and_quantize(
+            kernel,
+            task,
+            #[inline(always)]
+            |x| math::relu(s, x),
+        ),
     }
 }
 
@@ -105,7 +122,7 @@ pub(crate) fn activate_and_quantize<K: Kernel>(kernel: K, task: &mut Activate<'_
 fn map_and_quantize<K: Kernel>(
     kernel: K,
     task: &mut Activate<'_>,
-    f: impl Fn(K::S, <K::S as Simd>::F) -> <K::S as Simd>::F,
+    f: impl Fn(<K::S as Simd>::F) -> <K::S as Simd>::F,
 ) {
     let s = kernel.simd();
     let rows = task.x.as_chunks_mut::<LANES>().0;
@@ -114,7 +131,7 @@ fn map_and_quantize<K: Kernel>(
     for ((x, codes), row) in rows.zip(codes).zip(&mut *task.codes.rows) {
         let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
         for x in &mut *x {
-            let y = f(s, s.load(x));
+            let y = f(s.load(x));
             s.store(y, x);
             low = s.min(y, low);
             high = s.max(y, high);
