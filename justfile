@@ -24,3 +24,11 @@ golden:
 # The page at / in a real browser; needs Node.js and Chromium.
 page *ARGS:
     tests/page/run {{ARGS}}
+
+# The container image: `just image`, `just image --arch all`; needs docker, or Debian and root.
+image *ARGS:
+    container/build {{ARGS}}
+
+# The image as each platform runs it: `just smoke`, `just smoke --arch amd64,arm64`.
+smoke *ARGS:
+    container/smoke {{ARGS}}
