@@ -37,6 +37,7 @@ const EXP: [f32; 7] = [
     1.394_110_8e-3,
 ];
 
+#[cfg(test)]
 const ERF_MAX: f32 = 3.75;
 #[cfg(test)]
 const ERF: [f32; 15] = [
