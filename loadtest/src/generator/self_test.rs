@@ -5,7 +5,7 @@
 //! no more than this.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use super::{Client, ClientArgs, KEPT_MS, Load, Measured};
 use crate::arrivals::process::Process;
@@ -65,17 +65,18 @@ impl SelfTestArgs {
 
 /// A server on loopback that reads a request and says `{}`. It ends with the process.
 pub fn serve() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    listener.set_nonblocking(true)?;
-    let addr = listener.local_addr()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let listener = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        // Beyond the usual 128, connections of a burst would wait a second.
+        socket.listen(4_096)
+    })?;
+    let addr = listener.local_addr()?;
     std::thread::spawn(move || {
         runtime.block_on(async move {
-            let Ok(listener) = TcpListener::from_std(listener) else {
-                return;
-            };
             while let Ok((stream, _)) = listener.accept().await {
                 // Without it an answer waits for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);

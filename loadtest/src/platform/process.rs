@@ -187,6 +187,12 @@ impl Process {
         })
     }
 
+    /// Its largest resident set so far, in KiB.
+    pub fn peak_rss_kib(&self) -> Option<u64> {
+        let process = procfs::process::Process::new(self.pid.as_raw_pid()).ok()?;
+        process.status().ok()?.vmhwm
+    }
+
     /// Files mapped into it: its program, libraries, and a model that is mapped.
     pub fn mapped_files(&self) -> Vec<std::path::PathBuf> {
         use procfs::process::MMapPath;
