@@ -84,10 +84,12 @@ impl ColdStartArgs {
             println!("\nstopped early: not all runs were made");
         }
         results.cold_start = Some(found);
-        match &self.common.json {
-            Some(path) => results.write(path),
-            None => Ok(()),
+        if let Some(path) = &self.common.json {
+            results.write(path)?;
         }
+        crate::report::page_of(&results, &self.report)?;
+        println!("\nreport: {}", self.report.display());
+        Ok(())
     }
 
     /// All runs, round by round. Ctrl-C ends them; what there is is reported.

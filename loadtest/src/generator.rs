@@ -110,8 +110,11 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let connect = tokio::time::timeout(self.timeout, self.endpoint.connect());
-        match LocalSet::new().block_on(&runtime, async { connect.await }) {
+        let connected = LocalSet::new().block_on(&runtime, async {
+            // Made here, where there is a runtime to tell the time.
+            tokio::time::timeout(self.timeout, self.endpoint.connect()).await
+        });
+        match connected {
             Ok(Ok(_connection)) => Ok(()),
             Ok(Err(unreachable)) => bail!("{}: {unreachable}", self.endpoint),
             Err(_elapsed) => bail!("{}: no connection within {:?}", self.endpoint, self.timeout),

@@ -213,7 +213,10 @@ impl TraceArgs {
 
     /// What to say when the instances wanted more processors than there are.
     fn crowded(&self, pairs: &[Pair]) -> Option<String> {
-        let most = pairs.iter().filter_map(|(seen, _)| seen.in_flight_peak).max()?;
+        let most = pairs
+            .iter()
+            .filter_map(|(seen, _)| seen.in_flight_peak)
+            .max()?;
         let vcpus = f64::from(self.memory) / MB_PER_VCPU;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (self.no_limits || most as f64 * vcpus > cores as f64).then(|| {

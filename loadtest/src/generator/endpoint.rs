@@ -124,7 +124,10 @@ impl From<io::Error> for Unreachable {
 impl Unreachable {
     fn tls(error: io::Error) -> Self {
         use tokio_rustls::rustls::{CertificateError as Bad, Error};
-        match error.into_inner().map(|error| error.downcast::<Error>()) {
+        match error
+            .into_inner()
+            .map(<dyn std::error::Error + Send + Sync>::downcast::<Error>)
+        {
             Some(Ok(error)) => match *error {
                 Error::InvalidCertificate(bad) => Self::Certificate(match bad {
                     Bad::Expired | Bad::ExpiredContext { .. } => "it has expired",

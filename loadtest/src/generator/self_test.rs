@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -16,12 +16,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustix::thread::sched_setaffinity;
 use tokio::net::TcpSocket;
 
 use super::{Client, ClientArgs, KEPT_MS, Load, Measured};
 use crate::arrivals::process::Process;
 use crate::arrivals::{Schedule, duration};
 use crate::cost::bill::number;
+use crate::warm::server::{self, set};
 
 /// Offers a load to a server that does nothing and says whether the client kept up
 #[derive(Debug, Clone, Args)]
@@ -32,6 +34,9 @@ pub struct SelfTestArgs {
     /// How long
     #[arg(long, default_value = "5s", value_parser = duration)]
     duration: Duration,
+    /// Cores of the server, e.g. 0; those of the client without it
+    #[arg(long)]
+    server_cores: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
     /// No progress bar
@@ -43,7 +48,7 @@ impl SelfTestArgs {
     /// Measures and prints; fails when the client was late.
     pub fn run(self) -> Result<()> {
         crate::interrupt::listen();
-        let addr = serve()?;
+        let addr = serve(self.server_cores.as_deref())?;
         let client = Client::new(&self.client, &format!("http://{addr}"), 1, self.quiet)?;
         let process: Process = format!("constant:{}", self.rate)
             .parse()
@@ -63,8 +68,9 @@ impl SelfTestArgs {
     }
 }
 
-/// A server on loopback that reads a request and says `{}`. It ends with the process.
-pub fn serve() -> Result<SocketAddr> {
+/// A server on loopback, and on `cores`, that reads a request and says `{}`. It ends with
+/// the process.
+pub fn serve(cores: Option<&str>) -> Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -75,7 +81,10 @@ pub fn serve() -> Result<SocketAddr> {
         socket.listen(4_096)
     })?;
     let addr = listener.local_addr()?;
+    let cores = cores.map(server::cores).transpose()?;
+    let (bound, is_bound) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
+        let _ = bound.send(cores.map_or(Ok(()), |cores| sched_setaffinity(None, &set(&cores))));
         runtime.block_on(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Without it an answer waits for the client's acknowledgement.
@@ -87,6 +96,9 @@ pub fn serve() -> Result<SocketAddr> {
             }
         });
     });
+    is_bound
+        .recv()?
+        .context("--server-cores: not cores of this machine")?;
     Ok(addr)
 }
 
@@ -99,6 +111,6 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 /// A short run against such a server, for tests elsewhere.
 #[doc(hidden)]
 pub fn loopback(args: &ClientArgs, load: &Load) -> Result<Measured> {
-    let addr = serve()?;
+    let addr = serve(None)?;
     Client::new(args, &format!("http://{addr}"), 1, true)?.run(load, "", 1)
 }

@@ -47,7 +47,11 @@ type Figure = (
 );
 
 const FIGURES: [Figure; 10] = [
-    ("cold requests", |seen| seen.cold.map(|cold| cold as f64), |model| model.cold as f64),
+    (
+        "cold requests",
+        |seen| seen.cold.map(|cold| cold as f64),
+        |model| model.cold as f64,
+    ),
     (
         "cold fraction",
         |seen| Some(seen.cold? as f64 / seen.requests.max(1) as f64),

@@ -212,7 +212,6 @@ impl Seen {
                 .map_or(0.0, |late| late.value_at_quantile(0.99) as f64 / 1e3),
         }
     }
-
 }
 
 /// The platform's model with the times that `replays` measured.
@@ -233,10 +232,14 @@ pub(super) fn model(replays: &[&Seen], local: &Local) -> Result<Model> {
     let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
     let usual = crate::stats::median(&overhead).unwrap_or(0.0);
     // What a caller waits beside init and work: the control group, the new process.
-    let around = cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
+    let around =
+        cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
     let first = measured(&cold(&|request, _| request.duration))?;
     let service = warm(&|request| request.duration);
-    let settled: Vec<f64> = replays.iter().flat_map(|seen| seen.settled.clone()).collect();
+    let settled: Vec<f64> = replays
+        .iter()
+        .flat_map(|seen| seen.settled.clone())
+        .collect();
     Ok(Model {
         service: if service.is_empty() {
             first.clone()
