@@ -129,8 +129,17 @@ impl Instance {
             later = early.take();
         }
         let submitted = early.map(|event| api.submit(event, function.timeout));
-        let process = Process::spawn(&settings.launcher, command, env, cgroup, &settings.cpus)
-            .map_err(launch)?;
+        let process = Process::spawn(
+            &settings.launcher,
+            command,
+            env,
+            cgroup,
+            &settings.cpus,
+            container.is_some(),
+        )
+        .map_err(launch)?;
+        // As in `Instance`: the container goes first, also if this is not waited for.
+        let container = container;
         let ready = match init(&mut api, &process, init_limit).await {
             Ok(ready) => ready,
             Err(fault) => {
