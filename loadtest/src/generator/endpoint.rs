@@ -138,6 +138,7 @@ impl Unreachable {
                     Bad::UnknownIssuer => {
                         "no authority that is trusted here has signed it (SSL_CERT_FILE adds one)"
                     }
+                    Bad::BadSignature => "its signature is wrong",
                     Bad::Revoked => "it is revoked",
                     _ => "it is not valid",
                 }),
