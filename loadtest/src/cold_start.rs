@@ -35,6 +35,7 @@ pub use summary::{ColdStart, Row};
 
 use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;
+use crate::platform::container;
 use crate::platform::instance::Settings;
 use crate::results::Results;
 use anyhow::{Context, Result, bail};
@@ -71,6 +72,9 @@ impl ColdStartArgs {
             if let Some(folder) = candidate.folder() {
                 deployment::sweep(folder);
             }
+        }
+        if !self.image.is_empty() {
+            container::sweep(&self.engine);
         }
         let bench = Bench::new(&self, settings)?;
         let overhead = overhead::measure().await?;
