@@ -33,7 +33,9 @@ pub use candidate::COLDREAD;
 pub use measure::Sample;
 pub use summary::{ColdStart, Row};
 
+use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;
+use crate::platform::container;
 use crate::platform::instance::Settings;
 use crate::results::Results;
 use anyhow::{Context, Result, bail};
@@ -47,11 +49,11 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::time::Duration;
 use summary::Series;
-use tokio::signal::unix::{SignalKind, signal};
 
 impl ColdStartArgs {
     /// Measures, prints the tables and writes the document.
     pub fn run(self) -> Result<()> {
+        interrupt::listen();
         // One thread: the harness wakes for what it must and leaves the processor to
         // the function. Instances also die with the thread that started them.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,6 +73,9 @@ impl ColdStartArgs {
                 deployment::sweep(folder);
             }
         }
+        if !self.image.is_empty() {
+            container::sweep(&self.engine);
+        }
         let bench = Bench::new(&self, settings)?;
         let overhead = overhead::measure().await?;
         println!("{}", results.machine.summary());
@@ -83,13 +88,15 @@ impl ColdStartArgs {
             println!("\nstopped early: not all runs were made");
         }
         results.cold_start = Some(found);
-        match &self.common.json {
-            Some(path) => results.write(path),
-            None => Ok(()),
+        if let Some(path) = &self.common.json {
+            results.write(path)?;
         }
+        crate::report::page_of(&results, &self.report)?;
+        println!("\nreport: {}", self.report.display());
+        Ok(())
     }
 
-    /// All runs, round by round. The first Ctrl-C ends them; what there is is reported.
+    /// All runs, round by round. Ctrl-C ends them; what there is is reported.
     async fn rounds(
         &self,
         bench: &Bench,
@@ -104,10 +111,6 @@ impl ColdStartArgs {
         }
         let progress = progress(series.len() * (self.runs as usize + 1), self.common.quiet);
         let mut rng = ChaCha8Rng::seed_from_u64(self.common.seed);
-        let (mut interrupt, mut terminate) = (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        );
         let mut order: Vec<usize> = (0..series.len()).collect();
         // Round 0 deploys.
         'rounds: for round in 0..=self.runs {
@@ -124,14 +127,13 @@ impl ColdStartArgs {
                 };
                 tokio::select! {
                     done = run => done?,
-                    _ = interrupt.recv() => break 'rounds,
-                    _ = terminate.recv() => break 'rounds,
+                    () = interrupt::wait() => break 'rounds,
                 }
                 progress.inc(1);
             }
         }
         progress.finish_and_clear();
-        if series.iter().all(Series::is_empty) {
+        if series.iter().all(Series::is_empty) && !interrupt::asked() {
             let faults: Vec<String> = series.iter().filter_map(Series::first_fault).collect();
             bail!("nothing was measured: {}", faults.join("; "));
         }

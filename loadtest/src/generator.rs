@@ -25,9 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::LocalSet;
 
 use crate::arrivals::{Schedule, duration};
 use bodies::Bodies;
@@ -101,6 +102,23 @@ impl Client {
             timeout: args.timeout,
             quiet,
         })
+    }
+
+    /// Fails if the server cannot be had: a certificate that is refused, for one, would
+    /// refuse every request of a run in its turn.
+    pub fn check(&self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let connected = LocalSet::new().block_on(&runtime, async {
+            // Made here, where there is a runtime to tell the time.
+            tokio::time::timeout(self.timeout, self.endpoint.connect()).await
+        });
+        match connected {
+            Ok(Ok(_connection)) => Ok(()),
+            Ok(Err(unreachable)) => bail!("{}: {unreachable}", self.endpoint),
+            Err(_elapsed) => bail!("{}: no connection within {:?}", self.endpoint, self.timeout),
+        }
     }
 
     /// Characters of a post, mean.

@@ -1,26 +1,70 @@
-//! Ctrl-C: the first ends the measurement and lets it report what there is, the
-//! second ends the process.
+//! Ctrl-C and SIGTERM: the first ends the measurement and lets it report what there
+//! is, the second ends the process.
+//!
+//! A thread of its own waits in the kernel for them, so that nothing of it runs
+//! while something is measured.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-static ASKED: AtomicBool = AtomicBool::new(false);
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
-/// Exit code of a process that the second Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
+/// The signal that came, 0 before.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static CAME: Notify = Notify::const_new();
 
-/// Listens for Ctrl-C from now on. Does nothing the second time.
+/// Listens from now on. Does nothing the second time.
 pub fn listen() {
-    // An error says that a handler is there already, or that the system has no
-    // signals; either way the run itself can go on.
-    let _ = ctrlc::set_handler(|| {
-        if ASKED.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-        eprintln!("\nstopping; Ctrl-C again to stop at once");
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        std::thread::spawn(move || -> std::io::Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let mut interrupt = signal(SignalKind::interrupt())?;
+                let mut terminate = signal(SignalKind::terminate())?;
+                let _ = ready.send(());
+                loop {
+                    let number = tokio::select! {
+                        _ = interrupt.recv() => SignalKind::interrupt(),
+                        _ = terminate.recv() => SignalKind::terminate(),
+                    }
+                    .as_raw_value();
+                    if SIGNAL.swap(number, Ordering::Relaxed) != 0 {
+                        std::process::exit(128 + number);
+                    }
+                    eprintln!("\nstopping; once more to stop at once");
+                    CAME.notify_waiters();
+                }
+            })
+        });
+        // An error says that the system has no signals; the run itself can go on.
+        let _ = is_ready.recv();
     });
 }
 
 /// Whether a measurement should end now.
 pub fn asked() -> bool {
-    ASKED.load(Ordering::Relaxed)
+    SIGNAL.load(Ordering::Relaxed) != 0
+}
+
+/// Waits until a measurement should end.
+pub async fn wait() {
+    let came = CAME.notified();
+    tokio::pin!(came);
+    came.as_mut().enable();
+    if !asked() {
+        came.await;
+    }
+}
+
+/// Exit code of a process that was asked to end: 130 for Ctrl-C, 143 for SIGTERM.
+pub fn exit_code() -> Option<u8> {
+    match SIGNAL.load(Ordering::Relaxed) {
+        0 => None,
+        number => Some(128 + number as u8),
+    }
 }

@@ -1,6 +1,7 @@
 //! `invoke`: gives events to a function on the local Lambda, one after another, and
 //! prints what a caller would get and what Lambda would log.
 
+use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;
 use crate::platform::function::{Function, Program};
 use crate::platform::instance::Settings;
@@ -48,10 +49,11 @@ impl InvokeArgs {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        interrupt::listen();
         runtime.block_on(async {
             tokio::select! {
                 done = self.invoke_all(events) => done,
-                _ = tokio::signal::ctrl_c() => bail!("stopped"),
+                () = interrupt::wait() => Ok(()),
             }
         })
     }

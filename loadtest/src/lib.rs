@@ -20,6 +20,7 @@
 //! | [`cost`] | prices, bills, break-even |
 //! | [`report`] | the page, the table, the comparison |
 //! | [`interrupt`] | Ctrl-C |
+//! | [`rows`] | files of rows, and what is wrong in which line |
 //! | [`results`] | the JSON document that every sub-command writes |
 //! | [`machine`] | what the figures were measured on |
 //! | [`stats`] | medians, quantiles and bootstrap intervals |
@@ -47,6 +48,7 @@ pub mod measured;
 pub mod platform;
 pub mod report;
 pub mod results;
+pub mod rows;
 pub mod runtime_api;
 pub mod simulate;
 pub mod stats;

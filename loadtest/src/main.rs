@@ -1,18 +1,21 @@
 //! The `coldread-loadtest` binary.
 //!
 //! Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong
-//! usage, 130 stopped with Ctrl-C.
+//! usage, 130 stopped with Ctrl-C and 143 with SIGTERM, after writing what there is.
 
 use clap::Parser;
 use coldread_loadtest::cli::Cli;
+use coldread_loadtest::interrupt;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    let done = Cli::parse().run();
+    if let Err(error) = &done {
+        eprintln!("error: {error:#}");
+    }
+    match (interrupt::exit_code(), done) {
+        (Some(code), _) => code.into(),
+        (None, Ok(())) => ExitCode::SUCCESS,
+        (None, Err(_)) => ExitCode::FAILURE,
     }
 }

@@ -21,6 +21,8 @@ pub struct Times {
     pub at_size: Vec<AtSize>,
     /// Billed init of a cold start.
     pub init: Option<Sampler>,
+    /// Time of an instance's first request, beside that init.
+    pub first: Option<Sampler>,
     /// Requests a second a vCPU of a warm server sustains within its latency target.
     pub host_rps_per_vcpu: Option<f64>,
     /// Posts in a request, where a file says so.
@@ -113,6 +115,10 @@ impl Times {
                 .map_or_else(|| "no limits".to_owned(), |memory| format!("{memory} MB"))
         };
         let init: Vec<f64> = sized.samples.iter().map(|run| run.first_next_ms).collect();
+        let first: Vec<f64> = sized.samples.iter().map(|run| run.first_event_ms).collect();
+        if self.init.is_none() && !first.is_empty() {
+            self.first = Some(Sampler::measured_ms(&first)?);
+        }
         self.add(
             (&warm(whole), &[], whole.vcpus.unwrap_or(1.0)),
             &format!("second event on this machine, {}", size(whole)),

@@ -44,10 +44,6 @@ use tokio::sync::Notify;
 const SCALING_LIMIT: usize = 1_000;
 const SCALING_WINDOW: Duration = Duration::from_secs(10);
 
-/// How long an invocation waits for an instance that has answered to ask for its next
-/// event. Callers that send one event after another would find it busy else.
-const SETTLING: Duration = Duration::from_millis(20);
-
 /// How a function is scaled.
 #[derive(Debug, Clone)]
 pub struct Scaling {
@@ -57,6 +53,10 @@ pub struct Scaling {
     pub reclaim: Reclaim,
     /// Whether instances are frozen between invocations.
     pub freeze: bool,
+    /// How long an invocation waits for an instance that has answered to ask for its
+    /// next event, before it takes or starts another. Callers that send one event after
+    /// another would find it busy else.
+    pub settling: Duration,
     /// Seed of the idle times.
     pub seed: u64,
 }
@@ -67,6 +67,7 @@ impl Default for Scaling {
             max_instances: 1_000,
             reclaim: Reclaim::Never,
             freeze: true,
+            settling: Duration::from_millis(20),
             seed: 1,
         }
     }
@@ -77,7 +78,7 @@ impl Default for Scaling {
 pub struct Invoked {
     /// When it was asked for.
     pub asked: Moment,
-    /// When its caller had the answer, or the fault.
+    /// When its answer was there, or its caller had the fault.
     pub done: Moment,
     /// Whether an instance was started for it.
     pub cold: bool,
@@ -116,6 +117,7 @@ struct State {
     /// When instances were added, within the scaling window.
     added: VecDeque<Moment>,
     counts: Counts,
+    settled: Vec<Duration>,
     rng: ChaCha8Rng,
 }
 
@@ -124,7 +126,7 @@ struct Slot {
     busy: usize,
     /// How many of the busy have answered, so that room is about to come.
     settling: usize,
-    /// When it was last given an event.
+    /// When it was last given an event, or was done with one.
     used: Moment,
     /// When it is reclaimed, while it is idle.
     expires: Option<Moment>,
@@ -147,6 +149,7 @@ impl Platform {
             starting: 0,
             added: VecDeque::new(),
             counts: Counts::default(),
+            settled: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(scaling.seed),
         };
         Self(Arc::new(Inner {
@@ -168,12 +171,21 @@ impl Platform {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        let (done, result) = match result {
+            Ok((answered, body, report)) => (answered, Ok((body, report))),
+            Err(fault) => (Moment::now(), Err(fault)),
+        };
         Invoked {
             asked,
-            done: Moment::now(),
+            done,
             cold,
             result,
         }
+    }
+
+    /// How long each instance was held after an answer, until it asked for its next event.
+    pub fn settled(&self) -> Vec<Duration> {
+        self.0.state().settled.clone()
     }
 
     /// What it has done so far.
@@ -183,17 +195,34 @@ impl Platform {
 
     /// Instances there are, idle and busy. Expired ones go first.
     pub fn instances(&self) -> usize {
-        let (count, _expired) = {
+        let (count, expired) = {
             let mut state = self.0.state();
             let expired = state.reclaim();
             (state.slots.len(), expired)
         };
+        bury(expired);
         count
     }
 }
 
+/// Ends instances aside: that takes milliseconds, for which nobody is to wait.
+fn bury(gone: impl IntoIterator<Item = Slot>) {
+    let gone: Vec<Slot> = gone.into_iter().collect();
+    if gone.is_empty() {
+        return;
+    }
+    match tokio::runtime::Handle::try_current() {
+        // The runtime does not end before they have.
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(gone))),
+        Err(_) => drop(gone),
+    }
+}
+
+/// What an invocation comes to: when it was answered, with what, and what is logged.
+type Worked = Result<(Moment, Bytes, Report), Fault>;
+
 impl Inner {
-    async fn invoke(self: Arc<Self>, event: Bytes) -> (bool, Result<(Bytes, Report), Fault>) {
+    async fn invoke(self: Arc<Self>, event: Bytes) -> (bool, Worked) {
         let place = self.place().await;
         let (cold, started) = match place {
             Place::Warm(instance) => (false, Ok((instance, None))),
@@ -214,19 +243,19 @@ impl Inner {
     }
 
     async fn place(&self) -> Place {
-        let patience = tokio::time::sleep(SETTLING);
+        let patience = tokio::time::sleep(self.scaling.settling);
         tokio::pin!(patience);
         loop {
             let mut released = std::pin::pin!(self.released.notified());
             released.as_mut().enable();
-            // Killing takes a moment, so the reclaimed are dropped outside the lock.
-            let (place, _expired) = {
+            let (place, expired) = {
                 let mut state = self.state();
                 let expired = state.reclaim();
-                let patient = !patience.is_elapsed();
+                let patient = !self.scaling.settling.is_zero() && !patience.is_elapsed();
                 let place = state.place(&self.function, &self.scaling, patient);
                 (place, expired)
             };
+            bury(expired);
             if !matches!(place, Place::Soon) {
                 return place;
             }
@@ -275,7 +304,7 @@ impl Inner {
         submitted: Option<Submitted>,
         event: Bytes,
         cold: bool,
-    ) -> Result<(Bytes, Report), Fault> {
+    ) -> Worked {
         let submitted = submitted.unwrap_or_else(|| instance.submit(event));
         let request_id = submitted.request_id.clone();
         let answered = instance.finish(submitted).await;
@@ -286,35 +315,39 @@ impl Inner {
             Ok(_) => true,
             Err(fault) => survives(fault.kind),
         };
+        let at = match &answered {
+            Ok(answer) => answer.answered,
+            Err(_) => Moment::now(),
+        };
         if healthy && let Some(slot) = self.state().slot(instance) {
             slot.settling += 1;
         }
-        tokio::spawn(async move { inner.release(released, healthy).await });
+        tokio::spawn(async move { inner.release(released, healthy, at).await });
         let answer = answered?;
         let duration = answer.answered.since(answer.delivered);
         let report = Report {
             request_id,
             duration,
             memory_mb: instance.memory_mb(),
-            max_memory_mb: instance
-                .usage()
-                .map_or(0, |usage| usage.peak_rss_kib / 1024),
+            max_memory_mb: instance.peak_rss_kib().map_or(0, |kib| kib / 1024),
             init: cold.then(|| instance.init_duration()),
         };
-        Ok((body(answer), report))
+        Ok((at, body(answer), report))
     }
 
-    async fn release(&self, instance: Arc<Instance>, healthy: bool) {
+    /// Lets an instance go that has `answered`.
+    async fn release(&self, instance: Arc<Instance>, healthy: bool, answered: Moment) {
         let settled = if healthy {
             instance.settle().await
         } else {
             Ok(())
         };
-        let _gone = {
+        let gone = {
             let mut state = self.state();
             if let Err(fault) = &settled {
                 state.counts.faults.count(fault.kind);
             }
+            state.settled.push(Moment::now().since(answered));
             if settled.is_err() || !healthy {
                 state
                     .slots
@@ -325,6 +358,7 @@ impl Inner {
                 None
             }
         };
+        bury(gone);
         self.released.notify_waiters();
     }
 
@@ -366,6 +400,7 @@ impl State {
         };
         slot.busy -= 1;
         slot.settling -= 1;
+        slot.used = Moment::now();
         if slot.busy == 0 {
             slot.expires = idle
                 .and_then(|idle| u64::try_from(idle.as_nanos()).ok())

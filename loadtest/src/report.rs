@@ -38,7 +38,7 @@ impl ReportArgs {
     /// Reads, renders and writes.
     pub fn run(self) -> Result<()> {
         let results = merged(&self.files)?;
-        write(&self.output, &page::render(&results)?)?;
+        page_of(&results, &self.output)?;
         if let Some(path) = &self.json {
             results.write(path)?;
         }
@@ -49,6 +49,11 @@ impl ReportArgs {
         say!("{}", self.output.display());
         Ok(())
     }
+}
+
+/// Writes the page of `results` to `path`.
+pub(crate) fn page_of(results: &Results, path: &Path) -> Result<()> {
+    write(path, &page::render(results)?)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -53,7 +53,7 @@ impl Results {
         Self {
             schema_version: SCHEMA_VERSION,
             machine: Machine::read(),
-            command: std::env::args().collect(),
+            command: without_secrets(std::env::args()),
             seed,
             merged: Vec::new(),
             cold_start: None,
@@ -129,6 +129,27 @@ impl Results {
     }
 }
 
+/// A command line without the values of its headers, which may be keys: whoever gets
+/// the results need not get them.
+fn without_secrets(command: impl Iterator<Item = String>) -> Vec<String> {
+    let mut is_header = false;
+    command
+        .map(|word| {
+            let value = if is_header {
+                Some(word.as_str())
+            } else {
+                word.strip_prefix("--header=")
+            };
+            let shown = value.map(|value| {
+                let name = value.split_once(':').map_or("", |(name, _)| name);
+                word.replace(value, &format!("{name}: ..."))
+            });
+            is_header = !is_header && word == "--header";
+            shown.unwrap_or(word)
+        })
+        .collect()
+}
+
 /// The JSON schema of a result document, as in `loadtest/results.schema.json`.
 pub fn schema() -> String {
     let schema = schemars::schema_for!(Results);
@@ -146,6 +167,16 @@ mod tests {
     fn the_committed_schema_is_current() {
         let committed = include_str!("../results.schema.json");
         assert!(committed == schema(), "results.schema.json is out of date");
+    }
+
+    #[test]
+    fn no_key_is_in_the_results() {
+        let words = "trace --header x-api-key:secret --header=authorization:secret --header secret";
+        let shown = without_secrets(words.split(' ').map(str::to_owned)).join(" ");
+        assert_eq!(
+            shown,
+            "trace --header x-api-key: ... --header=authorization: ... --header : ..."
+        );
     }
 
     #[test]

@@ -10,12 +10,17 @@
 //!   either the request is refused (429) and not repeated.
 //! - An idle instance is reclaimed after a time drawn from a distribution, and an
 //!   instance beyond its life span is not used again.
-//! - A cold start delays its request by `sandbox` (not billed) and `init` (billed).
+//! - A cold start delays its request by `sandbox` (not billed) and `init` (billed), and
+//!   what an instance does `first` may take longer than later requests.
+//! - A caller waits for the `overhead` beside the function's own time, and an instance
+//!   is held for `settle` after its answer, until it asks for the next event. On a
+//!   platform of thousands of instances both matter little; beside a replay they do.
 //!
 //! The [`hosts`] queue gives the always-on baseline under the same arrivals.
 
 pub mod cli;
 pub mod curve;
+mod fleet;
 pub mod hosts;
 pub mod sampler;
 mod several;
@@ -29,6 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Nanos;
 use sampler::Sampler;
+use several::Several;
+use single::Single;
 
 /// Streams of the generator: arrivals draw from the first two. With one stream
 /// for all, gaps and service times would be the same draws.
@@ -49,6 +56,12 @@ pub const BINS: usize = 240;
 pub struct Model {
     /// Time of a warm request at the function.
     pub service: Sampler,
+    /// Time of an instance's first request; that of the others without it.
+    pub first: Option<Sampler>,
+    /// What a caller waits beside, not billed.
+    pub overhead: Sampler,
+    /// How long an instance is not free after its answer.
+    pub settle: Sampler,
     /// Delay of a cold start that is not billed: placement, code fetch.
     pub sandbox: Sampler,
     /// Billed delay of a cold start.
@@ -73,6 +86,9 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             service: Sampler::constant_ms(10.0),
+            first: None,
+            overhead: Sampler::constant_ms(0.0),
+            settle: Sampler::constant_ms(0.0),
             sandbox: Sampler::constant_ms(0.0),
             init: Sampler::constant_ms(50.0),
             idle: Sampler::Uniform(300_000_000_000, 900_000_000_000),
@@ -200,10 +216,12 @@ pub fn run(
 ) -> Outcome {
     let record = Record::new(model, horizon, warm_up);
     if model.concurrency == 1 {
-        single::run(model, arrivals, record, seed).outcome(name)
+        fleet::run(model, Single::default(), arrivals, record, seed)
     } else {
-        several::run(model, arrivals, record, seed).outcome(name)
+        let fleet = Several::new(model.concurrency, model.vcpus);
+        fleet::run(model, fleet, arrivals, record, seed)
     }
+    .outcome(name)
 }
 
 /// New instances allowed: a bucket that refills steadily.
@@ -232,11 +250,6 @@ impl Bucket {
         }
         granted
     }
-}
-
-/// Draws a cold start: (not billed, billed).
-fn cold_start(model: &Model, rng: &mut ChaCha8Rng) -> (Nanos, Nanos) {
-    (model.sandbox.draw(rng), model.init.draw(rng))
 }
 
 /// What is counted while a run goes on.

@@ -2,8 +2,9 @@
 //! the same arrivals through the simulation, and how far apart the two are.
 //!
 //! Against the local Lambda the simulation draws its service and start times from
-//! the replay itself: what is compared is the platform's behaviour (who is cold,
-//! how many instances, the tail), not the speed of this machine.
+//! the other replays of the run, of a single one from itself: what is compared is the
+//! platform's behaviour (who is cold, how many instances, the tail), not the speed of
+//! this machine. Each replay has arrivals of its own, which its simulation shares.
 
 mod apart;
 mod local;
@@ -17,14 +18,15 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::arrivals::ArrivalArgs;
+use crate::arrivals::{ArrivalArgs, Schedule};
 use crate::cli::Common;
 use crate::generator::{Client, ClientArgs, Load, Measured};
 use crate::interrupt;
+use crate::platform::function::MB_PER_VCPU;
 use crate::platform::reclaim::Reclaim;
 use crate::results::Results;
 use crate::simulate::cli::ModelArgs;
-use crate::simulate::{Latency, Outcome};
+use crate::simulate::{Latency, Model, Outcome};
 pub use apart::Apart;
 
 /// Arrivals replayed at most: they are kept in memory with what became of them.
@@ -47,12 +49,16 @@ pub struct TraceArgs {
     /// Idle time of the local function's instances at the trace's own speed: never, fixed:SECONDS, uniform:LOW-HIGH or exp:MEAN; a trace played faster shortens it
     #[arg(long, default_value = "fixed:600")]
     reclaim: Reclaim,
+    /// Replays, each with arrivals drawn anew; figures are medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    runs: u64,
     /// Instances of the local function at most
     #[arg(long, default_value_t = 64)]
     max_instances: usize,
     #[command(flatten)]
     client: ClientArgs,
-    /// Times of the simulation against a URL; the local Lambda's own are measured
+    /// Times of the simulation against a URL; the local Lambda's own are measured, and
+    /// only --concurrency is for both
     #[command(flatten, next_help_heading = "Simulation (with --url)")]
     model: ModelArgs,
     #[command(flatten)]
@@ -75,6 +81,9 @@ pub struct Replayed {
     /// Instances started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances_started: Option<u64>,
+    /// Most requests at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight_peak: Option<u64>,
     /// Memory times billed time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_gb_seconds: Option<f64>,
@@ -99,65 +108,38 @@ pub struct TraceRun {
     pub arrivals: String,
     /// What was replayed against.
     pub against: String,
-    /// The replay.
+    /// The first replay.
     pub replayed: Replayed,
-    /// The simulation.
+    /// Its simulation.
     pub simulated: Outcome,
-    /// How far apart they are, figure by figure.
+    /// How far apart they are, figure by figure, over all replays.
     pub apart: Vec<Apart>,
 }
+
+/// Simulations of one replay, each with draws of its own; what they say is their median.
+const DRAWS: u64 = 9;
 
 impl TraceArgs {
     /// Replays, simulates, prints and writes.
     pub fn run(self) -> Result<()> {
         interrupt::listen();
         let schedule = self.arrivals.schedule(Duration::from_mins(1))?;
-        let (against, replayed, model) = match &self.url {
-            Some(url) => {
-                let client = Client::new(&self.client, url, self.common.seed, self.common.quiet)?;
-                let load = Load::Open(schedule.clone());
-                let measured = client.run(&load, "replay", self.common.seed)?;
-                ensure!(
-                    measured.ok > 0,
-                    "no request was answered: {:?}",
-                    measured.faults
-                );
-                // The address may hold a name that is nobody else's business.
-                ("a URL".to_owned(), of_url(measured), self.model.model()?)
-            }
-            None => {
-                let times = schedule.list(self.common.seed, MOST)?;
-                let local = local::Local {
-                    memory_mb: self.memory,
-                    limits: !self.no_limits,
-                    reclaim: local::faster(self.reclaim, self.arrivals.time_scale),
-                    max_instances: self.max_instances,
-                    seed: self.common.seed,
-                    quiet: self.common.quiet,
-                    command: self.function(),
-                };
-                let seen = local.replay(&self.client, &times, schedule.horizon)?;
-                let against = format!("local Lambda, {} MB, {}", self.memory, seen.limits);
-                (against, seen.replayed(), seen.model(&local)?)
-            }
+        let (against, pairs) = match &self.url {
+            Some(url) => ("a URL".to_owned(), self.remote(url, &schedule)?),
+            None => self.local(&schedule)?,
         };
-        let simulated = crate::simulate::run(
-            &model,
-            schedule.times(self.common.seed),
-            &schedule.name,
-            (schedule.horizon, 0),
-            self.common.seed,
-        );
-        let apart = apart::compare(&replayed, &simulated);
         let mut run = TraceRun {
             verdict: Vec::new(),
             arrivals: schedule.name.clone(),
             against,
-            replayed,
-            simulated,
-            apart,
+            apart: apart::compare(&pairs),
+            replayed: pairs[0].0.clone(),
+            simulated: pairs[0].1[0].clone(),
         };
-        run.verdict = run.words();
+        run.verdict = run.words(pairs.len());
+        if self.url.is_none() {
+            run.verdict.extend(self.crowded(&pairs));
+        }
         for sentence in &run.verdict {
             say!("{sentence}");
         }
@@ -170,6 +152,81 @@ impl TraceArgs {
         Ok(())
     }
 
+    /// Seeds of the replays.
+    fn seeds(&self) -> impl Iterator<Item = u64> {
+        let first = self.common.seed;
+        (0..self.runs)
+            .map(move |run| first + run)
+            .take_while(move |seed| *seed == first || !interrupt::asked())
+    }
+
+    fn remote(&self, url: &str, schedule: &Schedule) -> Result<Vec<Pair>> {
+        let model = self.model.model()?;
+        let mut pairs = Vec::new();
+        for seed in self.seeds() {
+            let client = Client::new(&self.client, url, seed, self.common.quiet)?;
+            client.check()?;
+            let measured = client.run(&Load::Open(schedule.clone()), "replay", seed)?;
+            ensure!(
+                measured.ok > 0,
+                "no request was answered: {:?}",
+                measured.faults
+            );
+            pairs.push((of_url(measured), simulations(&model, schedule, seed)));
+        }
+        Ok(pairs)
+    }
+
+    fn local(&self, schedule: &Schedule) -> Result<(String, Vec<Pair>)> {
+        let mut local = local::Local {
+            memory_mb: self.memory,
+            limits: !self.no_limits,
+            reclaim: local::faster(self.reclaim, self.arrivals.time_scale),
+            max_instances: self.max_instances,
+            concurrency: self.model.model()?.concurrency,
+            seed: self.common.seed,
+            quiet: self.common.quiet,
+            command: self.function(),
+        };
+        let mut replays = Vec::new();
+        for seed in self.seeds() {
+            local.seed = seed;
+            let times = schedule.list(seed, MOST)?;
+            replays.push((seed, local.replay(&self.client, &times, schedule.horizon)?));
+        }
+        let mut pairs = Vec::new();
+        for (seed, seen) in &replays {
+            let mut others: Vec<_> = replays
+                .iter()
+                .filter(|(other, _)| other != seed)
+                .map(|(_, seen)| seen)
+                .collect();
+            if others.is_empty() {
+                others.push(seen);
+            }
+            let model = local::model(&others, &local)?;
+            pairs.push((seen.replayed(), simulations(&model, schedule, *seed)));
+        }
+        let limits = &replays[0].1.limits;
+        Ok((format!("local Lambda, {} MB, {limits}", self.memory), pairs))
+    }
+
+    /// What to say when the instances wanted more processors than there are.
+    fn crowded(&self, pairs: &[Pair]) -> Option<String> {
+        let most = pairs
+            .iter()
+            .filter_map(|(seen, _)| seen.in_flight_peak)
+            .max()?;
+        let vcpus = f64::from(self.memory) / MB_PER_VCPU;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (self.no_limits || most as f64 * vcpus > cores as f64).then(|| {
+            format!(
+                "At most {most} requests were at work at once, for which {cores} processor(s) are \
+                 too few: they slowed each other down, as Lambda's do not."
+            )
+        })
+    }
+
     fn function(&self) -> Vec<OsString> {
         if self.command.is_empty() {
             let binary: PathBuf = crate::warm::server::default_binary();
@@ -178,6 +235,22 @@ impl TraceArgs {
             self.command.clone()
         }
     }
+}
+
+/// A replay and the simulations of its arrivals.
+type Pair = (Replayed, Vec<Outcome>);
+
+fn simulations(model: &Model, schedule: &Schedule, seed: u64) -> Vec<Outcome> {
+    let one = |draw| {
+        crate::simulate::run(
+            model,
+            schedule.times(seed),
+            &schedule.name,
+            (schedule.horizon, 0),
+            draw,
+        )
+    };
+    (0..DRAWS).map(one).collect()
 }
 
 fn of_url(measured: Measured) -> Replayed {

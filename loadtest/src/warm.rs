@@ -122,6 +122,7 @@ impl WarmArgs {
             self.common.seed,
             self.common.quiet,
         )?;
+        client.check()?;
         wait_until_ready(&client)?;
         let mut search = Search {
             client: &client,

@@ -18,28 +18,14 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use super::{Nanos, Times};
+use crate::rows::{Named, RowError};
 
 /// Why a trace cannot be read.
 #[derive(Debug, Error)]
 pub enum TraceError {
-    /// The file cannot be opened or read.
-    #[error("{file}: {source}")]
-    Read {
-        /// The file as the user named it.
-        file: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A row means nothing.
-    #[error("{file}:{line}: {reason}")]
-    Row {
-        /// The file as the user named it.
-        file: String,
-        /// Line, counted from one.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The file, or one of its rows, cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowError),
     /// The file holds no arrival.
     #[error("{file}: no arrival{0}", what.as_deref().unwrap_or_default())]
     Empty {
@@ -70,11 +56,8 @@ pub enum Trace {
 impl Trace {
     /// Reads `path`; of a file of many functions only `function`, else their sum.
     pub fn read(path: &Path, function: Option<&str>) -> Result<Self, TraceError> {
-        let file = path.display().to_string();
-        let source = std::fs::File::open(path).map_err(|source| TraceError::Read {
-            file: file.clone(),
-            source,
-        })?;
+        let file = Named::of(path);
+        let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
         Reader { file, function }.read(source)
     }
 
@@ -164,40 +147,21 @@ enum Columns {
 }
 
 struct Reader<'a> {
-    file: String,
+    file: Named,
     function: Option<&'a str>,
 }
 
 impl Reader<'_> {
-    fn error(&self, line: u64, reason: impl Into<String>) -> TraceError {
-        TraceError::Row {
-            file: self.file.clone(),
-            line,
-            reason: reason.into(),
-        }
-    }
-
     fn read(&self, source: impl std::io::Read) -> Result<Trace, TraceError> {
-        let mut reader = csv::ReaderBuilder::new()
+        let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .trim(csv::Trim::All)
             .from_reader(source);
         let mut columns = None;
         let mut rows = Rows::default();
-        for record in reader.records() {
-            let record = record.map_err(|cause| {
-                let line = cause.position().map_or(0, csv::Position::line);
-                match cause.into_kind() {
-                    csv::ErrorKind::Io(source) => TraceError::Read {
-                        file: self.file.clone(),
-                        source,
-                    },
-                    csv::ErrorKind::Utf8 { .. } => self.error(line, "not UTF-8"),
-                    kind => self.error(line, format!("{kind:?}")),
-                }
-            })?;
-            let line = record.position().map_or(0, csv::Position::line);
+        for record in self.file.records(reader) {
+            let (line, record) = record?;
             match &columns {
                 None => {
                     let (found, is_header) = header(&record);
@@ -218,12 +182,15 @@ impl Reader<'_> {
         record: &csv::StringRecord,
         line: u64,
         rows: &mut Rows,
-    ) -> Result<(), TraceError> {
+    ) -> Result<(), RowError> {
         let field = |place: usize| {
             record
                 .get(place)
                 .filter(|field| !field.is_empty())
-                .ok_or_else(|| self.error(line, format!("column {} is empty", place + 1)))
+                .ok_or_else(|| {
+                    self.file
+                        .row(line, format!("column {} is empty", place + 1))
+                })
         };
         let named = |names: &[usize]| {
             self.function
@@ -233,11 +200,14 @@ impl Reader<'_> {
             text.parse()
                 .ok()
                 .filter(|count| (0.0..=MOST_IN_INTERVAL).contains(count))
-                .ok_or_else(|| self.error(line, format!("`{}` is no count", shown(text))))
+                .ok_or_else(|| {
+                    self.file
+                        .row(line, format!("`{}` is no count", shown(text)))
+                })
         };
         let time = |text: &str| {
             seconds(text).ok_or_else(|| {
-                self.error(
+                self.file.row(
                     line,
                     format!("`{}` is neither seconds nor a date and time", shown(text)),
                 )
@@ -270,7 +240,7 @@ impl Reader<'_> {
             Columns::Counts { time: at, count: n } => {
                 let start = time(field(*at)?)?;
                 if rows.counts.last().is_some_and(|(last, _)| *last >= start) {
-                    return Err(self.error(line, "not later than the row before"));
+                    return Err(self.file.row(line, "not later than the row before"));
                 }
                 rows.counts.push((start, count(field(*n)?)?));
             }
@@ -315,7 +285,7 @@ impl Reader<'_> {
         };
         if trace.total() < 1.0 {
             return Err(TraceError::Empty {
-                file: self.file.clone(),
+                file: self.file.0.clone(),
                 what: self.function.map(|name| format!(" of `{}`", shown(name))),
             });
         }
@@ -408,7 +378,7 @@ mod tests {
 
     fn read_function(text: &str, function: Option<&str>) -> Result<Trace, TraceError> {
         Reader {
-            file: "made.csv".to_owned(),
+            file: Named("made.csv".to_owned()),
             function,
         }
         .read(text.as_bytes())
@@ -529,7 +499,7 @@ mod tests {
         }
         let bytes: &[u8] = b"1\n\xff\xfe\n";
         let reader = Reader {
-            file: "made.csv".to_owned(),
+            file: Named("made.csv".to_owned()),
             function: None,
         };
         assert_eq!(

@@ -20,6 +20,9 @@ pub struct ColdStartArgs {
     /// Common options.
     #[command(flatten)]
     pub common: Common,
+    /// The page that the report goes to
+    #[arg(long, value_name = "FILE", default_value = "cold-start.html")]
+    pub report: PathBuf,
     /// The coldread binary; else the one beside this, which is built if need be
     #[arg(long, value_name = "FILE", env = "COLDREAD_BINARY")]
     pub binary: Option<PathBuf>,

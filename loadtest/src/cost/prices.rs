@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::rows::{Named, RowError};
+
 /// The table the binary carries.
 const BUILT_IN: &str = include_str!("../../prices.csv");
 
@@ -57,24 +59,9 @@ impl Price {
 /// Why a price table cannot be used.
 #[derive(Debug, Error)]
 pub enum PriceError {
-    /// The file cannot be read.
-    #[error("{file}: {source}")]
-    Read {
-        /// The file as the user named it.
-        file: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A row is not a price.
-    #[error("{file}:{line}: {reason}")]
-    Row {
-        /// The file as the user named it.
-        file: String,
-        /// Line, counted from one.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The file, or one of its rows, cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowError),
     /// A calculation asked for a row that the table lacks.
     #[error("no price `{0}` in the table; add a row to the file given with --prices")]
     Missing(String),
@@ -89,50 +76,37 @@ pub struct Prices {
 impl Prices {
     /// The table the binary carries.
     pub fn built_in() -> Self {
-        Self::parse(BUILT_IN.as_bytes(), "prices.csv").expect("the built-in table is tested")
+        Self::parse(BUILT_IN.as_bytes(), &Named("prices.csv".to_owned()))
+            .expect("the built-in table is tested")
     }
 
     /// Rows of `path` laid over the built-in table, so that a file may hold
     /// nothing but what differs (a region, a discount, a machine of one's own).
     pub fn with_file(path: &Path) -> Result<Self, PriceError> {
-        let file = path.display().to_string();
-        let text = std::fs::read(path).map_err(|source| PriceError::Read {
-            file: file.clone(),
-            source,
-        })?;
+        let file = Named::of(path);
+        let text = std::fs::read(path).map_err(|source| file.unread(source))?;
         let mut prices = Self::built_in();
         prices.rows.extend(Self::parse(&text, &file)?.rows);
         Ok(prices)
     }
 
-    fn parse(text: &[u8], file: &str) -> Result<Self, PriceError> {
-        let error = |line, reason: String| PriceError::Row {
-            file: file.to_owned(),
-            line,
-            reason,
-        };
+    fn parse(text: &[u8], file: &Named) -> Result<Self, RowError> {
         let mut reader = csv::Reader::from_reader(text);
-        let mut rows = BTreeMap::new();
         let headers = reader
             .headers()
-            .map_err(|cause| error(1, cause.to_string()))?
+            .map_err(|cause| file.row(1, cause.to_string()))?
             .clone();
-        for record in reader.records() {
-            let record = record.map_err(|cause| {
-                error(
-                    cause.position().map_or(0, csv::Position::line),
-                    cause.to_string(),
-                )
-            })?;
-            let line = record.position().map_or(0, csv::Position::line);
+        let mut rows = BTreeMap::new();
+        for record in file.records(reader) {
+            let (line, record) = record?;
             let price: Price = record
                 .deserialize(Some(&headers))
-                .map_err(|cause| error(line, cause.to_string()))?;
+                .map_err(|cause| file.row(line, cause.to_string()))?;
             if !price.usd.is_finite() || price.usd < 0.0 {
-                return Err(error(line, format!("usd is {}", price.usd)));
+                return Err(file.row(line, format!("usd is {}", price.usd)));
             }
             if price.as_of.is_empty() || price.source.is_empty() {
-                return Err(error(line, "as_of and source must be given".to_owned()));
+                return Err(file.row(line, "as_of and source must be given"));
             }
             rows.insert(price.item.clone(), price);
         }

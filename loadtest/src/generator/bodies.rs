@@ -8,6 +8,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
+use crate::rows::Named;
+
 /// Different bodies at most; they are sent in turn.
 const MOST: usize = 10_000;
 /// Made-up posts.
@@ -83,22 +85,19 @@ fn read(path: &Path) -> Result<Vec<String>> {
 }
 
 fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
-    let shown = path.display();
-    let mut reader = csv::ReaderBuilder::new()
+    let file = Named::of(path);
+    let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
+    let reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
         .flexible(true)
         // A tab-separated post may begin with a quotation mark.
         .quoting(delimiter == b',')
-        .from_path(path)
-        .with_context(|| format!("{shown}"))?;
+        .from_reader(source);
     let mut posts = Vec::new();
     let mut column = None;
-    for (place, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            anyhow::anyhow!("{shown}:{line}: not a row of UTF-8 columns")
-        })?;
+    for (place, record) in file.records(reader).enumerate() {
+        let (line, record) = record?;
         if place == 0 {
             column = record
                 .iter()
@@ -108,8 +107,7 @@ fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
             }
         }
         let post = column.map_or(record.iter().next_back(), |column| record.get(column));
-        let line = record.position().map_or(0, csv::Position::line);
-        let post = post.with_context(|| format!("{shown}:{line}: too few columns"))?;
+        let post = post.ok_or_else(|| file.row(line, "too few columns"))?;
         if !post.trim().is_empty() {
             posts.push(post.to_owned());
         }

@@ -1,5 +1,7 @@
 //! Where requests go: address, path, headers, TLS.
 
+use std::{fmt, io};
+
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -81,21 +83,78 @@ impl Endpoint {
     }
 
     /// A new connection; it is driven by a task of this thread.
-    pub(super) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
+    pub(super) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Unreachable> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return drive(tls.connector.connect(tls.name.clone(), stream).await?).await;
+            let stream = tls.connector.connect(tls.name.clone(), stream).await;
+            return drive(stream.map_err(Unreachable::tls)?).await;
         }
         drive(stream).await
     }
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// Why there is no connection, in words that are the same each time.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error("no connection")]
+    NoConnection,
+    #[cfg(feature = "tls")]
+    #[error("certificate refused: {0}")]
+    Certificate(&'static str),
+    #[cfg(feature = "tls")]
+    #[error("no TLS connection")]
+    Tls,
+}
+
+impl From<io::Error> for Unreachable {
+    fn from(_: io::Error) -> Self {
+        Self::NoConnection
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Unreachable {
+    fn tls(error: io::Error) -> Self {
+        use tokio_rustls::rustls::{CertificateError as Bad, Error};
+        match error
+            .into_inner()
+            .map(<dyn std::error::Error + Send + Sync>::downcast::<Error>)
+        {
+            Some(Ok(error)) => match *error {
+                Error::InvalidCertificate(bad) => Self::Certificate(match bad {
+                    Bad::Expired | Bad::ExpiredContext { .. } => "it has expired",
+                    Bad::NotValidYet | Bad::NotValidYetContext { .. } => "it is not valid yet",
+                    Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                        "it is made out to another name"
+                    }
+                    Bad::UnknownIssuer => {
+                        "no authority that is trusted here has signed it (SSL_CERT_FILE adds one)"
+                    }
+                    Bad::BadSignature => "its signature is wrong",
+                    Bad::Revoked => "it is revoked",
+                    _ => "it is not valid",
+                }),
+                _ => Self::Tls,
+            },
+            _ => Self::NoConnection,
+        }
+    }
+}
+
 async fn drive(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-) -> Result<SendRequest<Full<Bytes>>> {
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+) -> Result<SendRequest<Full<Bytes>>, Unreachable> {
+    let (sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Unreachable::NoConnection)?;
     tokio::task::spawn_local(async move {
         // Its end shows in the request that is under way, if any.
         let _ = connection.await;

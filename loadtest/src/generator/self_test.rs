@@ -5,10 +5,10 @@
 //! no more than this.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full};
@@ -16,12 +16,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use rustix::thread::sched_setaffinity;
+use tokio::net::TcpSocket;
 
 use super::{Client, ClientArgs, KEPT_MS, Load, Measured};
 use crate::arrivals::process::Process;
 use crate::arrivals::{Schedule, duration};
 use crate::cost::bill::number;
+use crate::warm::server::{self, set};
 
 /// Offers a load to a server that does nothing and says whether the client kept up
 #[derive(Debug, Clone, Args)]
@@ -32,6 +34,9 @@ pub struct SelfTestArgs {
     /// How long
     #[arg(long, default_value = "5s", value_parser = duration)]
     duration: Duration,
+    /// Cores of the server, e.g. 0; those of the client without it
+    #[arg(long)]
+    server_cores: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
     /// No progress bar
@@ -43,7 +48,7 @@ impl SelfTestArgs {
     /// Measures and prints; fails when the client was late.
     pub fn run(self) -> Result<()> {
         crate::interrupt::listen();
-        let addr = serve()?;
+        let addr = serve(self.server_cores.as_deref())?;
         let client = Client::new(&self.client, &format!("http://{addr}"), 1, self.quiet)?;
         let process: Process = format!("constant:{}", self.rate)
             .parse()
@@ -63,19 +68,24 @@ impl SelfTestArgs {
     }
 }
 
-/// A server on loopback that reads a request and says `{}`. It ends with the process.
-pub fn serve() -> Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
-    listener.set_nonblocking(true)?;
-    let addr = listener.local_addr()?;
+/// A server on loopback, and on `cores`, that reads a request and says `{}`. It ends with
+/// the process.
+pub fn serve(cores: Option<&str>) -> Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let listener = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        // Beyond the usual 128, connections of a burst would wait a second.
+        socket.listen(4_096)
+    })?;
+    let addr = listener.local_addr()?;
+    let cores = cores.map(server::cores).transpose()?;
+    let (bound, is_bound) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
+        let _ = bound.send(cores.map_or(Ok(()), |cores| sched_setaffinity(None, &set(&cores))));
         runtime.block_on(async move {
-            let Ok(listener) = TcpListener::from_std(listener) else {
-                return;
-            };
             while let Ok((stream, _)) = listener.accept().await {
                 // Without it an answer waits for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
@@ -86,6 +96,9 @@ pub fn serve() -> Result<SocketAddr> {
             }
         });
     });
+    is_bound
+        .recv()?
+        .context("--server-cores: not cores of this machine")?;
     Ok(addr)
 }
 
@@ -98,6 +111,6 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 /// A short run against such a server, for tests elsewhere.
 #[doc(hidden)]
 pub fn loopback(args: &ClientArgs, load: &Load) -> Result<Measured> {
-    let addr = serve()?;
+    let addr = serve(None)?;
     Client::new(args, &format!("http://{addr}"), 1, true)?.run(load, "", 1)
 }

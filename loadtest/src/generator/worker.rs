@@ -21,6 +21,9 @@ use crate::interrupt;
 /// Requests that wait for a connection or an answer, at most; more say that the
 /// server has stopped, and would only fill memory.
 const MOST_PENDING: usize = 100_000;
+/// Connections that are opened at once: after a stall, one that becomes free is sooner
+/// there than a hundred new ones, whose opening would make the client still later.
+const MOST_CONNECTING: usize = 8;
 /// Due requests sent before the answers get their turn.
 const IN_A_ROW: u32 = 32;
 
@@ -39,6 +42,8 @@ pub(super) fn run(
         record: RefCell::new(Record::new()),
         idle: RefCell::new(Vec::new()),
         permits: Semaphore::new((client.connections / client.threads).max(1)),
+        connecting: Cell::new(0),
+        freed: Notify::new(),
         pending: Cell::new(0),
         done: Notify::new(),
         next_body: Cell::new(index),
@@ -81,6 +86,9 @@ struct Worker {
     record: RefCell<Record>,
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
     permits: Semaphore,
+    connecting: Cell<usize>,
+    /// Told when a connection is free or one more may be opened.
+    freed: Notify,
     pending: Cell<usize>,
     done: Notify,
     next_body: Cell<usize>,
@@ -111,7 +119,6 @@ impl Worker {
                     break;
                 }
             }
-            self.record.borrow_mut().late(due.elapsed());
             if self.pending.get() >= MOST_PENDING {
                 let mut record = self.record.borrow_mut();
                 record.sent += 1;
@@ -121,6 +128,8 @@ impl Worker {
             self.pending.set(self.pending.get() + 1);
             let worker = self.clone();
             tokio::task::spawn_local(async move {
+                // Here and not before: waiting for this task's turn is the client's fault too.
+                worker.record.borrow_mut().late(due.elapsed());
                 worker.request(due).await;
                 worker.pending.set(worker.pending.get() - 1);
                 if worker.pending.get() == 0 {
@@ -172,25 +181,20 @@ impl Worker {
                 return true;
             }
             Ok(Ok(status)) => record.fault(format!("status {}", status.as_u16())),
-            Ok(Err(kind)) => record.fault(kind.to_owned()),
+            Ok(Err(kind)) => record.fault(kind),
             Err(_elapsed) => record.fault("no answer in time".to_owned()),
         }
         false
     }
 
     /// One exchange on a free or a new connection.
-    async fn exchange(&self, body: Bytes) -> Result<StatusCode, &'static str> {
+    async fn exchange(&self, body: Bytes) -> Result<StatusCode, String> {
         let _permit = self
             .permits
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let reused = self.ready_connection();
-        let was_reused = reused.is_some();
-        let sender = match reused {
-            Some(sender) => sender,
-            None => self.connect().await?,
-        };
+        let (sender, was_reused) = self.connection().await?;
         match self.send(sender, body.clone()).await {
             // The server closed a kept connection before the request reached it.
             Err(error) if was_reused && error.is_canceled() => {
@@ -199,7 +203,20 @@ impl Worker {
             }
             result => result,
         }
-        .map_err(|_| "connection broken")
+        .map_err(|_| "connection broken".to_owned())
+    }
+
+    /// A free connection, or a new one; and whether it was used before.
+    async fn connection(&self) -> Result<(SendRequest<Full<Bytes>>, bool), String> {
+        loop {
+            if let Some(sender) = self.ready_connection() {
+                return Ok((sender, true));
+            }
+            if self.connecting.get() < MOST_CONNECTING {
+                return Ok((self.connect().await?, false));
+            }
+            self.freed.notified().await;
+        }
     }
 
     fn ready_connection(&self) -> Option<SendRequest<Full<Bytes>>> {
@@ -212,13 +229,14 @@ impl Worker {
         None
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, &'static str> {
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let _connecting = Connecting::new(self);
         self.record.borrow_mut().connections += 1;
         self.client
             .endpoint
             .connect()
             .await
-            .map_err(|_| "no connection")
+            .map_err(|unreachable| unreachable.to_string())
     }
 
     async fn send(
@@ -236,7 +254,25 @@ impl Worker {
         // Free again once the connection's task has seen the end of the body.
         if sender.ready().await.is_ok() {
             self.idle.borrow_mut().push(sender);
+            self.freed.notify_one();
         }
         Ok(status)
+    }
+}
+
+/// Counts a connection that is being opened, also when its request has timed out.
+struct Connecting<'a>(&'a Worker);
+
+impl<'a> Connecting<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.connecting.set(worker.connecting.get() + 1);
+        Self(worker)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(self.0.connecting.get() - 1);
+        self.0.freed.notify_one();
     }
 }

@@ -56,8 +56,8 @@ impl Settings {
         }
     }
 
-    fn cgroup(&self, function: &Function) -> Result<Option<Cgroup>, Fault> {
-        let Some(hierarchy) = &self.hierarchy else {
+    async fn cgroup(&self, function: &Function) -> Result<Option<Cgroup>, Fault> {
+        let Some(hierarchy) = self.hierarchy.clone() else {
             return Ok(None);
         };
         // An engine sets the limits of its containers itself.
@@ -65,8 +65,12 @@ impl Settings {
             return Ok(None);
         }
         let vcpus = self.init_vcpus.unwrap_or(function.vcpus());
-        hierarchy
-            .create(self.limits(function, vcpus))
+        let limits = self.limits(function, vcpus);
+        // The kernel takes milliseconds, in which others are served.
+        tokio::task::spawn_blocking(move || hierarchy.create(limits))
+            .await
+            .map_err(anyhow::Error::from)
+            .flatten()
             .map(Some)
             .map_err(|error| Fault::new(FaultKind::Launch, format!("{error:#}")))
     }
@@ -111,7 +115,7 @@ impl Instance {
         let mut api = RuntimeApi::bind(function.identity())
             .await
             .map_err(|error| launch(error.into()))?;
-        let cgroup = settings.cgroup(function).map_err(silent)?;
+        let cgroup = settings.cgroup(function).await.map_err(silent)?;
         let env = function.environment(api.addr());
         let (command, container) = command(function, &env, settings).map_err(launch)?;
         let env = match &container {
@@ -125,8 +129,17 @@ impl Instance {
             later = early.take();
         }
         let submitted = early.map(|event| api.submit(event, function.timeout));
-        let process = Process::spawn(&settings.launcher, command, env, cgroup, &settings.cpus)
-            .map_err(launch)?;
+        let process = Process::spawn(
+            &settings.launcher,
+            command,
+            env,
+            cgroup,
+            &settings.cpus,
+            container.is_some(),
+        )
+        .map_err(launch)?;
+        // As in `Instance`: the container goes first, also if this is not waited for.
+        let container = container;
         let ready = match init(&mut api, &process, init_limit).await {
             Ok(ready) => ready,
             Err(fault) => {
@@ -254,6 +267,14 @@ impl Instance {
             None => self.process.usage(&self.started),
         }
         .ok()
+    }
+
+    /// Its largest resident set so far, in KiB; like [`Self::usage`], but quick.
+    pub fn peak_rss_kib(&self) -> Option<u64> {
+        match self.container {
+            Some(_) => self.usage().map(|usage| usage.peak_rss_kib),
+            None => self.process.peak_rss_kib(),
+        }
     }
 
     /// What it has printed.

@@ -34,6 +34,9 @@ pub struct Launch {
     /// Process id of the harness
     #[arg(long)]
     pub parent: u32,
+    /// Die by SIGTERM when the harness does: the client of a container engine cleans up then
+    #[arg(long)]
+    pub gently: bool,
     /// Control groups to join
     #[arg(long)]
     pub cgroup: Vec<PathBuf>,
@@ -61,6 +64,9 @@ impl Launch {
     pub fn to_args(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec![NAME.into()];
         args.push(format!("--parent={}", self.parent).into());
+        if self.gently {
+            args.push("--gently".into());
+        }
         for dir in &self.cgroup {
             args.extend(["--cgroup".into(), dir.into()]);
         }
@@ -83,7 +89,12 @@ impl Launch {
 
     fn become_function(&self, harness: &mut UnixStream) -> Result<()> {
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-        set_parent_process_death_signal(Some(Signal::KILL))?;
+        let signal = if self.gently {
+            Signal::TERM
+        } else {
+            Signal::KILL
+        };
+        set_parent_process_death_signal(Some(signal))?;
         if getppid().map(Pid::as_raw_pid) != Some(self.parent as i32) {
             bail!("the harness is gone");
         }

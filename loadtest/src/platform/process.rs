@@ -14,11 +14,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::watch;
 
 /// Output that is kept of an instance between invocations, and read of it at most.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
+
+/// Time to end for a process that is asked to.
+const GRACE_MS: u64 = 3_000;
 
 /// What a process has used since its clock started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,12 +48,16 @@ pub struct Process {
     exit: watch::Receiver<Option<ExitStatus>>,
     socket: Mutex<UnixStream>,
     output: File,
+    /// Whether it is asked to end before it is killed.
+    gently: bool,
     /// Dropped after the processes in it are dead.
     cgroup: Option<Cgroup>,
 }
 
 impl Process {
-    /// Starts `command` by way of the launcher, with this environment and no other.
+    /// Starts `command` by way of the launcher, with this environment and no other. One
+    /// that is to end `gently` is asked first: the client of a container engine, killed
+    /// while it makes a container, would leave half of it behind.
     ///
     /// The launcher asks the kernel to be killed with the thread that called this, so
     /// call it from a thread of the runtime that lives as long as the harness does.
@@ -59,9 +67,11 @@ impl Process {
         env: Vec<(String, String)>,
         cgroup: Option<Cgroup>,
         cpus: &[usize],
+        gently: bool,
     ) -> Result<Self> {
         let launch = Launch {
             parent: std::process::id(),
+            gently,
             cgroup: cgroup
                 .iter()
                 .flat_map(|group| group.dirs().to_vec())
@@ -104,6 +114,7 @@ impl Process {
             exit,
             socket: Mutex::new(socket),
             output,
+            gently,
             cgroup,
         })
     }
@@ -187,6 +198,12 @@ impl Process {
         })
     }
 
+    /// Its largest resident set so far, in KiB.
+    pub fn peak_rss_kib(&self) -> Option<u64> {
+        let process = procfs::process::Process::new(self.pid.as_raw_pid()).ok()?;
+        process.status().ok()?.vmhwm
+    }
+
     /// Files mapped into it: its program, libraries, and a model that is mapped.
     pub fn mapped_files(&self) -> Vec<std::path::PathBuf> {
         use procfs::process::MMapPath;
@@ -229,8 +246,26 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Asks it to end and gives it time to.
+    fn ask(&self) {
+        self.signal(Signal::TERM);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        for _ in 0..GRACE_MS / 5 {
+            // Ended, or waited for by the runtime already.
+            if !matches!(waitid(WaitId::Pid(self.pid), options), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.gently && self.is_alive() {
+            self.ask();
+        }
         self.kill();
         if self.exit.borrow().is_none() {
             // Leaves it to the runtime to collect the status; after SIGKILL this takes

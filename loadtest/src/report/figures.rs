@@ -252,26 +252,50 @@ pub(super) fn warm(warm: &Warm) -> Markup {
     )
 }
 
+/// Phases that a function may tell of, in order, as they come before its first `next`.
+const PHASES: [(&str, &str, usize); 3] = [
+    ("process_start_ms", "exec to main", 5),
+    ("model_ms", "model", 3),
+    ("tokenizer_ms", "tokenizer", 4),
+];
+
 /// Phases of cold starts, medians, and a warm request beside them.
 pub(super) fn anatomy(found: &ColdStart) -> Markup {
     let bar = |row: &Row| {
         let next = row.first_next_ms.as_ref()?.median;
         let event = row.first_event_ms.as_ref()?.median;
         let answer = row.first_answer_ms.as_ref()?.median;
+        let mut parts = Vec::new();
+        for (phase, _, colour) in PHASES {
+            if let Some(told) = row.phases.get(phase) {
+                parts.push((told.median, colour));
+            }
+        }
+        let told: f64 = parts.iter().map(|(length, _)| length).sum();
+        parts.push(((next - told).max(0.0), 0));
+        parts.push(((answer - next.max(told) - event).max(0.0), 2));
+        parts.push((event, 1));
         Some(Bar {
             label: condition(row),
-            parts: vec![(next, 0), (event, 1), ((answer - next - event).max(0.0), 5)],
+            parts,
         })
     };
     let rows: Vec<Bar> = found.rows.iter().filter_map(bar).collect();
+    let told = |phase: &str| found.rows.iter().any(|row| row.phases.contains_key(phase));
+    let mut key: Vec<(&str, usize)> = PHASES
+        .iter()
+        .filter(|(phase, ..)| told(phase))
+        .map(|(_, name, colour)| (*name, *colour))
+        .collect();
+    key.extend([
+        ("init until the first next, or what is left of it", 0),
+        ("on the way to the function", 2),
+        ("first event", 1),
+    ]);
     figure(
         bars("Phases of a cold start", "ms, medians", &rows),
-        &[
-            ("init: exec to the first next", 0),
-            ("first event", 1),
-            ("between", 5),
-        ],
-        "From exec to the first answer on the local Lambda; AWS adds placing the sandbox and fetching the code.",
+        &key,
+        "From exec to the first answer on the local Lambda; AWS adds placing the sandbox and fetching the code. Phases before the first next are as the function tells them.",
     )
 }
 
@@ -288,7 +312,11 @@ pub(super) fn cold_and_warm(found: &ColdStart) -> Markup {
     for (place, row) in rows.enumerate().take(3) {
         let cold = row.samples.iter().map(|run| run.first_answer_ms).collect();
         let warm = row.samples.iter().map(|run| run.second_event_ms).collect();
-        for (name, values, colour) in [("cold", cold, 2 * place), ("warm", warm, 2 * place + 1)] {
+        // Cold ones are warm colours, as in the other plots.
+        for (name, values, colour) in [
+            ("cold", cold, [1, 4, 3][place]),
+            ("warm", warm, [0, 2, 5][place]),
+        ] {
             series.push(Series {
                 name: format!("{name}: {}", condition(row)),
                 points: steps(values),
@@ -347,12 +375,19 @@ pub(super) fn bills(cost: &CostReport) -> Markup {
                 quote.name,
                 dollars(quote.usd_per_million_posts)
             ),
-            parts: vec![(quote.usd_per_month, usize::from(!quote.always_on))],
+            // That of its curve.
+            parts: vec![(
+                quote.usd_per_month,
+                cost.curves
+                    .iter()
+                    .position(|curve| curve.target == quote.target)
+                    .unwrap_or(5),
+            )],
         })
         .collect();
     figure(
         bars("Cost a month by target", "$ a month", &rows),
-        &[("always on", 0), ("paid by use", 1)],
-        "At the given traffic; without a target that costs more than fifteen times the others.",
+        &[],
+        "At the given traffic, in the colours of the curves; without a target that costs more than fifteen times the others.",
     )
 }

@@ -13,7 +13,7 @@ use crate::logs::Logs;
 use crate::results::Results;
 use crate::simulate::Latency;
 use crate::simulate::cli::Simulation;
-use crate::stats::Summary;
+use crate::stats::{Interval, Summary};
 use crate::trace::TraceRun;
 use crate::warm::Warm;
 
@@ -337,33 +337,32 @@ fn warm_section(warm: &Warm) -> Markup {
 }
 
 fn cold_start_section(found: &ColdStart) -> Markup {
-    let interval = |summary: &Option<Summary>| {
+    let interval = |summary: &Option<Summary>, value: fn(&Summary) -> (f64, &Interval)| {
         summary.as_ref().map_or_else(
             || "–".to_owned(),
             |summary| {
-                format!(
-                    "{} [{}, {}]",
-                    number(summary.median),
-                    number(summary.median_ci.low),
-                    number(summary.median_ci.high)
-                )
+                let (value, Interval { low, high }) = value(summary);
+                format!("{} [{}, {}]", brief(value), brief(*low), brief(*high))
             },
         )
     };
+    let median: fn(&Summary) -> (f64, &Interval) = |summary| (summary.median, &summary.median_ci);
     html! {
         h2 { "Cold starts on this machine" }
         (figures::anatomy(found))
         (figures::cold_and_warm(found))
         div.wide { table {
-            tr { th { "function" } th.n { "runs" } th.n { "init, ms" } th.n { "first answer, ms" } th.n { "second event, ms" } }
+            tr { th { "function" } th.n { "runs" } th.n { "init, ms" } th.n { "first answer, ms" } th.n { "its p90" } th.n { "its p99" } th.n { "second event, ms" } }
             @for row in &found.rows { tr {
                 td { (condition(row)) } td.n { (row.samples.len()) }
-                td.n { (interval(&row.first_next_ms)) }
-                td.n { (interval(&row.first_answer_ms)) }
-                td.n { (interval(&row.second_event_ms)) }
+                td.n { (interval(&row.first_next_ms, median)) }
+                td.n { (interval(&row.first_answer_ms, median)) }
+                td.n { (interval(&row.first_answer_ms, |summary| (summary.p90, &summary.p90_ci))) }
+                td.n { (interval(&row.first_answer_ms, |summary| (summary.p99, &summary.p99_ci))) }
+                td.n { (interval(&row.second_event_ms, median)) }
             } }
         } }
-        p.note { "Medians with 95% intervals. Limits: " (found.limits) "." }
+        p.note { "Medians unless it says otherwise, with 95% intervals. Limits: " (found.limits) "." }
     }
 }
 

@@ -25,6 +25,12 @@ pub struct ModelArgs {
     /// Time of a warm request at the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or `file:PATH` (measured milliseconds, one a line)
     #[arg(long, default_value = "10ms")]
     pub service: Sampler,
+    /// Time of an instance's first request, if it takes longer
+    #[arg(long)]
+    pub first: Option<Sampler>,
+    /// What a caller waits beside the function's time: network, front end
+    #[arg(long, default_value = "0")]
+    pub overhead: Sampler,
     /// Delay of a cold start that is not billed (placement, image fetch)
     #[arg(long, default_value = "100ms")]
     pub sandbox: Sampler,
@@ -77,6 +83,9 @@ impl ModelArgs {
             service: times
                 .service
                 .map_or_else(|| self.service.clone(), |(service, _)| service),
+            first: times.first.or_else(|| self.first.clone()),
+            overhead: self.overhead.clone(),
+            settle: Sampler::constant_ms(0.0),
             sandbox: self.sandbox.clone(),
             init: times.init.unwrap_or_else(|| self.init.clone()),
             idle: self.idle.clone(),

@@ -67,6 +67,24 @@ fn a_small_case_by_hand() {
     assert_eq!([0, 5, 11, 20, 21, 59].map(alive_at), [2, 2, 1, 1, 0, 0]);
 }
 
+/// 0: cold, 5 + 100 + 30 ms and 2 of overhead, held until 142. 140: the one there is
+/// is held, so a second cold. 143: warm, 10 and 2.
+#[test]
+fn first_requests_take_longer_and_an_answer_is_not_the_end() {
+    let slow = Model {
+        first: Some(Sampler::Constant(30 * MS)),
+        overhead: Sampler::Constant(2 * MS),
+        settle: Sampler::Constant(7 * MS),
+        ..model()
+    };
+    let outcome = by_hand(&slow, &[0, 140, 143]);
+    assert_eq!((outcome.cold, outcome.instances_started), (2, 2));
+    assert_near(outcome.cold_latency_ms.max, 137.0, 0.1);
+    assert_near(outcome.warm_latency_ms.max, 12.0, 0.01);
+    // Billed: twice 130 ms, once 10.
+    assert_near(outcome.billed_gb_seconds, 0.27, 1e-12);
+}
+
 #[test]
 fn too_old_an_instance_is_not_used_again() {
     let short_lived = Model {
@@ -112,8 +130,9 @@ fn one_at_a_time_is_several_of_one() {
     };
     let schedule = Schedule::of(Process::Poisson(30.0), Duration::from_secs(200));
     let record = || Record::new(&one, schedule.horizon, 0);
-    let single = single::run(&one, schedule.times(5), record(), 5).outcome("");
-    let several = several::run(&one, schedule.times(5), record(), 5).outcome("");
+    let times = || schedule.times(5);
+    let single = fleet::run(&one, Single::default(), times(), record(), 5).outcome("");
+    let several = fleet::run(&one, Several::new(1, 1.0), times(), record(), 5).outcome("");
     assert_eq!(single.cold, several.cold);
     assert_eq!(single.latency_ms, several.latency_ms);
     assert_near(single.billed_gb_seconds, several.billed_gb_seconds, 1e-9);

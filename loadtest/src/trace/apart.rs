@@ -1,79 +1,128 @@
-//! How far a replay and its simulation are apart.
+//! How far replays and their simulations are apart.
 
 use comfy_table::{CellAlignment, Table, presets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Replayed, TraceRun};
+use super::{Pair, Replayed, TraceRun};
 use crate::cost::bill::number;
 use crate::cost::lambda::percent;
 use crate::platform::fault::FaultKind;
 use crate::simulate::Outcome;
+use crate::stats::median;
 
 /// One figure of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Apart {
     /// What it is, with its unit.
     pub figure: String,
-    /// As replayed.
+    /// As replayed, median of all replays.
     pub replayed: f64,
-    /// As simulated.
+    /// As simulated, median of all replays' simulations.
     pub simulated: f64,
+    /// Each replay's value and that of its simulation.
+    #[serde(default)]
+    pub runs: Vec<(f64, f64)>,
 }
 
 impl Apart {
-    /// Simulated over replayed, less one; `None` when nothing was replayed of it.
+    /// Share by which a simulation is off, whichever way: the median of all replays.
+    /// `None` when nothing was replayed of it.
     pub fn difference(&self) -> Option<f64> {
-        (self.replayed != 0.0).then(|| self.simulated / self.replayed - 1.0)
+        let off: Vec<f64> = self
+            .runs
+            .iter()
+            .filter(|(replayed, _)| *replayed != 0.0)
+            .map(|(replayed, simulated)| (simulated / replayed - 1.0).abs())
+            .collect();
+        median(&off)
     }
 }
 
+/// What a figure is in a replay, if it is there, and in a simulation.
+type Figure = (
+    &'static str,
+    fn(&Replayed) -> Option<f64>,
+    fn(&Outcome) -> f64,
+);
+
+const FIGURES: [Figure; 10] = [
+    (
+        "cold requests",
+        |seen| seen.cold.map(|cold| cold as f64),
+        |model| model.cold as f64,
+    ),
+    (
+        "cold fraction",
+        |seen| Some(seen.cold? as f64 / seen.requests.max(1) as f64),
+        |model| model.cold_fraction,
+    ),
+    (
+        "instances started",
+        |seen| seen.instances_started.map(|started| started as f64),
+        |model| model.instances_started as f64,
+    ),
+    ("requests refused", refused, |model| model.throttled as f64),
+    (
+        "latency p50, ms",
+        |seen| Some(seen.latency_ms.p50),
+        |model| model.latency_ms.p50,
+    ),
+    (
+        "latency p90, ms",
+        |seen| Some(seen.latency_ms.p90),
+        |model| model.latency_ms.p90,
+    ),
+    (
+        "latency p99, ms",
+        |seen| Some(seen.latency_ms.p99),
+        |model| model.latency_ms.p99,
+    ),
+    (
+        "latency max, ms",
+        |seen| Some(seen.latency_ms.max),
+        |model| model.latency_ms.max,
+    ),
+    (
+        "cold latency p50, ms",
+        |seen| Some(seen.cold_latency_ms.as_ref()?.p50),
+        |model| model.cold_latency_ms.p50,
+    ),
+    (
+        "billed GB-s",
+        |seen| seen.billed_gb_seconds,
+        |model| model.billed_gb_seconds,
+    ),
+];
+
+fn refused(seen: &Replayed) -> Option<f64> {
+    seen.cold?;
+    let refused = seen.faults.get(&FaultKind::Throttled.to_string());
+    Some(refused.copied().unwrap_or(0) as f64)
+}
+
 /// The figures that both have.
-pub(super) fn compare(replayed: &Replayed, simulated: &Outcome) -> Vec<Apart> {
-    let mut apart = Vec::new();
-    let mut add = |figure: &str, replayed: f64, simulated: f64| {
-        apart.push(Apart {
-            figure: figure.to_owned(),
-            replayed,
-            simulated,
-        });
-    };
-    if let Some(cold) = replayed.cold {
-        let share = cold as f64 / replayed.requests.max(1) as f64;
-        add("cold requests", cold as f64, simulated.cold as f64);
-        add("cold fraction", share, simulated.cold_fraction);
-    }
-    if let Some(started) = replayed.instances_started {
-        add(
-            "instances started",
-            started as f64,
-            simulated.instances_started as f64,
-        );
-    }
-    if replayed.cold.is_some() {
-        let refused = replayed.faults.get(&FaultKind::Throttled.to_string());
-        let refused = refused.copied().unwrap_or(0);
-        add(
-            "requests refused",
-            refused as f64,
-            simulated.throttled as f64,
-        );
-    }
-    let (real, model) = (&replayed.latency_ms, &simulated.latency_ms);
-    add("latency p50, ms", real.p50, model.p50);
-    add("latency p99, ms", real.p99, model.p99);
-    add("latency max, ms", real.max, model.max);
-    if let Some(cold) = &replayed.cold_latency_ms {
-        add(
-            "cold latency p50, ms",
-            cold.p50,
-            simulated.cold_latency_ms.p50,
-        );
-    }
-    if let Some(billed) = replayed.billed_gb_seconds {
-        add("billed GB-s", billed, simulated.billed_gb_seconds);
-    }
-    apart
+pub(super) fn compare(pairs: &[Pair]) -> Vec<Apart> {
+    let compared = FIGURES.iter().filter_map(|(figure, seen, model)| {
+        let runs: Vec<(f64, f64)> = pairs
+            .iter()
+            .filter_map(|(replayed, simulated)| {
+                let simulated: Vec<f64> = simulated.iter().map(model).collect();
+                Some((seen(replayed)?, median(&simulated)?))
+            })
+            .collect();
+        let [replayed, simulated] = [
+            runs.iter().map(|run| run.0).collect::<Vec<_>>(),
+            runs.iter().map(|run| run.1).collect(),
+        ];
+        Some(Apart {
+            figure: (*figure).to_owned(),
+            replayed: median(&replayed)?,
+            simulated: median(&simulated)?,
+            runs,
+        })
+    });
+    compared.collect()
 }
 
 /// The figures, for a terminal.
@@ -102,8 +151,8 @@ pub(super) fn table(apart: &[Apart]) -> Table {
 }
 
 impl TraceRun {
-    /// The answer in sentences.
-    pub(super) fn words(&self) -> Vec<String> {
+    /// The answer in sentences, of so many replays.
+    pub(super) fn words(&self, replays: usize) -> Vec<String> {
         let Self {
             replayed,
             simulated,
@@ -132,6 +181,11 @@ impl TraceRun {
             number(simulated.latency_ms.p50),
             number(simulated.latency_ms.p99)
         ));
+        if replays > 1 {
+            words.push(format!(
+                "That was the first of {replays} replays, of which the table has the medians."
+            ));
+        }
         if replayed.schedule_error_p99_ms > crate::generator::KEPT_MS {
             words.push(format!(
                 "The client DID NOT KEEP its schedule: p99 {} ms late.",

@@ -20,7 +20,7 @@ use crate::event::{check_reply, function_url};
 use crate::generator::bodies::Bodies;
 use crate::generator::{ClientArgs, pacer::Pacer};
 use crate::platform::cgroup::Hierarchy;
-use crate::platform::function::{Function, Program};
+use crate::platform::function::{Function, MB_PER_VCPU, Program};
 use crate::platform::instance::Settings;
 use crate::platform::reclaim::Reclaim;
 use crate::platform::{Invoked, Platform, Scaling};
@@ -33,6 +33,8 @@ pub(super) struct Local {
     pub(super) limits: bool,
     pub(super) reclaim: Reclaim,
     pub(super) max_instances: usize,
+    /// Requests an instance takes at once.
+    pub(super) concurrency: u32,
     pub(super) seed: u64,
     pub(super) quiet: bool,
     pub(super) command: Vec<OsString>,
@@ -44,14 +46,21 @@ pub(super) struct Seen {
     /// How memory and processor were limited, or why they were not.
     pub(super) limits: String,
     answered: Vec<Answered>,
+    /// How long instances were held after their answers.
+    settled: Vec<f64>,
     faults: BTreeMap<String, u64>,
     late_us: Option<Histogram<u64>>,
     started: u64,
+    in_flight: u64,
+    in_flight_peak: u64,
     memory_mb: u32,
 }
 
+/// One request that was answered.
 struct Answered {
+    /// From its intended time on.
     latency: f64,
+    /// From the event's delivery to its answer.
     duration: f64,
     billed: u64,
     /// Init phase, of those that an instance was started for.
@@ -95,12 +104,17 @@ impl Local {
                 break;
             }
             late.saturating_record((due.elapsed().as_micros() as u64).max(1));
-            bar.set_position(time / 1_000_000);
-            bar.set_message(format!("{place} sent, {} instances,", platform.instances()));
+            if !bar.is_hidden() {
+                bar.set_position(time / 1_000_000);
+                bar.set_message(format!("{place} sent, {} instances,", platform.instances()));
+            }
             let (platform, seen) = (platform.clone(), Rc::clone(&seen));
             pending.push(tokio::task::spawn_local(async move {
+                seen.borrow_mut().send();
+                let late = due.elapsed();
                 let invoked = platform.invoke(event).await;
-                seen.borrow_mut().add(invoked, ms(due.elapsed()));
+                let latency = late + invoked.done.since(invoked.asked);
+                seen.borrow_mut().add(invoked, ms(latency));
             }));
         }
         for request in pending {
@@ -110,6 +124,7 @@ impl Local {
         let mut seen = seen.take();
         seen.late_us = Some(late);
         seen.started = platform.counts().started;
+        seen.settled = platform.settled().into_iter().map(ms).collect();
         if seen.answered.is_empty() {
             bail!("no request was answered: {:?}", seen.faults);
         }
@@ -131,9 +146,12 @@ impl Local {
         let program = Program::Command(self.command.clone());
         let mut function = Function::new("replay", program, self.memory_mb);
         function.timeout = timeout;
+        function.max_concurrency = self.concurrency as usize;
         let scaling = Scaling {
             max_instances: self.max_instances,
             reclaim: self.reclaim,
+            // As on Lambda, an instance takes nothing before it asks for it.
+            settling: Duration::ZERO,
             seed: self.seed,
             ..Scaling::default()
         };
@@ -142,7 +160,13 @@ impl Local {
 }
 
 impl Seen {
+    fn send(&mut self) {
+        self.in_flight += 1;
+        self.in_flight_peak = self.in_flight_peak.max(self.in_flight);
+    }
+
     fn add(&mut self, invoked: Invoked, latency: f64) {
+        self.in_flight -= 1;
         match invoked.result {
             Ok((body, report)) => match check_reply(&body) {
                 Ok(()) => self.answered.push(Answered {
@@ -177,6 +201,7 @@ impl Seen {
             faults: self.faults.clone(),
             cold: Some(cold.count() as u64),
             instances_started: Some(self.started),
+            in_flight_peak: Some(self.in_flight_peak),
             billed_gb_seconds: Some(billed_ms as f64 / 1e3 * f64::from(self.memory_mb) / 1_024.0),
             latency_ms: self.latency(|_| true),
             warm_latency_ms: Some(self.latency(|request| request.init.is_none())),
@@ -187,35 +212,53 @@ impl Seen {
                 .map_or(0.0, |late| late.value_at_quantile(0.99) as f64 / 1e3),
         }
     }
+}
 
-    /// The platform's model with the times this replay measured.
-    pub(super) fn model(&self, local: &Local) -> Result<Model> {
-        let times = |value: &dyn Fn(&Answered) -> Option<f64>| -> Vec<f64> {
-            self.answered.iter().filter_map(value).collect()
-        };
-        let warm = times(&|request| request.init.is_none().then_some(request.duration));
-        let all = times(&|request| Some(request.duration));
-        let init = times(&|request| request.init);
-        // What a caller waits beside init and work: starting a process, the way there.
-        let around = times(&|request| {
-            let inside = request.init? + request.duration;
-            Some((request.latency - inside).max(0.0))
-        });
-        let measured = |times: &[f64]| match times {
-            [] => Ok(Sampler::Constant(0)),
-            times => Sampler::measured_ms(times),
-        };
-        Ok(Model {
-            service: measured(if warm.is_empty() { &all } else { &warm })?,
-            sandbox: measured(&around)?,
-            init: measured(&init)?,
-            idle: idle(local.reclaim),
-            life: Sampler::Constant(u64::MAX / 4),
-            limit: local.max_instances as u64,
-            memory_mb: local.memory_mb,
-            ..Model::default()
-        })
-    }
+/// The platform's model with the times that `replays` measured.
+pub(super) fn model(replays: &[&Seen], local: &Local) -> Result<Model> {
+    let requests = || replays.iter().flat_map(|seen| &seen.answered);
+    let warm = |value: &dyn Fn(&Answered) -> f64| -> Vec<f64> {
+        let warm = requests().filter(|request| request.init.is_none());
+        warm.map(value).collect()
+    };
+    let cold = |value: &dyn Fn(&Answered, f64) -> f64| -> Vec<f64> {
+        let cold = requests().filter_map(|request| Some((request, request.init?)));
+        cold.map(|(request, init)| value(request, init)).collect()
+    };
+    let measured = |times: &[f64]| match times {
+        [] => Ok(Sampler::Constant(0)),
+        times => Sampler::measured_ms(times),
+    };
+    let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
+    let usual = crate::stats::median(&overhead).unwrap_or(0.0);
+    // What a caller waits beside init and work: the control group, the new process.
+    let around =
+        cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
+    let first = measured(&cold(&|request, _| request.duration))?;
+    let service = warm(&|request| request.duration);
+    let settled: Vec<f64> = replays
+        .iter()
+        .flat_map(|seen| seen.settled.clone())
+        .collect();
+    Ok(Model {
+        service: if service.is_empty() {
+            first.clone()
+        } else {
+            measured(&service)?
+        },
+        first: Some(first),
+        overhead: measured(&overhead)?,
+        settle: measured(&settled)?,
+        sandbox: measured(&around)?,
+        init: measured(&cold(&|_, init| init))?,
+        idle: idle(local.reclaim),
+        life: Sampler::Constant(u64::MAX / 4),
+        concurrency: local.concurrency,
+        vcpus: f64::from(local.memory_mb) / MB_PER_VCPU,
+        limit: local.max_instances as u64,
+        memory_mb: local.memory_mb,
+        ..Model::default()
+    })
 }
 
 /// Idle times of a trace that is played `factor` times as fast.

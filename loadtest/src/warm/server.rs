@@ -109,14 +109,19 @@ fn spawn_on(command: &mut Command, cores: Option<&[usize]>) -> Result<Child> {
         return Ok(command.spawn()?);
     };
     let before = sched_getaffinity(None)?;
-    let mut wanted = CpuSet::new();
-    for &core in cores {
-        wanted.set(core);
-    }
-    sched_setaffinity(None, &wanted).context("--server-cores: not cores of this machine")?;
+    sched_setaffinity(None, &set(cores)).context("--server-cores: not cores of this machine")?;
     let child = command.spawn();
     sched_setaffinity(None, &before)?;
     Ok(child?)
+}
+
+/// As the kernel wants them.
+pub fn set(cores: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    for &core in cores {
+        set.set(core);
+    }
+    set
 }
 
 /// Cores out of `0,2-3`.

@@ -1,7 +1,9 @@
 //! The sub-commands, as a shell calls them.
 
 use coldread_loadtest::results::Results;
-use std::io::{ErrorKind, Write};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 
 const HELLO: &str = env!("CARGO_BIN_EXE_hello-function");
@@ -18,10 +20,8 @@ fn harness(args: &[&str], input: &str) -> Output {
         .spawn()
         .expect("the harness starts");
     let mut stdin = child.stdin.take().expect("piped");
-    // One that refuses its arguments ends without reading.
-    if let Err(error) = stdin.write_all(input.as_bytes()) {
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-    }
+    // A wrong command line is refused before anything is read.
+    let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().expect("it ends")
 }
@@ -31,6 +31,7 @@ fn cold_starts_are_measured_and_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("cold.json");
     let json = path.to_str().expect("a plain path");
+    let page = folder.path().join("cold.html");
     let crash = format!("broken={MISBEHAVING} crash-in-init");
     let output = harness(
         &[
@@ -45,9 +46,13 @@ fn cold_starts_are_measured_and_written() {
             "--quiet",
             "--json",
             json,
+            "--report",
+            page.to_str().expect("a plain path"),
         ],
         "",
     );
+    let page = std::fs::read_to_string(&page).expect("a page");
+    assert!(page.contains("Phases of a cold start"));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{output:?}");
     assert!(
@@ -78,6 +83,39 @@ fn cold_starts_are_measured_and_written() {
         })
         .count();
     assert_eq!(left, 0, "copies are left behind");
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_writes_what_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [json, page] = ["cold.json", "cold.html"].map(|name| folder.path().join(name));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coldread-loadtest"))
+        .args(["cold-start", "--binary", HELLO, "--runs", "100000"])
+        .args(["--no-limits", "--cache", "warm"])
+        .args([OsStr::new("--json"), json.as_os_str()])
+        .args([OsStr::new("--report"), page.as_os_str()])
+        .env_remove("CARGO")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the harness starts");
+    // It says what it runs on before the first run.
+    let mut said = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    while !line.starts_with("harness's own share") {
+        line.clear();
+        said.read_line(&mut line).expect("it goes on");
+    }
+    let pid = Pid::from_raw(child.id() as i32).expect("a process id");
+    kill_process(pid, Signal::INT).expect("it is there");
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("UTF-8");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(rest.contains("stopped early"), "{rest}");
+    let found = Results::read(&json).expect("a document").cold_start;
+    assert!(!found.expect("its section").complete);
+    assert!(page.is_file());
 }
 
 #[test]

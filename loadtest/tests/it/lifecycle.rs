@@ -1,6 +1,6 @@
 //! Instances come, are used again, and leave nothing behind.
 
-use crate::support::{faults, function, invoke, limited, platform, settings};
+use crate::support::{faults, function, invoke, limited, platform, scaling, settings};
 use bytes::Bytes;
 use coldread_loadtest::platform::instance::Instance;
 use coldread_loadtest::platform::reclaim::Reclaim;
@@ -12,10 +12,6 @@ use std::time::Duration;
 async fn answer(platform: &Platform) -> Value {
     let body = invoke(platform).await.expect("an answer");
     serde_json::from_slice(&body).expect("JSON")
-}
-
-fn scaling() -> Scaling {
-    Scaling::default()
 }
 
 #[tokio::test]

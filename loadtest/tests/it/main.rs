@@ -6,3 +6,5 @@ mod lifecycle;
 mod load;
 mod runtime_api;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -33,9 +33,18 @@ pub(crate) fn limited() -> Option<Settings> {
     })
 }
 
+/// Scaling that waits for an instance that has answered as long as a busy machine
+/// takes: what is tested is which instance is used, not how soon.
+pub(crate) fn scaling() -> Scaling {
+    Scaling {
+        settling: Duration::from_mins(1),
+        ..Scaling::default()
+    }
+}
+
 /// A platform for a function, without limits.
 pub(crate) fn platform(function: Function) -> Platform {
-    Platform::new(function, settings(), Scaling::default())
+    Platform::new(function, settings(), scaling())
 }
 
 /// Invokes the function with an empty event.
