@@ -43,10 +43,10 @@ impl Events {
             source,
             mut records,
         } = batch;
-        let time = Time::until(platform.deadline);
+        let to_score = platform.deadline.map(leave_time_to_deliver);
         let mut failures = Vec::new();
         for (chunk, records) in records.chunks_mut(AT_A_TIME).enumerate() {
-            let verdicts = self.score(records, time.to_score, seen).await;
+            let verdicts = self.score(records, to_score, seen).await;
             let mut results = Vec::with_capacity(records.len());
             let mut failed = Vec::new();
             for (place, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
@@ -60,31 +60,34 @@ impl Events {
                     }
                 }
             }
-            let delivered = deliver(sink, source, &results, time.to_deliver).await;
-            failed.extend(delivered);
+            failed.extend(deliver(sink, source, &results, self.deadline(platform.deadline)).await);
             let first = chunk * AT_A_TIME;
-            failures.extend(
-                failed
-                    .into_iter()
-                    .map(|(place, code)| (first + place, code)),
-            );
+            let failed = failed.into_iter();
+            failures.extend(failed.map(|(place, code)| (first + place, code)));
             if source.is_ordered() && !failures.is_empty() {
                 break;
             }
         }
         failures.sort_unstable();
-        let reported = reported(source, &records, &failures);
-        seen.failed = reported.len();
-        seen.failed_code = failures.first().map(|&(_, code)| code);
-        match failures.first() {
-            Some(&(place, first))
-                if place == 0 && (source.is_ordered() || reported.len() == records.len()) =>
-            {
-                let records = records.len();
-                Err(InvocationError::AllFailed { records, first })
-            }
-            _ => Ok(json(&reply(&reported))),
+        let Some(&(place, first)) = failures.first() else {
+            return Ok(json(&reply(&[])));
+        };
+        seen.failed_code = Some(first);
+        seen.failed = match source.is_ordered() {
+            true => records.len() - place,
+            false => failures.len(),
+        };
+        if seen.failed == records.len() {
+            let records = records.len();
+            return Err(InvocationError::AllFailed { records, first });
         }
+        let reported: Vec<&Record> = match source {
+            Source::SqsFifo => records[place..].iter().collect(),
+            // The stream is read again from there.
+            Source::Kinesis | Source::DynamoDb => vec![&records[place]],
+            _ => failures.iter().map(|&(place, _)| &records[place]).collect(),
+        };
+        Ok(json(&reply(&reported)))
     }
 
     /// What goes to the sink of a record: nothing of a deletion. The error is why the
@@ -131,24 +134,13 @@ impl Source {
     }
 }
 
-/// How much of an event's time is for what.
-struct Time {
-    to_score: Option<Instant>,
-    to_deliver: Option<Instant>,
-}
-
-/// At most this is kept for delivering what was scored last.
+/// At most this much of an event's time is kept for delivering what was scored last.
 const DELIVERY: Duration = Duration::from_secs(2);
 
-impl Time {
-    fn until(deadline: Option<Instant>) -> Self {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let kept = left.map(|left| (left / 4).min(DELIVERY));
-        Self {
-            to_score: deadline.zip(kept).map(|(deadline, kept)| deadline - kept),
-            to_deliver: deadline,
-        }
-    }
+/// When scoring has to be done, given when everything has to.
+fn leave_time_to_deliver(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 4).min(DELIVERY)
 }
 
 /// Hands results to the sink, and tells the places of those that it does not have.
@@ -156,7 +148,7 @@ async fn deliver(
     sink: &dyn Sink,
     source: Source,
     results: &[Placed],
-    deadline: Option<Instant>,
+    deadline: Instant,
 ) -> Vec<Failure> {
     // A FIFO queue's messages, ten at most, go one by one: none behind one that failed.
     let at_a_time = match source {
@@ -166,15 +158,12 @@ async fn deliver(
     let mut failures = Vec::new();
     for placed in results.chunks(at_a_time) {
         let outgoing: Vec<&Outgoing> = placed.iter().map(|placed| &placed.result).collect();
-        let sent = sink.send(&outgoing);
-        let arrived = match deadline {
-            None => sent.await,
-            // What is not known to have arrived has not.
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), sent)
-                .await
-                .unwrap_or_default(),
-        };
-        let arrived = arrived.into_iter().chain(std::iter::repeat(false));
+        let arrived = tokio::time::timeout_at(deadline.into(), sink.send(&outgoing)).await;
+        // What is not known to have arrived has not.
+        let arrived = arrived
+            .unwrap_or_default()
+            .into_iter()
+            .chain(std::iter::repeat(false));
         let failed = placed.iter().zip(arrived).filter(|(_, arrived)| !arrived);
         failures.extend(failed.map(|(placed, _)| (placed.place, NOT_DELIVERED)));
         if source == Source::SqsFifo && !failures.is_empty() {
@@ -182,18 +171,6 @@ async fn deliver(
         }
     }
     failures
-}
-
-/// The records to be listed, given those that failed by their places.
-fn reported<'a>(source: Source, records: &'a [Record], failures: &[Failure]) -> Vec<&'a Record> {
-    let Some(&(first, _)) = failures.first() else {
-        return Vec::new();
-    };
-    match source {
-        Source::SqsFifo => records[first..].iter().collect(),
-        Source::Kinesis | Source::DynamoDb => vec![&records[first]],
-        _ => failures.iter().map(|&(place, _)| &records[place]).collect(),
-    }
 }
 
 #[derive(Serialize)]

@@ -201,10 +201,10 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
         }
         Source::DynamoDb => {
             let change = fields.get("dynamodb");
-            let sequence = change.and_then(|change| change.get("SequenceNumber"));
+            let sequence = id(change.and_then(|change| change.get("SequenceNumber")));
             Record {
-                id: id(fields.get("eventID")),
-                handle: id(sequence).unwrap_or_default(),
+                id: id(fields.get("eventID")).or(sequence.clone()),
+                handle: sequence.unwrap_or_default(),
                 group: None,
                 source: origin,
                 content: finder.in_change(fields),

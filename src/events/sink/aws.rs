@@ -196,7 +196,7 @@ fn mark(arrived: &mut [bool], places: Places) {
 }
 
 /// Logs why a call has failed; nothing of it has arrived.
-fn undelivered(error: &(dyn Error + Send + Sync + 'static)) -> Places {
+fn undelivered(error: &dyn Error) -> Places {
     let error = DisplayErrorContext(error).to_string();
     tracing::error!(error, "results were not delivered");
     Places::new()
