@@ -24,3 +24,8 @@ golden:
 # The page at / in a real browser; needs Node.js and Chromium.
 page *ARGS:
     tests/page/run {{ARGS}}
+
+# No message of a queue is lost: the AWS build, Moto's SQS and a poller. About 5 minutes, mostly building.
+queues *ARGS:
+    cargo build --workspace --bin coldread --features coldread/aws --target-dir target/aws
+    python3 tests/clients/sqs.py --binary target/aws/debug/coldread {{ARGS}}

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Queues: none of their messages is lost, whatever fails on the way.
 
-    cargo build --workspace --bins --features coldread/aws
-    python3 tests/clients/sqs.py [--binary target/debug/coldread] [--messages 200]
+    cargo build --workspace --bin coldread --features coldread/aws --target-dir target/aws
+    python3 tests/clients/sqs.py [--binary target/aws/debug/coldread] [--messages 200]
 
 Moto plays SQS with visibility timeouts and dead-letter queues, AWS's Runtime Interface
 Emulator plays Lambda, and the poller below does with an answer what Lambda's own does: it
@@ -43,7 +43,7 @@ import rie  # noqa: E402
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/debug/coldread")
+    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/aws/debug/coldread")
     parser.add_argument("--messages", type=int, default=200, help="sent to each queue")
     parser.add_argument("--rie", type=pathlib.Path, help="use this emulator, download none")
     args = parser.parse_args()
