@@ -103,7 +103,7 @@ fn parse_results(sink: &str) -> Result<Results, ConfigError> {
         return Ok(Results::Log);
     }
     let results = match sink.split_once("://") {
-        Some(("sqs", "")) | Some(("eventbridge", "")) => {
+        Some(("sqs" | "eventbridge", "")) => {
             return refused("which names no queue or bus");
         }
         Some(("sqs", url)) if url.contains("://") => Results::Sqs {

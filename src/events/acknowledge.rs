@@ -73,9 +73,10 @@ impl Events {
             return Ok(json(&reply(&[])));
         };
         seen.failed_code = Some(first);
-        seen.failed = match source.is_ordered() {
-            true => records.len() - place,
-            false => failures.len(),
+        seen.failed = if source.is_ordered() {
+            records.len() - place
+        } else {
+            failures.len()
         };
         if seen.failed == records.len() {
             let records = records.len();
@@ -140,7 +141,8 @@ const DELIVERY: Duration = Duration::from_secs(2);
 /// When scoring has to be done, given when everything has to.
 fn leave_time_to_deliver(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
-    deadline - (left / 4).min(DELIVERY)
+    let earlier = deadline.checked_sub((left / 4).min(DELIVERY));
+    earlier.unwrap_or(deadline)
 }
 
 /// Hands results to the sink, and tells the places of those that it does not have.

@@ -6,7 +6,7 @@ use super::score::{AT_A_TIME, Verdict};
 use super::source::{Batch, Source};
 use super::{Events, InvocationError, Seen};
 use crate::batcher::Terms;
-use crate::http::{ApiError, Many, Platform, Posts, Scored, parse_posts};
+use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -69,7 +69,7 @@ impl Events {
                 }
             }
         }
-        seen.failed_code = bad.as_ref().map(|error| error.code());
+        seen.failed_code = bad.as_ref().map(ErrorBody::code);
         match (source, bad) {
             // A list's errors go where its results go. Topics and buses have another
             // destination for what failed, and it gets the event with it.

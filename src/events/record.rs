@@ -122,13 +122,12 @@ impl Finder {
             },
             Ok(json @ Value::String(_)) => self.in_json(&json),
             Ok(json) if self.text.is_some() => self.in_json(&json),
-            // A post such as `42`, or `[sic]`.
-            Ok(_) => post(Ok(body)),
             // What begins like an object was meant to be one; its half is no post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
                 RecordError::NotJson.into()
             }
-            Err(_) => post(Ok(body)),
+            // JSON or not, a post such as `42`.
+            Ok(_) | Err(_) => post(Ok(body)),
         }
     }
 

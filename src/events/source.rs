@@ -170,7 +170,8 @@ fn source_of(record: &Map<String, Value>) -> Option<Source> {
     let name = record.get("eventSource").or(record.get("EventSource"))?;
     match name.as_str()? {
         "aws:sqs" => {
-            let is_fifo = text(record.get("eventSourceARN")).ends_with(".fifo");
+            let queue = text(record.get("eventSourceARN")).rsplit_once('.');
+            let is_fifo = queue.is_some_and(|(_, suffix)| suffix == "fifo");
             Some(if is_fifo {
                 Source::SqsFifo
             } else {
@@ -215,7 +216,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
             Record {
                 id: id(message.get("MessageId")),
                 source: resource(message.get("TopicArn")),
-                content: body(message.get_mut("Message"), finder),
+                content: body(message.get_mut("Message").map(Value::take), finder),
                 ..Record::default()
             }
         }
@@ -227,7 +228,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
                 id: message_id,
                 group: id(attributes.and_then(|all| all.get("MessageGroupId"))),
                 source: origin,
-                content: body(fields.get_mut("body"), finder),
+                content: body(fields.remove("body"), finder),
             }
         }
     }
@@ -247,9 +248,9 @@ fn element(item: Value, finder: &Finder) -> Record {
     }
 }
 
-fn body(body: Option<&mut Value>, finder: &Finder) -> Content {
+fn body(body: Option<Value>, finder: &Finder) -> Content {
     match body {
-        Some(Value::String(body)) => finder.in_text(std::mem::take(body)),
+        Some(Value::String(body)) => finder.in_text(body),
         _ => RecordError::NotText("body".to_owned()).into(),
     }
 }

@@ -47,7 +47,9 @@ impl Queue {
     }
 
     fn is_fifo(&self) -> bool {
-        self.url.ends_with(".fifo")
+        self.url
+            .rsplit_once('.')
+            .is_some_and(|(_, suffix)| suffix == "fifo")
     }
 
     /// One call.
