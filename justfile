@@ -32,3 +32,8 @@ image *ARGS:
 # The image as each platform runs it: `just smoke`, `just smoke --arch amd64,arm64`.
 smoke *ARGS:
     container/smoke {{ARGS}}
+
+# No message of a queue is lost: the AWS build, Moto's SQS and a poller. About 5 minutes, mostly building.
+queues *ARGS:
+    cargo build --workspace --bin coldread --features coldread/aws --target-dir target/aws
+    python3 tests/clients/sqs.py --binary target/aws/debug/coldread {{ARGS}}

@@ -6,9 +6,11 @@
 //! pure functions here, once, before anything is loaded.
 
 mod access;
+mod events;
 mod limits;
 
 pub use access::{Access, AccessArgs, ApiKeys};
+pub use events::{EventArgs, EventOptions, Pointer, Results};
 pub use limits::Limits;
 
 use crate::classifier::{EngineChoice, ModelOptions};
@@ -66,6 +68,9 @@ pub enum ConfigError {
     /// What no browser sends as an origin.
     #[error("--cors-origins has `{0}`, which is no origin such as https://example.org")]
     Origin(String),
+    /// A sink or a pointer that is none.
+    #[error("{0}")]
+    Events(String),
 }
 
 /// Which model runs, and on what; the same for every subcommand.
@@ -159,15 +164,21 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
+    /// What is done with events that are no requests.
+    #[command(flatten)]
+    pub events: EventArgs,
+
     /// Which model runs, and on what.
     #[command(flatten)]
     pub model: ModelArgs,
 }
 
 impl Config {
-    /// Refuses limits that contradict each other, and access that would be none.
+    /// Refuses limits that contradict each other, access that would be none, and sinks
+    /// that are not there.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits.check(self.model.max_post_bytes)?;
+        self.events.resolve()?;
         self.access.resolve().map(drop)
     }
 

@@ -22,6 +22,11 @@ mod observe;
 mod page;
 mod posts;
 
+// What answers look like, whichever way posts came.
+pub(crate) use api::{Many, Scored};
+pub(crate) use error::{ApiError, ErrorBody};
+pub(crate) use posts::{Posts, parse as parse_posts};
+
 use crate::batcher::Batcher;
 use crate::config::{Access, Limits};
 use crate::telemetry::{Emf, RequestIds};
@@ -32,7 +37,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use body::Budget;
-use error::ApiError;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -122,6 +126,11 @@ impl AppState {
     /// Who scores, and counts.
     pub(crate) fn batcher(&self) -> &Batcher {
         &self.0.batcher
+    }
+
+    /// CloudWatch metrics, if they are wanted.
+    pub(crate) fn emf(&self) -> Option<&Emf> {
+        self.0.emf.as_ref()
     }
 
     fn is_draining(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod config;
 pub mod encoder;
 pub mod engine;
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod kernels;
 #[cfg(feature = "reference")]

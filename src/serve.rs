@@ -7,6 +7,7 @@ mod tcp;
 
 use crate::batcher::Batcher;
 use crate::config::{Config, ConfigError};
+use crate::events::{Events, sink};
 use crate::http::{AppOptions, AppState};
 use crate::telemetry::{Emf, service_name};
 use std::io;
@@ -52,7 +53,13 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     };
     let state = AppState::new(batcher, options);
     if lambda::is_lambda() {
-        lambda::run(state).await
+        let options = config.events.resolve()?;
+        let sink = match &options.results {
+            Some(results) => Some(sink::open(results).await),
+            None => None,
+        };
+        let events = Events::new(state.clone(), &options, sink);
+        lambda::run(state, events).await
     } else {
         let addr = config.resolve_addr(env)?;
         tcp::run(addr, state).await

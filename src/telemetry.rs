@@ -12,6 +12,7 @@ mod metrics;
 
 pub use emf::Emf;
 pub use ids::{RequestIds, TraceIds};
+pub(crate) use ids::{id, is_id_byte};
 pub(crate) use json_lines::REQUEST_TARGET;
 pub use json_lines::{JsonLines, service_name};
 pub use metrics::Metrics;

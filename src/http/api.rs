@@ -8,7 +8,7 @@ use super::error::{ApiError, ErrorBody, json};
 use super::observe::Done;
 use super::posts::{self, Posts};
 use crate::batcher::{Stages, Terms};
-use crate::classifier::{LongText, PostResult, Sentiment};
+use crate::classifier::{LongText, ModelInfo, PostResult, Sentiment};
 use crate::engine::EngineInfo;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
@@ -80,9 +80,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
         }
         Posts::Many(posts) => {
             let answer = batcher.classify(posts, terms).await?;
-            let results = answer.results.iter();
-            let results = results.map(|r| Item::new(r, labels)).collect();
-            let many = Many { results, model };
+            let many = Many::new(&answer.results, batcher.model());
             let response = json(StatusCode::OK, &many);
             Ok(timed(response, answer.results.len(), answer.stages))
         }
@@ -115,7 +113,7 @@ fn no_result() -> ApiError {
 
 /// A scored post: an answer of its own, then with the model's name, or one in a batch.
 #[derive(Serialize)]
-pub(super) struct Scored<'a> {
+pub(crate) struct Scored<'a> {
     label: &'a str,
     score: f32,
     scores: Scores<'a>,
@@ -129,7 +127,7 @@ pub(super) struct Scored<'a> {
 }
 
 impl<'a> Scored<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         sentiment: &'a Sentiment,
         labels: &'a [String],
         model: Option<&'a str>,
@@ -167,10 +165,21 @@ impl Serialize for Scores<'_> {
     }
 }
 
+/// What became of many posts.
 #[derive(Serialize)]
-struct Many<'a> {
+pub(crate) struct Many<'a> {
     results: Vec<Item<'a>>,
     model: &'a str,
+}
+
+impl<'a> Many<'a> {
+    pub(crate) fn new(results: &'a [PostResult], model: &'a ModelInfo) -> Self {
+        let results = results.iter().map(|r| Item::new(r, &model.labels));
+        Self {
+            results: results.collect(),
+            model: &model.name,
+        }
+    }
 }
 
 /// One place of a batch.

@@ -16,7 +16,7 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request as a whole has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// The only post of a request cannot be scored.
     #[error(transparent)]
     Post(#[from] PostError),
@@ -158,7 +158,7 @@ impl From<InferError> for ApiError {
 
 /// `{"error": {"code": ..., "message": ...}}`
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct ErrorBody {
+pub(crate) struct ErrorBody {
     error: ErrorDetail,
 }
 
@@ -169,23 +169,27 @@ struct ErrorDetail {
 }
 
 impl ErrorBody {
-    pub(super) fn new(code: &'static str, message: String) -> Self {
+    pub(crate) fn new(code: &'static str, message: String) -> Self {
         Self {
             error: ErrorDetail { code, message },
         }
     }
 
     /// What stands in a batch in the place of a post that has no sentiment.
-    pub(super) fn of_post(error: &PostError) -> Self {
+    pub(crate) fn of_post(error: &PostError) -> Self {
         Self::new(error.code(), error.to_string())
     }
 
-    pub(super) fn of(error: &ApiError) -> Self {
+    pub(crate) fn of(error: &ApiError) -> Self {
         Self::new(error.status_and_code().1, error.to_string())
     }
 
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.error.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.error.message
     }
 }
 

@@ -19,13 +19,13 @@ const MAX_QUOTED_CHARS: usize = 64;
 
 /// What a request asks for; it decides the shape of the answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Posts {
+pub(crate) enum Posts {
     One(String),
     Many(Vec<String>),
 }
 
 /// Reads a body that holds at most `max_posts` posts.
-pub(super) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongText>), ApiError> {
+pub(crate) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongText>), ApiError> {
     let mut notes = Notes {
         max_posts,
         at: Place::Body,

@@ -1,11 +1,11 @@
 //! The same router on Lambda, behind API Gateway (REST and HTTP APIs), a Function
-//! URL or an ALB.
+//! URL or an ALB, and beside it [`Events`] of all other kinds.
 //!
-//! `lambda_http` turns each platform's event into a request and the reply into what
-//! that platform expects. An event that is of none of them, or that it cannot turn
-//! into a request, is reported to Lambda as an error and the next one is served.
-//! Replies are buffered, not streamed: they are small, and the streaming protocol
-//! would exclude events that are not HTTP.
+//! [`function`] looks at each event as it came. `lambda_http` turns a platform's request
+//! into ours and the reply into what that platform expects; anything else goes to
+//! [`Events`]. An event that neither can read is reported to Lambda as an error and the
+//! next one is served. Replies are buffered, not streamed: they are small, and the
+//! streaming protocol would exclude events that are not HTTP.
 //!
 //! **Paths.** API Gateway deploys an API under a stage and, on a custom domain, under
 //! a base path; neither is part of our routes. `lambda_http` puts the stage before
@@ -14,6 +14,7 @@
 //! is the only way to tell a stage named `v1` from our `/v1`.
 
 use super::{ServeError, stop_signal};
+use crate::events::{Events, InvocationError, is_request};
 use crate::http::{AppState, Platform, app, reply_too_large};
 use crate::timings::{self, Phase};
 use axum::Router;
@@ -23,7 +24,13 @@ use axum::http::{HeaderValue, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use lambda_http::ext::RequestExt;
-use lambda_http::request::RequestContext;
+use lambda_http::lambda_runtime::{Diagnostic, run_concurrent};
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::{Adapter, LambdaEvent};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tower::{Service, service_fn};
 
@@ -33,7 +40,7 @@ pub fn is_lambda() -> bool {
 }
 
 /// Takes one event after another from the Runtime API.
-pub(super) async fn run(state: AppState) -> Result<(), ServeError> {
+pub(super) async fn run(state: AppState, events: Events) -> Result<(), ServeError> {
     // `lambda_http` panics where one of these is missing.
     for name in [
         "AWS_LAMBDA_FUNCTION_NAME",
@@ -49,9 +56,91 @@ pub(super) async fn run(state: AppState) -> Result<(), ServeError> {
     tokio::select! {
         // On Managed Instances, which say how many events there may be at a time, it
         // takes as many; elsewhere one after another.
-        ended = lambda_http::run_concurrent(service(app(state))) => ended.map_err(ServeError::Lambda),
+        ended = run_concurrent(function(app(state), events)) => ended.map_err(ServeError::Lambda),
         // Lambda itself sends no signal; local emulators and containers do.
         stopped = stop_signal() => Ok(stopped?),
+    }
+}
+
+/// What every event goes through: the router if it is a request, else [`Events`].
+pub fn function(
+    router: Router,
+    events: Events,
+) -> impl Service<
+    LambdaEvent<Box<RawValue>>,
+    Response = Reply<impl Serialize + Send>,
+    Error = Failure,
+    Future: Send,
+> + Clone {
+    let requests = Adapter::from(service(router));
+    let events = Arc::new(events);
+    service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let (mut requests, events) = (requests.clone(), Arc::clone(&events));
+        async move {
+            let (event, context) = (event.payload, event.context);
+            if is_request(event.get()) {
+                let request: LambdaRequest = serde_json::from_str(event.get())?;
+                let reply = requests.call(LambdaEvent::new(request, context)).await?;
+                return Ok(Reply::Request(reply));
+            }
+            let trace = context.xray_trace_id.as_deref();
+            let answer = events
+                .invoke(event.get(), &platform(&context), trace)
+                .await?;
+            if answer.get().len() > MAX_REPLY_BYTES {
+                return Err(InvocationError::too_large(MAX_REPLY_BYTES).into());
+            }
+            Ok(Reply::Event(answer))
+        }
+    })
+}
+
+/// What goes back to Lambda, as it is.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply<T> {
+    /// A request's, in the form that its platform expects.
+    Request(T),
+    /// Any other event's.
+    Event(Box<RawValue>),
+}
+
+/// Why there is no reply.
+pub enum Failure {
+    /// A request could not be made, or its reply not be read.
+    Request(lambda_http::Error),
+    /// Another event was not answered.
+    Event(InvocationError),
+}
+
+/// As the runtime logs it: without what might quote an event.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(error) => error.fmt(f),
+            Self::Event(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Into<lambda_http::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        match error.into().downcast() {
+            Ok(error) => Self::Event(*error),
+            Err(error) => Self::Request(error),
+        }
+    }
+}
+
+impl From<Failure> for Diagnostic {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Request(error) => error.into(),
+            Failure::Event(error) => Self {
+                error_type: error.code().to_owned(),
+                error_message: error.to_string(),
+            },
+        }
     }
 }
 

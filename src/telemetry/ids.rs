@@ -56,10 +56,14 @@ fn w3c_trace_id(value: &[u8]) -> Option<&str> {
 }
 
 /// What can stand in a header and in a log line and is nobody's prose.
-fn id(text: &str) -> Option<&str> {
-    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte);
+pub(crate) fn id(text: &str) -> Option<&str> {
     let fits = (1..=MAX_ID_BYTES).contains(&text.len());
-    (fits && text.bytes().all(is_id)).then_some(text)
+    (fits && text.bytes().all(is_id_byte)).then_some(text)
+}
+
+/// Letters, digits and what stands between them in ids and in Amazon's resource names.
+pub(crate) fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte)
 }
 
 /// Names for requests.

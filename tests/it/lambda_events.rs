@@ -1,14 +1,12 @@
 //! Recorded events through what the Lambda adapter runs for each of them.
 
-use crate::support::{event, limits, service, stalled};
-use axum::Router;
-use coldread::http::app;
-use coldread::serve::lambda;
-use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Context, LambdaEvent};
+use crate::support::{event, invoked, limits, stalled, state};
+use coldread::config::EventOptions;
+use coldread::events::Events;
+use coldread::http::AppState;
+use lambda_http::Context;
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tower::Service;
 
 /// The platform's view of the reply to an event.
 async fn invoke(event: &str) -> Value {
@@ -16,14 +14,13 @@ async fn invoke(event: &str) -> Value {
 }
 
 async fn invoke_in(event: &str, context: Context) -> Value {
-    answer(service(), event, context).await
+    answer(state(limits(&[])), event, context).await
 }
 
-async fn answer(app: Router, event: &str, context: Context) -> Value {
-    let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
-    let mut adapter = Adapter::from(lambda::service(app));
-    let reply = adapter.call(LambdaEvent::new(payload, context)).await;
-    serde_json::to_value(reply.expect("infallible")).expect("a reply is JSON")
+async fn answer(state: AppState, event: &str, context: Context) -> Value {
+    let events = Events::new(state.clone(), &EventOptions::default(), None);
+    let reply = invoked(state, events, event, context).await;
+    reply.expect("a request is answered")
 }
 
 fn body(reply: &Value) -> Value {
@@ -104,22 +101,6 @@ async fn a_stage_is_stripped_once_and_only_as_a_whole_segment() {
     assert_eq!(status("", "$default").await, 404);
 }
 
-#[test]
-fn what_is_no_http_event_is_an_error() {
-    for event in [
-        event("sqs").as_str(),
-        "{}",
-        "null",
-        "[]",
-        r#"{"text":"good"}"#,
-    ] {
-        assert!(
-            serde_json::from_str::<LambdaRequest>(event).is_err(),
-            "{event}"
-        );
-    }
-}
-
 #[tokio::test]
 async fn deadlines_of_lambda_and_of_emulators_leave_time() {
     let mut context = Context::default();
@@ -137,7 +118,6 @@ async fn deadlines_of_lambda_and_of_emulators_leave_time() {
 async fn what_lambda_cannot_carry_is_refused() {
     let (state, gate) = stalled(limits(&[]));
     gate.open();
-    let app = app(state);
     let mut post: Value = serde_json::from_str(&event("rest_prod")).expect("JSON");
     for name in ["headers", "multiValueHeaders"] {
         let list = name.starts_with("multi");
@@ -149,7 +129,7 @@ async fn what_lambda_cannot_carry_is_refused() {
     }
     for (rows, status) in [(100, 200), (60_000, 413)] {
         post["body"] = "\"a\"\n".repeat(rows).into();
-        let reply = answer(app.clone(), &post.to_string(), Context::default()).await;
+        let reply = answer(state.clone(), &post.to_string(), Context::default()).await;
         assert_eq!(reply["statusCode"], status);
         assert_eq!(reply["isBase64Encoded"], false, "rows are text, too");
         let body = reply["body"].as_str().expect("a body");

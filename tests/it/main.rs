@@ -6,6 +6,8 @@ mod allocations;
 mod batching;
 mod bulk;
 mod cli;
+mod events;
+mod events_partial;
 mod golden;
 mod http_api;
 mod http_errors;

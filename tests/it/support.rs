@@ -8,12 +8,16 @@ use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
 use coldread::config::Limits;
 use coldread::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread::error::InferError;
+use coldread::events::Events;
 use coldread::http::{AppState, app};
+use coldread::serve::lambda;
+use lambda_http::lambda_runtime::Diagnostic;
+use lambda_http::{Context, LambdaEvent};
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
 pub(crate) const MAX_POST_BYTES: usize = 65_536;
 
@@ -231,4 +235,18 @@ pub(crate) fn request(
 pub(crate) fn event(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/events");
     std::fs::read_to_string(folder.join(name).with_extension("json")).expect(name)
+}
+
+/// What Lambda gets for an event, or the error that it reports.
+pub(crate) async fn invoked(
+    state: AppState,
+    events: Events,
+    event: &str,
+    context: Context,
+) -> Result<Value, Diagnostic> {
+    let mut function = lambda::function(app(state), events);
+    let payload = serde_json::from_str(event).expect("an event is JSON");
+    let reply = function.call(LambdaEvent::new(payload, context)).await;
+    let reply = reply.map_err(Diagnostic::from)?;
+    Ok(serde_json::to_value(reply).expect("a reply is JSON"))
 }

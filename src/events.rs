@@ -1,0 +1,176 @@
+//! Events that are no requests: queues, streams, topics, buses, pipes and direct calls,
+//! as one function on Lambda gets them beside its requests.
+//!
+//! A post takes the same way as any other: into the batcher, under the same limits and
+//! deadlines, seen by the same metrics and log lines. What differs is what an answer
+//! means to whoever sent the event, which [`source`] reads from the event itself:
+//!
+//! - **Queues and streams** ([`acknowledge`]) take an answer as the word that records may
+//!   be deleted, and use nothing else of it. So the result of a record goes to a
+//!   [`Sink`] first, and only a record whose result has arrived there is not reported as
+//!   failed. Without a sink such events are refused.
+//! - **All others** ([`answer`]) get the results as their answer.
+//!
+//! Invariants: nothing is acknowledged that was not scored and delivered; an event of
+//! which nothing was is an error, never an empty answer, which Lambda's pollers would
+//! take for success; no text of a post is in an error, a result or a log line.
+
+mod acknowledge;
+mod answer;
+mod error;
+mod record;
+mod score;
+pub mod sink;
+mod source;
+
+pub use error::InvocationError;
+pub use sink::{Outgoing, Sink};
+
+use crate::batcher::Stages;
+use crate::config::EventOptions;
+use crate::http::{AppState, Platform};
+use crate::telemetry::{REQUEST_TARGET, TraceIds};
+use record::Finder;
+use serde_json::value::RawValue;
+use source::{Kind, Source};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::Instrument;
+
+/// What answers events.
+pub struct Events {
+    app: AppState,
+    finder: Finder,
+    sink: Option<Arc<dyn Sink>>,
+}
+
+/// Whether an event is a request, which is the router's to answer.
+pub fn is_request(event: &str) -> bool {
+    Kind::of(event) == Kind::Http
+}
+
+impl Events {
+    /// Scores with `app`'s model, under its limits; results of queues and streams go to
+    /// `sink`.
+    pub fn new(app: AppState, options: &EventOptions, sink: Option<Arc<dyn Sink>>) -> Self {
+        Self {
+            app,
+            finder: Finder::new(options),
+            sink,
+        }
+    }
+
+    /// Answers an event, given as JSON, with JSON. `trace` is the value of the header
+    /// `X-Amzn-Trace-Id`.
+    pub async fn invoke(
+        &self,
+        event: &str,
+        platform: &Platform,
+        trace: Option<&str>,
+    ) -> Result<Box<RawValue>, InvocationError> {
+        let began = Instant::now();
+        let metrics = self.app.batcher().metrics();
+        let is_cold = metrics.take_cold();
+        let trace = TraceIds::parse(trace.map(str::as_bytes), None);
+        let span = tracing::info_span!(
+            target: REQUEST_TARGET,
+            "request",
+            function_request_id = platform.request_id.as_deref(),
+            function_arn = platform.function_arn.as_deref(),
+            cold_start = is_cold,
+            xray_trace_id = trace.xray.as_deref(),
+        );
+        let mut seen = Seen::default();
+        let answer = self.answer(event, platform, &mut seen);
+        let answer = answer.instrument(span.clone()).await;
+
+        let took = began.elapsed();
+        let code = answer.as_ref().err().map(InvocationError::code);
+        let status = if code.is_none() { 200 } else { 500 };
+        metrics.request(seen.source, status, code, took);
+        if seen.posts > 0 {
+            metrics.stages(seen.posts, &seen.stages);
+            if let Some(emf) = self.app.emf() {
+                emf.request(seen.posts, &seen.stages, took, is_cold);
+            }
+        }
+        span.in_scope(|| seen.log(code, took));
+        answer
+    }
+
+    async fn answer(
+        &self,
+        event: &str,
+        platform: &Platform,
+        seen: &mut Seen,
+    ) -> Result<Box<RawValue>, InvocationError> {
+        if Kind::of(event) == Kind::Direct {
+            seen.source = "event:invoke";
+            return self.direct(event, platform, seen).await;
+        }
+        let event = serde_json::from_str(event).map_err(|_| InvocationError::UnknownEvent)?;
+        let batch = source::read(event, &self.finder)?;
+        seen.source = batch.source.name();
+        seen.records = batch.records.len();
+        match batch.source {
+            Source::Sqs | Source::SqsFifo | Source::Kinesis | Source::DynamoDb => {
+                self.acknowledge(batch, platform, seen).await
+            }
+            Source::Sns | Source::EventBridge | Source::List => {
+                self.results(batch, platform, seen).await
+            }
+        }
+    }
+}
+
+/// What is seen of an event, for those who count and log.
+struct Seen {
+    source: &'static str,
+    records: usize,
+    posts: usize,
+    /// Records that come again.
+    failed: usize,
+    /// Why the first of them does.
+    failed_code: Option<&'static str>,
+    stages: Stages,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            source: "event:unknown",
+            records: 0,
+            posts: 0,
+            failed: 0,
+            failed_code: None,
+            stages: Stages::default(),
+        }
+    }
+}
+
+impl Seen {
+    /// Posts were scored.
+    fn scored(&mut self, posts: usize, stages: &Stages) {
+        self.posts += posts;
+        self.stages.queue += stages.queue;
+        self.stages.tokenize += stages.tokenize;
+        self.stages.inference += stages.inference;
+    }
+
+    fn log(&self, code: Option<&'static str>, took: Duration) {
+        let ms = |took: Duration| took.as_micros() as f64 / 1e3;
+        tracing::info!(
+            source = self.source,
+            code,
+            records = self.records,
+            posts = self.posts,
+            failed = self.failed,
+            failed_code = self.failed_code,
+            duration_ms = ms(took),
+            queue_ms = ms(self.stages.queue),
+            tokenize_ms = ms(self.stages.tokenize),
+            inference_ms = ms(self.stages.inference),
+            "event"
+        );
+    }
+}

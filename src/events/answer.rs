@@ -1,0 +1,114 @@
+//! Events whose sender reads the answer: direct calls, topics and buses (whose answers
+//! go to the function's destinations), pipes and Distributed Maps.
+
+use super::record::Record;
+use super::score::{AT_A_TIME, Verdict};
+use super::source::{Batch, Source};
+use super::{Events, InvocationError, Seen};
+use crate::batcher::Terms;
+use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+impl Events {
+    /// `{"text": ...}` or `{"texts": [...]}`: what the same body gets over HTTP. What
+    /// is an error there is one here, with the same code as its type.
+    pub(super) async fn direct(
+        &self,
+        event: &str,
+        platform: &Platform,
+        seen: &mut Seen,
+    ) -> Result<Box<RawValue>, InvocationError> {
+        let (posts, long_text) = parse_posts(event, self.app.limits().max_posts.get())?;
+        let (posts, is_one) = match posts {
+            Posts::One(post) => (vec![post], true),
+            Posts::Many(posts) => (posts, false),
+        };
+        seen.records = posts.len();
+        let terms = Terms {
+            deadline: Some(self.deadline(platform.deadline)),
+            long_text: long_text.unwrap_or_default(),
+        };
+        let batcher = self.app.batcher();
+        let answer = batcher.classify(posts, terms).await;
+        let mut answer = answer.map_err(ApiError::from)?;
+        seen.scored(answer.results.len(), &answer.stages);
+        let model = batcher.model();
+        if is_one && let Some(result) = answer.results.pop() {
+            let sentiment = result.map_err(ApiError::from)?;
+            return Ok(json(&Scored::new(
+                &sentiment,
+                &model.labels,
+                Some(&model.name),
+            )));
+        }
+        Ok(json(&Many::new(&answer.results, model)))
+    }
+
+    /// A result for each record. Records that cannot be scored have an error in their
+    /// place; what may pass fails the event, so that whoever sent it tries again.
+    pub(super) async fn results(
+        &self,
+        batch: Batch,
+        platform: &Platform,
+        seen: &mut Seen,
+    ) -> Result<Box<RawValue>, InvocationError> {
+        let Batch {
+            source,
+            mut records,
+        } = batch;
+        let mut results = Vec::with_capacity(records.len());
+        let mut bad = None;
+        for records in records.chunks_mut(AT_A_TIME) {
+            let verdicts = self.score(records, platform.deadline, seen).await;
+            for (record, verdict) in records.iter().zip(&verdicts) {
+                results.push(self.in_place(record, verdict)?);
+                if let Verdict::Bad(error) = verdict {
+                    bad.get_or_insert(error.clone());
+                    seen.failed += 1;
+                }
+            }
+        }
+        seen.failed_code = bad.as_ref().map(ErrorBody::code);
+        match (source, bad) {
+            // A list's errors go where its results go. Topics and buses have another
+            // destination for what failed, and it gets the event with it.
+            (Source::Sns | Source::EventBridge, Some(error)) if seen.failed == results.len() => {
+                Err(InvocationError::Refused {
+                    code: error.code(),
+                    message: error.message().to_owned(),
+                })
+            }
+            (Source::EventBridge, _) => {
+                let only = results.pop();
+                only.ok_or(InvocationError::UnknownEvent)
+            }
+            (Source::Sns, _) => Ok(json(&Results { results })),
+            _ => Ok(json(&results)),
+        }
+    }
+
+    fn in_place(
+        &self,
+        record: &Record,
+        verdict: &Verdict,
+    ) -> Result<Box<RawValue>, InvocationError> {
+        if let Verdict::Failed(code) = *verdict {
+            let message = "not all posts could be scored; try again".to_owned();
+            return Err(InvocationError::Refused { code, message });
+        }
+        let result = self.result(record, verdict);
+        // A deletion in a pipe's list has its place, too.
+        let result = result.unwrap_or_else(|| "{}".to_owned());
+        Ok(RawValue::from_string(result).expect("a result is JSON"))
+    }
+}
+
+#[derive(Serialize)]
+struct Results {
+    results: Vec<Box<RawValue>>,
+}
+
+pub(super) fn json(answer: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(answer).expect("our own answers are serializable")
+}

@@ -1,0 +1,81 @@
+//! Why an event has no answer.
+
+use crate::http::{ApiError, ErrorBody};
+use std::fmt;
+
+/// Why an invocation fails as a whole. Its code is what Lambda reports as the error's
+/// type, so that state machines can tell one from another.
+#[derive(thiserror::Error)]
+pub enum InvocationError {
+    /// It is of none of the kinds that are taken.
+    #[error(
+        "this event is none that is taken: HTTP through API Gateway, a Function URL or a load \
+         balancer; SQS, SNS, Kinesis, DynamoDB streams, EventBridge; a list of records; \
+         {{\"text\": ...}} or {{\"texts\": [...]}}"
+    )]
+    UnknownEvent,
+    /// It is of a kind that is taken, and not whole.
+    #[error("this event is malformed: {0}")]
+    MalformedEvent(&'static str),
+    /// It came from a queue or a stream, and nothing says where results go.
+    #[error(
+        "results of queues and streams have nowhere to go, so that nothing was scored; set \
+         --results (COLDREAD_RESULTS)"
+    )]
+    NoSink,
+    /// All of its records are to come again.
+    #[error(
+        "none of the {records} records was scored and delivered; the first failed with `{first}`"
+    )]
+    AllFailed {
+        /// How many there were.
+        records: usize,
+        /// The first one's code.
+        first: &'static str,
+    },
+    /// Its posts were not scored; the message may quote the event.
+    #[error("{message}")]
+    Refused {
+        /// One of the API's codes.
+        code: &'static str,
+        /// What to do about it.
+        message: String,
+    },
+}
+
+impl InvocationError {
+    /// The answer is longer than Lambda carries.
+    pub(crate) fn too_large(max_bytes: usize) -> Self {
+        ApiError::ReplyTooLarge { max_bytes }.into()
+    }
+
+    /// The error's stable name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownEvent => "unknown_event",
+            Self::MalformedEvent(_) => "malformed_event",
+            Self::NoSink => "no_results_sink",
+            Self::AllFailed { .. } => "all_records_failed",
+            Self::Refused { code, .. } => code,
+        }
+    }
+}
+
+/// The code alone: the runtime logs errors so, and a message may quote the event.
+impl fmt::Debug for InvocationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl From<ApiError> for InvocationError {
+    fn from(error: ApiError) -> Self {
+        if let ApiError::Internal { cause } = &error {
+            tracing::error!(cause, "an event failed");
+        }
+        Self::Refused {
+            code: ErrorBody::of(&error).code(),
+            message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Who sent an event, and the records in it.
+//!
+//! Read from the event itself: a function is not told which of its triggers called it.
+
+use super::InvocationError;
+use super::record::{Content, Finder, Record, RecordError, is_bus_event};
+use crate::telemetry;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// What kind of event this is, by the names of its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A request through API Gateway, a Function URL or a load balancer.
+    Http,
+    /// `{"text": ...}` or `{"texts": [...]}`, from whoever invoked the function.
+    Direct,
+    /// Anything else.
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(event: &str) -> Self {
+        let mut deserializer = serde_json::Deserializer::from_str(event);
+        deserializer
+            .deserialize_any(KindVisitor)
+            .unwrap_or(Self::Other)
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Name {
+    RequestContext,
+    HttpMethod,
+    Text,
+    Texts,
+    #[serde(other)]
+    Other,
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = Kind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+        let mut kind = Kind::Other;
+        while let Some(name) = map.next_key()? {
+            match name {
+                Name::RequestContext | Name::HttpMethod => kind = Kind::Http,
+                Name::Text | Name::Texts if kind == Kind::Other => kind = Kind::Direct,
+                _ => {}
+            }
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(kind)
+    }
+}
+
+/// Who sent an event, which decides what is answered and what a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A standard queue.
+    Sqs,
+    /// A queue that keeps an order.
+    SqsFifo,
+    /// A data stream.
+    Kinesis,
+    /// A table's stream.
+    DynamoDb,
+    /// A topic.
+    Sns,
+    /// A bus.
+    EventBridge,
+    /// A pipe that wants its events enriched, or a Distributed Map's batch: a list in, a
+    /// list out.
+    List,
+}
+
+impl Source {
+    /// Its name in logs and metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sqs => "event:sqs",
+            Self::SqsFifo => "event:sqs_fifo",
+            Self::Kinesis => "event:kinesis",
+            Self::DynamoDb => "event:dynamodb",
+            Self::Sns => "event:sns",
+            Self::EventBridge => "event:eventbridge",
+            Self::List => "event:list",
+        }
+    }
+}
+
+/// An event's records.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) source: Source,
+    pub(super) records: Vec<Record>,
+}
+
+/// Reads what is no request.
+pub(super) fn read(event: Value, finder: &Finder) -> Result<Batch, InvocationError> {
+    let list = |items: Vec<Value>| Batch {
+        source: Source::List,
+        records: items
+            .into_iter()
+            .map(|item| element(item, finder))
+            .collect(),
+    };
+    let mut fields = match event {
+        Value::Array(items) => return Ok(list(items)),
+        Value::Object(fields) => fields,
+        _ => return Err(InvocationError::UnknownEvent),
+    };
+    if is_bus_event(&fields) {
+        let records = vec![Record {
+            id: id(fields.get("id")),
+            source: id(fields.get("source")),
+            content: finder.in_json(fields.get("detail").unwrap_or(&Value::Null)),
+            ..Record::default()
+        }];
+        let source = Source::EventBridge;
+        return Ok(Batch { source, records });
+    }
+    match (fields.remove("Records"), fields.remove("Items")) {
+        (Some(Value::Array(records)), None) => of_records(records, finder),
+        (None, Some(Value::Array(items))) => Ok(list(items)),
+        _ => Err(InvocationError::UnknownEvent),
+    }
+}
+
+/// Records that a poller or a topic sent; all of one event come from one source.
+fn of_records(records: Vec<Value>, finder: &Finder) -> Result<Batch, InvocationError> {
+    let mut source = None;
+    let mut read = Vec::with_capacity(records.len());
+    for record in records {
+        let Value::Object(mut fields) = record else {
+            return Err(InvocationError::UnknownEvent);
+        };
+        let of = source_of(&fields).ok_or(InvocationError::UnknownEvent)?;
+        if *source.get_or_insert(of) != of {
+            return Err(InvocationError::MalformedEvent(
+                "its records are of several sources",
+            ));
+        }
+        let record = record_of(of, &mut fields, finder);
+        // Without it, a failure could not be told from success.
+        if of != Source::Sns && record.handle.is_empty() {
+            return Err(InvocationError::MalformedEvent(
+                "a record has no id by which its failure could be reported",
+            ));
+        }
+        read.push(record);
+    }
+    Ok(Batch {
+        // Nothing to do is done whichever way.
+        source: source.unwrap_or(Source::Sqs),
+        records: read,
+    })
+}
+
+fn source_of(record: &Map<String, Value>) -> Option<Source> {
+    let name = record.get("eventSource").or(record.get("EventSource"))?;
+    match name.as_str()? {
+        "aws:sqs" => {
+            let queue = text(record.get("eventSourceARN")).rsplit_once('.');
+            let is_fifo = queue.is_some_and(|(_, suffix)| suffix == "fifo");
+            Some(if is_fifo {
+                Source::SqsFifo
+            } else {
+                Source::Sqs
+            })
+        }
+        "aws:kinesis" => Some(Source::Kinesis),
+        "aws:dynamodb" => Some(Source::DynamoDb),
+        "aws:sns" => Some(Source::Sns),
+        _ => None,
+    }
+}
+
+fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -> Record {
+    let origin = resource(fields.get("eventSourceARN"));
+    match source {
+        Source::Kinesis => {
+            // A pipe puts the inner fields beside the outer ones.
+            let data = fields.get("kinesis").and_then(Value::as_object);
+            let data = data.unwrap_or(fields);
+            Record {
+                id: id(fields.get("eventID")).or(id(data.get("sequenceNumber"))),
+                handle: id(data.get("sequenceNumber")).unwrap_or_default(),
+                group: id(data.get("partitionKey")),
+                source: origin,
+                content: finder.in_base64(text(data.get("data"))),
+            }
+        }
+        Source::DynamoDb => {
+            let change = fields.get("dynamodb");
+            let sequence = id(change.and_then(|change| change.get("SequenceNumber")));
+            Record {
+                id: id(fields.get("eventID")).or(sequence.clone()),
+                handle: sequence.unwrap_or_default(),
+                group: None,
+                source: origin,
+                content: finder.in_change(fields),
+            }
+        }
+        Source::Sns => {
+            let mut message = fields.remove("Sns").unwrap_or_default();
+            Record {
+                id: id(message.get("MessageId")),
+                source: resource(message.get("TopicArn")),
+                content: body(message.get_mut("Message").map(Value::take), finder),
+                ..Record::default()
+            }
+        }
+        _ => {
+            let message_id = id(fields.get("messageId"));
+            let attributes = fields.get("attributes");
+            Record {
+                handle: message_id.clone().unwrap_or_default(),
+                id: message_id,
+                group: id(attributes.and_then(|all| all.get("MessageGroupId"))),
+                source: origin,
+                content: body(fields.remove("body"), finder),
+            }
+        }
+    }
+}
+
+/// An element of a list: a record as a pipe hands it on, or anything.
+fn element(item: Value, finder: &Finder) -> Record {
+    match item {
+        Value::Object(mut fields) if source_of(&fields).is_some() => {
+            let source = source_of(&fields).unwrap_or(Source::Sqs);
+            record_of(source, &mut fields, finder)
+        }
+        item => Record {
+            content: finder.in_json(&item),
+            ..Record::default()
+        },
+    }
+}
+
+fn body(body: Option<Value>, finder: &Finder) -> Content {
+    match body {
+        Some(Value::String(body)) => finder.in_text(body),
+        _ => RecordError::NotText("body".to_owned()).into(),
+    }
+}
+
+fn text(value: Option<&Value>) -> &str {
+    value.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A value that is an id, and so can be logged.
+fn id(value: Option<&Value>) -> Option<String> {
+    telemetry::id(value?.as_str()?).map(str::to_owned)
+}
+
+/// A resource's name, which can be longer than an id.
+fn resource(value: Option<&Value>) -> Option<String> {
+    let name = value?.as_str()?;
+    let fits = (1..=1024).contains(&name.len());
+    (fits && name.bytes().all(telemetry::is_id_byte)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_names_alone() {
+        for (event, kind) in [
+            (r#"{"text":"a","requestContext":{}}"#, Kind::Http),
+            (r#"{"httpMethod":"GET","path":"/"}"#, Kind::Http),
+            (r#"{"text":null}"#, Kind::Direct),
+            (r#"{"te\u0078ts":[],"more":{"httpMethod":1}}"#, Kind::Direct),
+            (r#"{"Records":[{"text":1}]}"#, Kind::Other),
+            ("[]", Kind::Other),
+            ("\"text\"", Kind::Other),
+        ] {
+            assert_eq!(Kind::of(event), kind, "{event}");
+        }
+    }
+
+    fn refused(event: &str) -> String {
+        let event = serde_json::from_str(event).expect("JSON");
+        let refused = read(event, &Finder::default()).map(|batch| batch.records.len());
+        refused.expect_err("refused").code().to_owned()
+    }
+
+    #[test]
+    fn what_is_nobodys_is_refused() {
+        for event in [
+            "{}",
+            "null",
+            "\"a post\"",
+            r#"{"Records":{}}"#,
+            r#"{"Records":[1]}"#,
+            r#"{"Records":[{}]}"#,
+            r#"{"Records":[{"eventSource":"aws:s3"}]}"#,
+            r#"{"Records":[],"Items":[]}"#,
+            r#"{"detail-type":"a","source":"b"}"#,
+        ] {
+            assert_eq!(refused(event), "unknown_event", "{event}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_reported_is_refused() {
+        for event in [
+            r#"{"Records":[{"eventSource":"aws:sqs","body":"a"}]}"#,
+            r#"{"Records":[{"eventSource":"aws:sqs","body":"a","messageId":""}]}"#,
+            r#"{"Records":[{"eventSource":"aws:sqs","body":"a","messageId":"two words"}]}"#,
+            r#"{"Records":[{"eventSource":"aws:kinesis","kinesis":{"data":"YQ=="}}]}"#,
+            r#"{"Records":[{"eventSource":"aws:dynamodb","dynamodb":{"SequenceNumber":7}}]}"#,
+            r#"{"Records":[
+                {"eventSource":"aws:sqs","body":"a","messageId":"1"},
+                {"eventSource":"aws:sns","Sns":{"Message":"a"}}
+            ]}"#,
+        ] {
+            assert_eq!(refused(event), "malformed_event", "{event}");
+        }
+    }
+}
