@@ -30,7 +30,8 @@ pub struct Sentiment {
 }
 
 /// What is done with a post of more tokens than the model takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum LongText {
     /// Its beginning is read.
     #[default]

@@ -9,10 +9,11 @@
 mod input;
 mod output;
 
-pub(super) use output::Format;
+pub(super) use output::{Format, Line};
 
 use super::AppState;
-use super::body::{Decoder, Share};
+use super::body::Share;
+use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
 use crate::batcher::{Answer, Terms};
 use crate::error::InferError;

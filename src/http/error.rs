@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Seconds after which a refused caller may try again.
 ///
@@ -55,9 +56,9 @@ pub(super) enum ApiError {
         "{0}; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')"
     )]
     UnsupportedMediaType(String),
-    #[error("this content-encoding is not supported; send gzip, or the body as it is")]
+    #[error("this content-encoding is not supported; send gzip, zstd, or the body as it is")]
     UnsupportedEncoding,
-    #[error("the body is not whole or not gzip, as its content-encoding says")]
+    #[error("the body is not whole, or not what its content-encoding says")]
     InvalidEncoding,
     #[error(
         "the answer would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
@@ -97,7 +98,7 @@ impl ApiError {
     }
 
     /// The table.
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Post(error) => (post_status(error), error.code()),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
@@ -157,14 +158,17 @@ impl From<InferError> for ApiError {
 }
 
 /// `{"error": {"code": ..., "message": ...}}`
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
     error: ErrorDetail,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// What is wrong, for programs and for people.
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct ErrorDetail {
+    /// Stable.
     code: &'static str,
+    /// What to do about it.
     message: String,
 }
 

@@ -168,7 +168,7 @@ async fn media_types() {
     );
     assert_snapshot!(error(brotli).await, @r"
     415 unsupported_encoding
-    this content-encoding is not supported; send gzip, or the body as it is
+    this content-encoding is not supported; send gzip, zstd, or the body as it is
     ");
 }
 

@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// How rows are written, in a body and in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +38,23 @@ pub(super) struct Writer {
     bytes: Vec<u8>,
 }
 
-/// A row of an answer.
-#[derive(Serialize)]
-struct Line<'a> {
+/// A row of an answer: a post that was scored, or why it was not.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Row)]
+pub(in crate::http) struct Line<'a> {
+    /// Counted from 1; missing where it is the body that broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     row: Option<u64>,
+    /// The row's own, a string or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<&'a Value>,
     #[serde(flatten)]
     result: Outcome<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Outcome<'a> {
     Scored(Scored<'a>),
