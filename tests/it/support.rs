@@ -3,16 +3,21 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
 use coldread::batcher::Batcher;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
 use coldread::config::Limits;
 use coldread::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread::error::InferError;
 use coldread::http::{AppState, app};
+use hyper::body::Frame;
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 pub(crate) const MAX_POST_BYTES: usize = 65_536;
@@ -231,4 +236,20 @@ pub(crate) fn request(
 pub(crate) fn event(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/events");
     std::fs::read_to_string(folder.join(name).with_extension("json")).expect(name)
+}
+
+/// A body that is written while it is read.
+pub(crate) struct Piped(pub(crate) mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
+
+impl axum::body::HttpBody for Piped {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let next = self.0.poll_recv(cx);
+        next.map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
 }
