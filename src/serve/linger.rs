@@ -1,13 +1,20 @@
-//! Closing a connection so that the client gets to read the last answer.
+//! The end of a connection, at which neither side's last words are to be lost.
 //!
-//! When a request is refused before its body is read (too large, wrong type, too
+//! The client's: when the server is told to stop, a request may lie in the kernel that
+//! the runtime has not been told of yet. hyper closes a connection on which it has seen
+//! nothing, so the kernel is asked once more before hyper is told.
+//!
+//! The server's: when a request is refused before its body is read (too large, wrong type, too
 //! slow) and the socket is closed at once, the kernel resets the connection as soon
 //! as more of the body arrives, and the reset makes clients forget the answer that
 //! they had already received. So the write side is closed first, and what still
 //! comes is read and thrown away for a moment. Where nothing is left unread there
 //! is nothing to wait for.
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +29,20 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes to throw away at most.
 const MAX_DISCARDED_BYTES: usize = 64 << 20;
 
-/// A stream that, if `unread` says so, reads on after its write side is shut down.
+/// What is known of a connection's end, shared with who serves it.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// A body was left unread: read on after the write side is shut down.
+    pub(super) unread: AtomicBool,
+    /// The server stops: what the kernel holds is read whether the runtime knows of it
+    /// or not.
+    pub(super) stopping: AtomicBool,
+}
+
+/// A stream that ends as its [`Ending`] says.
 pub(super) struct Linger<S> {
     stream: S,
-    unread: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     closing: Option<Closing>,
 }
 
@@ -35,10 +52,10 @@ struct Closing {
 }
 
 impl<S> Linger<S> {
-    pub(super) fn new(stream: S, unread: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: S, ending: Arc<Ending>) -> Self {
         Self {
             stream,
-            unread,
+            ending,
             closing: None,
         }
     }
@@ -67,13 +84,31 @@ impl<S: AsyncRead + Unpin> Linger<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Linger<S> {
+impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Linger<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_pending() && self.ending.stopping.load(Ordering::Acquire) {
+            return receive(&self.stream, buf);
+        }
+        read
+    }
+}
+
+/// Reads what the kernel holds, without the runtime, which has already been asked to
+/// wake the caller when more comes.
+fn receive(stream: &impl AsFd, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let unfilled = buf.initialize_unfilled();
+    match rustix::net::recv(stream, unfilled, RecvFlags::DONTWAIT) {
+        Ok((_, bytes)) => {
+            buf.advance(bytes);
+            Poll::Ready(Ok(()))
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error.into())),
     }
 }
 
@@ -105,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            if !self.unread.load(Ordering::Acquire) {
+            if !self.ending.unread.load(Ordering::Acquire) {
                 return Poll::Ready(Ok(()));
             }
         }

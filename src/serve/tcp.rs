@@ -3,7 +3,7 @@
 //! An accept loop of its own rather than `axum::serve`, which has no time limit for
 //! a request's head, no limit on connections and no bound on how long it drains.
 
-use super::linger::Linger;
+use super::linger::{Ending, Linger};
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
 use crate::timings::{self, Phase};
@@ -12,15 +12,16 @@ use axum::body::{Body, HttpBody};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::Service;
 
 /// How long to wait when the system has no room for another connection.
@@ -52,7 +53,8 @@ struct Server {
     router: Router,
     http: http1::Builder,
     connections: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    /// Set when connections are to end; each holds a receiver for as long as it lives.
+    stopping: watch::Sender<bool>,
 }
 
 impl Server {
@@ -66,7 +68,7 @@ impl Server {
             router: app(state.clone()),
             http,
             connections: Arc::new(Semaphore::new(state.limits().max_connections.get())),
-            graceful: GracefulShutdown::new(),
+            stopping: watch::Sender::new(false),
             state,
         }
     }
@@ -107,9 +109,9 @@ impl Server {
     /// `permit` is missing where the last connections are taken, whatever their number.
     fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         let (http, router) = (self.http.clone(), self.router.clone());
-        let watcher = self.graceful.watcher();
+        let stopping = self.stopping.subscribe();
         tokio::spawn(async move {
-            serve_connection(stream, &http, router, watcher).await;
+            serve_connection(stream, &http, router, stopping).await;
             drop(permit);
         });
     }
@@ -132,7 +134,8 @@ impl Server {
         }
         let grace = Duration::from_millis(self.state.limits().drain_grace_ms);
         tracing::info!(grace_ms = grace.as_millis() as u64, "stopping");
-        if tokio::time::timeout(grace, self.graceful.shutdown())
+        self.stopping.send_replace(true);
+        if tokio::time::timeout(grace, self.stopping.closed())
             .await
             .is_err()
         {
@@ -163,33 +166,102 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
+/// Resolves when the server stops, or when nobody is left to say so.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
 async fn serve_connection(
     stream: TcpStream,
     http: &http1::Builder,
     router: Router,
-    watcher: Watcher,
+    mut stopping: watch::Receiver<bool>,
 ) {
     // Answers are small and written at once; waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let unread = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Linger::new(stream, Arc::clone(&unread)));
+    let ending = Arc::new(Ending::default());
+    let io = TokioIo::new(Linger::new(stream, Arc::clone(&ending)));
+    let seen = Arc::clone(&ending);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (mut router, unread) = (router.clone(), Arc::clone(&unread));
+        let (mut router, ending) = (router.clone(), Arc::clone(&seen));
         async move {
             let has_body = !request.body().is_end_stream();
             let response = router.call(request.map(Body::new)).await?;
             // A refusal may have left a body unread, which is still on its way.
             if has_body && response.status().is_client_error() {
-                unread.store(true, Ordering::Release);
+                ending.unread.store(true, Ordering::Release);
             }
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let connection = watcher.watch(http.serve_connection(io, service));
-    if let Err(error) = connection.await {
+    let mut connection = pin!(http.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            ending.stopping.store(true, Ordering::Release);
+            // One more look, so that hyper knows of every request that has come.
+            match poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
         // Clients that go away are no news.
         tracing::debug!(%error, "a connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::io::Read;
+    use std::net::TcpStream as Client;
+
+    /// One that comes as the server stops, before the runtime has heard of its bytes.
+    #[tokio::test]
+    async fn a_request_unseen_at_the_stop_is_answered() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let mut client = Client::connect(addr).expect("connected");
+        write!(client, "GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("sent");
+        // The bytes are in the kernel by the time the stream is given to the runtime,
+        // which has had no chance to look.
+        let (stream, _) = listener.accept().expect("accepted");
+        stream.set_nonblocking(true).expect("set");
+        let stream = TcpStream::from_std(stream).expect("registered");
+        let router = Router::new().route("/", get(|| async { "answered" }));
+        let (_stop, stopping) = watch::channel(true);
+        serve_connection(stream, &http1::Builder::new(), router, stopping).await;
+
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).expect("readable");
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
+        assert!(reply.ends_with("answered"), "{reply}");
+    }
+
+    /// One that never says anything does not hold the server up.
+    #[tokio::test]
+    async fn an_idle_connection_ends_at_the_stop() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let mut client = Client::connect(addr).expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let (stop, stopping) = watch::channel(false);
+        let http = http1::Builder::new();
+        let served = tokio::spawn(async move {
+            serve_connection(stream, &http, Router::new(), stopping).await;
+        });
+        tokio::task::yield_now().await;
+        stop.send_replace(true);
+        stop.closed().await;
+        served.await.expect("no panic");
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
     }
 }
