@@ -35,7 +35,8 @@ static ENDS: [AtomicU64; PHASES] = [const { AtomicU64::new(0) }; PHASES];
 static FIRST_INFERENCE_NS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known so far. All times are milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Timings {
     /// From the starter's clock to `main`; unknown unless it told.
     pub process_start_ms: Option<f64>,

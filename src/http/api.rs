@@ -20,20 +20,19 @@ use coldread_model::ProblemType;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::time::{Duration, Instant};
-use utoipa::ToSchema;
 
 /// The sentiment of one post or many
 ///
 /// NDJSON and CSV bodies are answered row by row, in order and as rows are ready; an error
 /// of a single row stands in its place.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/sentiment",
     params(
         ("long_text" = inline(Option<LongText>), Query, description = "What is done with posts of more tokens than the model takes; for JSON `long_text` in the body wins"),
     ),
     request_body(description = "The posts", content(
-        (Posts = "application/json"),
+        (Object = "application/json"),
         (String = "text/plain"),
         (String = "application/x-ndjson"),
         (String = "text/csv"),
@@ -43,7 +42,7 @@ use utoipa::ToSchema;
         (String = "application/x-ndjson"),
         (String = "text/csv"),
     ))),
-)]
+))]
 pub(super) async fn sentiment(
     State(app): State<AppState>,
     request: Request,
@@ -137,7 +136,8 @@ fn no_result() -> ApiError {
 }
 
 /// The answer to a body of JSON or plain text.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub(super) enum Answer<'a> {
     One(Scored<'a>),
@@ -145,27 +145,28 @@ pub(super) enum Answer<'a> {
 }
 
 /// A scored post: an answer of its own, then with the model's name, or one in a batch.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Scored<'a> {
     /// The label with the highest score.
     label: &'a str,
     /// Its score, from 0 to 1.
-    #[schema(minimum = 0, maximum = 1)]
+    #[cfg_attr(test, schema(minimum = 0, maximum = 1))]
     score: f32,
     /// The scores of all labels.
-    #[schema(value_type = std::collections::HashMap<String, f32>)]
+    #[cfg_attr(test, schema(value_type = std::collections::HashMap<String, f32>))]
     scores: Scores<'a>,
     /// There, and true, if only the beginning of the post was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schema(required = false)]
+    #[cfg_attr(test, schema(required = false))]
     truncated: bool,
     /// Over how many windows of a long post the scores are the mean.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, minimum = 2)]
+    #[cfg_attr(test, schema(nullable = false, minimum = 2))]
     windows: Option<usize>,
     /// The model; of many posts it stands beside the results.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(test, schema(nullable = false))]
     model: Option<&'a str>,
 }
 
@@ -209,7 +210,8 @@ impl Serialize for Scores<'_> {
 }
 
 /// Many posts' results, in the order in which they were sent.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Many<'a> {
     results: Vec<Item<'a>>,
     /// The model.
@@ -217,7 +219,8 @@ pub(super) struct Many<'a> {
 }
 
 /// One post of many: scored, or why not.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 enum Item<'a> {
     Scored(Scored<'a>),
@@ -234,13 +237,13 @@ impl<'a> Item<'a> {
 }
 
 /// The process is alive
-#[utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Status)))]
+#[cfg_attr(test, utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Status))))]
 pub(super) async fn healthz() -> Response {
     json(StatusCode::OK, &Status { status: "ok" })
 }
 
 /// The process takes requests
-#[utoipa::path(get, path = "/readyz", responses((status = 200, description = "It does", body = Status)))]
+#[cfg_attr(test, utoipa::path(get, path = "/readyz", responses((status = 200, description = "It does", body = Status))))]
 pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiError> {
     if app.is_draining() {
         return Err(ApiError::ShuttingDown);
@@ -249,10 +252,10 @@ pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiE
 }
 
 /// Counters and histograms
-#[utoipa::path(get, path = "/metrics", responses((
+#[cfg_attr(test, utoipa::path(get, path = "/metrics", responses((
     status = 200, description = "OpenMetrics text, which Prometheus reads", body = String,
     content_type = "application/openmetrics-text",
-)))]
+))))]
 pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     let batcher = app.batcher();
     let text = batcher
@@ -263,13 +266,14 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
 }
 
 /// How the process is.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Status {
     status: &'static str,
 }
 
 /// What runs here, and what it takes
-#[utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info)))]
+#[cfg_attr(test, utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info))))]
 pub(super) async fn info(State(app): State<AppState>) -> Response {
     let model = app.batcher().model();
     let info = Info {
@@ -288,7 +292,8 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
 }
 
 /// What runs here, and what it takes.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Info<'a> {
     /// The model's name.
     model: &'a str,
@@ -307,7 +312,8 @@ pub(super) struct Info<'a> {
 }
 
 /// What the server takes on.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct InfoLimits {
     /// The longest body, after its content encoding is undone.
     max_body_bytes: usize,

@@ -9,7 +9,9 @@
 mod input;
 mod output;
 
-pub(super) use output::{Format, Line};
+pub(super) use output::Format;
+#[cfg(test)]
+pub(super) use output::Line;
 
 use super::AppState;
 use super::body::Share;

@@ -8,7 +8,6 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// Seconds after which a refused caller may try again.
 ///
@@ -158,13 +157,15 @@ impl From<InferError> for ApiError {
 }
 
 /// `{"error": {"code": ..., "message": ...}}`
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ErrorBody {
     error: ErrorDetail,
 }
 
 /// What is wrong, for programs and for people.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct ErrorDetail {
     /// Stable.
     code: &'static str,

@@ -1,14 +1,15 @@
 //! `/openapi.json`: the API in OpenAPI 3.1, made of the code that serves it.
 //!
 //! Operations stand at their handlers and schemas are derived from the types that go
-//! over the wire. What only a running server knows is put in here: its limits, its
-//! labels, whether it asks for keys; and the errors, each with the status, the code and
-//! the message that [`ApiError`] gives it. Integration tests look every error up that
-//! they provoke, and schemathesis compares the rest (`tests/openapi/run`).
+//! over the wire, both only in tests: one of them holds `openapi.json` to be what they
+//! say, so that a program need not carry what derives them. What only a running server
+//! knows is put in here: its limits, its labels, whether it asks for keys; and the
+//! errors, each with the status, the code and the message that [`ApiError`] gives it.
+//! Integration tests look every error up that they provoke, and schemathesis compares
+//! the rest (`tests/openapi/run`).
 
 use super::AppState;
-use super::api::{self, InfoLimits};
-use super::bulk::Line;
+use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
 use super::error::{ApiError, ErrorBody, json as reply};
 use super::posts;
@@ -17,39 +18,26 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
-use utoipa::OpenApi;
 
 /// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by
 /// itself. Joiners, selectors and control characters alone are no text.
 const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "coldread", description = "Sentiment of social-media posts."),
-    paths(
-        api::sentiment,
-        api::info,
-        api::healthz,
-        api::readyz,
-        api::metrics,
-        description
-    ),
-    components(schemas(ErrorBody, Line))
-)]
-struct Operations;
+/// What is the same on every server. A test compares it with the code; it is a file for
+/// the sake of programs that should be small.
+const OPERATIONS: &str = include_str!("openapi.json");
 
 /// This description
-#[utoipa::path(get, path = "/openapi.json", responses((
+#[cfg_attr(test, utoipa::path(get, path = "/openapi.json", responses((
     status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json",
-)))]
+))))]
 pub(super) async fn description(State(app): State<AppState>) -> Response {
     reply(StatusCode::OK, &document(&app))
 }
 
 /// The whole description of a server.
 fn document(app: &AppState) -> Value {
-    let operations = Operations::openapi();
-    let mut document = serde_json::to_value(operations).expect("descriptions are serializable");
+    let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
     document["x-limits"] = json!(InfoLimits::of(app));
     requests(app, &mut document);
     replies(app, &mut document);
@@ -102,6 +90,7 @@ fn requests(app: &AppState, document: &mut Value) {
         content[media]["schema"] = json!({ "description": rows });
     }
     let max_posts = app.limits().max_posts.get();
+    content["application/json"]["schema"] = json!({ "$ref": "#/components/schemas/Posts" });
     content["application/json"]["examples"] = json!({
         "one": { "value": { "text": "I love this phone" } },
         "many": { "value": { "texts": ["I love this phone", "battery died after two days"] } },
@@ -270,5 +259,40 @@ fn add_error(responses: &mut Value, error: &ApiError) {
                 json!({ "$ref": "#/components/headers/WwwAuthenticate" });
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{api, bulk::Line};
+    use super::*;
+    use utoipa::OpenApi;
+
+    #[derive(OpenApi)]
+    #[openapi(
+        info(title = "coldread", description = "Sentiment of social-media posts."),
+        paths(
+            api::sentiment,
+            api::info,
+            api::healthz,
+            api::readyz,
+            api::metrics,
+            description
+        ),
+        components(schemas(ErrorBody, Line))
+    )]
+    struct Operations;
+
+    /// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test --lib openapi`.
+    #[test]
+    fn operations_and_schemas_are_those_of_the_code() {
+        let of_the_code = serde_json::to_value(Operations::openapi()).expect("serializable");
+        if std::env::var_os("COLDREAD_WRITE_OPENAPI").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
+            std::fs::write(path, format!("{of_the_code:#}\n")).expect("written");
+            return;
+        }
+        let written: Value = serde_json::from_str(OPERATIONS).expect("JSON");
+        assert_eq!(written, of_the_code);
     }
 }

@@ -19,7 +19,7 @@ pub(super) const MAX_DEPTH: usize = 32;
 const MAX_QUOTED_CHARS: usize = 64;
 
 /// What a request asks for; it decides the shape of the answer.
-#[derive(Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Posts {
     One(String),
     Many(Vec<String>),

@@ -61,18 +61,6 @@ impl Answer {
     }
 }
 
-/// The body of a short answer.
-pub(crate) fn get(addr: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(addr)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: stress\r\nconnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 /// What became of a caller's requests.
 #[derive(Default)]
 pub(crate) struct Counted {

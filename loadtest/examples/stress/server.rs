@@ -1,7 +1,6 @@
 //! The server under test, its threads pinned.
 
 use crate::Args;
-use crate::client::get;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -61,14 +60,18 @@ impl Server {
     }
 
     fn pin_inference(&self, core: usize) -> Result<()> {
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let thread = thread?;
-            let name = std::fs::read_to_string(thread.path().join("comm"))?;
-            if name.trim() == "coldread-infer" {
-                let id = thread.file_name().to_string_lossy().parse()?;
-                sched_setaffinity(Pid::from_raw(id), &only(core)).context("--inference-core")?;
-                return Ok(());
+        // A thread names itself once it runs.
+        for _ in 0..500 {
+            for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+                let thread = thread?;
+                let name = std::fs::read_to_string(thread.path().join("comm"))?;
+                if name.trim() == "coldread-infer" {
+                    let id = thread.file_name().to_string_lossy().parse()?;
+                    return sched_setaffinity(Pid::from_raw(id), &only(core))
+                        .context("--inference-core");
+                }
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
         bail!("no thread is called coldread-infer")
     }
@@ -86,34 +89,6 @@ impl Server {
             .context("no VmHWM")?
             .parse()?;
         Ok(kb / 1e3)
-    }
-
-    /// 99 of a hundred requests that were scored were in the queue no longer than this: an
-    /// upper edge of the histogram that the server keeps.
-    pub(crate) fn accepted_p99_ms(&self) -> Result<f64> {
-        let metrics = get(&self.addr, "/metrics")?;
-        let mut buckets = Vec::new();
-        for line in metrics.lines().filter(|line| {
-            line.starts_with("coldread_stage_duration_seconds_bucket")
-                && line.contains("stage=\"queue\"")
-        }) {
-            let edge = line
-                .split("le=\"")
-                .nth(1)
-                .and_then(|rest| rest.split('"').next());
-            let count = line
-                .rsplit(' ')
-                .next()
-                .context("a bucket without a count")?;
-            let edge = match edge.context("a bucket without an edge")? {
-                "+Inf" => f64::INFINITY,
-                edge => edge.parse()?,
-            };
-            buckets.push((edge, count.parse::<f64>()?));
-        }
-        let all = buckets.last().context("nothing was scored")?.1;
-        let reached = buckets.iter().find(|(_, count)| *count >= 0.99 * all);
-        Ok(1e3 * reached.context("no bucket")?.0)
     }
 
     /// Tells it to stop, and waits. Whether it ended with 0.

@@ -10,7 +10,6 @@ use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use utoipa::ToSchema;
 
 /// How rows are written, in a body and in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,22 +38,24 @@ pub(super) struct Writer {
 }
 
 /// A row of an answer: a post that was scored, or why it was not.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Row)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Row))]
 pub(in crate::http) struct Line<'a> {
     /// Counted from 1; missing where it is the body that broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(test, schema(nullable = false))]
     row: Option<u64>,
     /// The row's own, a string or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(test, schema(nullable = false))]
     id: Option<&'a Value>,
     #[serde(flatten)]
     result: Outcome<'a>,
 }
 
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 enum Outcome<'a> {
     Scored(Scored<'a>),
