@@ -37,11 +37,10 @@ pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value
         })
     };
     let texts = json!({
-        "description": "The posts. One that cannot be scored has its error in its place.",
+        "description": format!("The posts, at most {max_posts}. One that cannot be scored has its error in its place."),
         "type": "array",
         "items": { "type": "string" },
         "minItems": 1,
-        "maxItems": max_posts,
     });
     json!({ "oneOf": [shape("One post", "text", text.clone()), shape("Many posts", "texts", texts)] })
 }

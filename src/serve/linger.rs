@@ -4,11 +4,6 @@
 //! the runtime has not been told of yet. hyper closes a connection on which it has seen
 //! nothing, so the kernel is asked once more before hyper is told.
 //!
-//! A client that closes its side may be done sending, or be gone: the kernel does not
-//! say which. While its answer is computed it is given a moment, in which an ordinary
-//! request is answered; then it is taken to have left, so that nothing is computed for
-//! it. While an answer is being written, the writing will find out.
-//!
 //! The server's: when a request is refused before its body is read (too large, wrong type, too
 //! slow) and the socket is closed at once, the kernel resets the connection as soon
 //! as more of the body arrives, and the reset makes clients forget the answer that
@@ -22,7 +17,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,21 +29,6 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes to throw away at most.
 const MAX_DISCARDED_BYTES: usize = 64 << 20;
 
-/// How long a client that has closed its side is waited for with its answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What a connection is at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Nothing, or it reads a request's head.
-    #[default]
-    Idle,
-    /// An answer is computed.
-    Answering,
-    /// An answer is written.
-    Writing,
-}
-
 /// What is known of a connection's end, shared with who serves it.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
@@ -57,26 +37,12 @@ pub(super) struct Ending {
     /// The server stops: what the kernel holds is read whether the runtime knows of it
     /// or not.
     pub(super) stopping: AtomicBool,
-    stage: AtomicU8,
-}
-
-impl Ending {
-    /// Notes what the connection is at.
-    pub(super) fn at(&self, stage: Stage) {
-        self.stage.store(stage as u8, Ordering::Release);
-    }
-
-    fn is_at(&self, stage: Stage) -> bool {
-        self.stage.load(Ordering::Acquire) == stage as u8
-    }
 }
 
 /// A stream that ends as its [`Ending`] says.
 pub(super) struct Linger<S> {
     stream: S,
     ending: Arc<Ending>,
-    /// Since the client has closed its side: for how long it is waited for.
-    patience: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
@@ -90,23 +56,7 @@ impl<S> Linger<S> {
         Self {
             stream,
             ending,
-            patience: None,
             closing: None,
-        }
-    }
-
-    /// Ready when the client's end is to be told.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let patience = self
-            .patience
-            .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
-        if self.ending.is_at(Stage::Answering) {
-            patience.as_mut().poll(cx)
-        } else if self.ending.is_at(Stage::Writing) {
-            // Asked again once it is written.
-            Poll::Pending
-        } else {
-            Poll::Ready(())
         }
     }
 }
@@ -140,18 +90,9 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Linger<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.patience.is_some() {
-            return self.poll_end(cx).map(Ok);
-        }
-        let before = (buf.filled().len(), buf.remaining());
-        let mut read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() && self.ending.stopping.load(Ordering::Acquire) {
-            read = receive(&self.stream, buf);
-        }
-        let is_end =
-            matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before.0 && before.1 > 0;
-        if is_end {
-            return self.poll_end(cx).map(Ok);
+            return receive(&self.stream, buf);
         }
         read
     }

@@ -3,23 +3,22 @@
 //! An accept loop of its own rather than `axum::serve`, which has no time limit for
 //! a request's head, no limit on connections and no bound on how long it drains.
 
-use super::linger::{Ending, Linger, Stage};
+use super::linger::{Ending, Linger};
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
 use crate::timings::{self, Phase};
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use axum::body::{Body, HttpBody};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -61,7 +60,9 @@ struct Server {
 impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+        // A client that has said all it has to say may still listen.
+        http.half_close(true)
+            .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
         Self {
             router: app(state.clone()),
@@ -187,15 +188,12 @@ async fn serve_connection(
         let (mut router, ending) = (router.clone(), Arc::clone(&seen));
         async move {
             let has_body = !request.body().is_end_stream();
-            ending.at(Stage::Answering);
             let response = router.call(request.map(Body::new)).await?;
             // A refusal may have left a body unread, which is still on its way.
             if has_body && response.status().is_client_error() {
                 ending.unread.store(true, Ordering::Release);
             }
-            ending.at(Stage::Writing);
-            let written = |body| Answer { body, ending };
-            Ok::<_, std::convert::Infallible>(response.map(written))
+            Ok::<_, std::convert::Infallible>(response)
         }
     });
     let mut connection = pin!(http.serve_connection(io, service));
@@ -216,38 +214,6 @@ async fn serve_connection(
     if let Err(error) = ended {
         // Clients that go away are no news.
         tracing::debug!(%error, "a connection ended");
-    }
-}
-
-/// The body of an answer, which says when it is written.
-struct Answer {
-    body: Body,
-    ending: Arc<Ending>,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.ending.at(Stage::Idle);
     }
 }
 
@@ -278,43 +244,6 @@ mod tests {
         client.read_to_string(&mut reply).expect("readable");
         assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
         assert!(reply.ends_with("answered"), "{reply}");
-    }
-
-    /// A handler that is never done, and says when it is given up.
-    struct GivenUp(std::sync::mpsc::Sender<()>);
-
-    impl Drop for GivenUp {
-        fn drop(&mut self) {
-            let _ = self.0.send(());
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn who_has_left_is_not_computed_for() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let addr = listener.local_addr().expect("bound");
-        let mut client = Client::connect(addr).expect("connected");
-        write!(client, "GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("sent");
-        let (stream, _) = listener.accept().await.expect("accepted");
-        let (begun, is_begun) = std::sync::mpsc::channel();
-        let (given_up, is_given_up) = std::sync::mpsc::channel();
-        let router = Router::new().route(
-            "/",
-            get(move || {
-                let (begun, guard) = (begun.clone(), GivenUp(given_up.clone()));
-                async move {
-                    let _guard = guard;
-                    begun.send(()).expect("it is awaited");
-                    std::future::pending::<()>().await;
-                }
-            }),
-        );
-        let (_stop, stopping) = watch::channel(false);
-        let http = http1::Builder::new();
-        tokio::spawn(async move { serve_connection(stream, &http, router, stopping).await });
-        is_begun.recv().expect("it is asked");
-        drop(client);
-        is_given_up.recv().expect("it is given up");
     }
 
     /// One that never says anything does not hold the server up.
