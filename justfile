@@ -21,7 +21,16 @@ bench *ARGS:
 golden:
     python3 tests/parity/golden.py
 
-# The page at / in a real browser; needs Node.js and Chromium.
+# The long tests of the server, some minutes: a table of measurements beside goals. Needs two idle cores.
+stress *ARGS:
+    cargo build --release --bin coldread
+    cargo run --release -p coldread-loadtest --example stress -- {{ARGS}}
+
+# schemathesis against a live server, 200 examples an operation; needs Python.
+openapi *ARGS:
+    tests/openapi/run {{ARGS}}
+
+# The pages in a real browser; needs Node.js and Chromium.
 page *ARGS:
     tests/page/run {{ARGS}}
 

@@ -31,6 +31,8 @@ pub struct Sentiment {
 
 /// What is done with a post of more tokens than the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(rename_all = "lowercase"))]
 pub enum LongText {
     /// Its beginning is read.
     #[default]

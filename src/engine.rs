@@ -80,11 +80,13 @@ impl EncodedBatch {
 
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct EngineInfo {
     /// `"candle-f32"` or `"int8"`.
     pub engine: &'static str,
     /// The instruction set its kernels use, where it has kernels of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub isa: Option<&'static str>,
     /// How many threads one batch is spread over.
     pub threads: usize,

@@ -16,9 +16,12 @@ mod access;
 mod api;
 mod body;
 mod bulk;
+mod compress;
 mod deadline;
+mod decode;
 mod error;
 mod observe;
+mod openapi;
 mod page;
 mod posts;
 
@@ -35,7 +38,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use body::Budget;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,6 +57,7 @@ struct Shared {
     limits: Limits,
     access: Access,
     emf: Option<Emf>,
+    compress: bool,
     request_ids: RequestIds,
     /// For bodies that are being read, or whose posts wait for their answer.
     bodies: Budget,
@@ -69,6 +73,8 @@ pub struct AppOptions {
     pub access: Access,
     /// CloudWatch metrics, if they are wanted.
     pub emf: Option<Emf>,
+    /// Whether replies are compressed for those who ask for it.
+    pub compress: bool,
 }
 
 impl From<Limits> for AppOptions {
@@ -77,6 +83,7 @@ impl From<Limits> for AppOptions {
             limits,
             access: Access::default(),
             emf: None,
+            compress: true,
         }
     }
 }
@@ -100,6 +107,7 @@ impl AppState {
             limits,
             access,
             emf,
+            compress,
         } = options.into();
         Self(Arc::new(Shared {
             batcher,
@@ -107,6 +115,7 @@ impl AppState {
             limits,
             access,
             emf,
+            compress,
             request_ids: RequestIds::default(),
             draining: AtomicBool::new(false),
         }))
@@ -148,10 +157,13 @@ impl AppState {
 }
 
 /// All routes, by the templates that metrics and logs know them by.
-const ROUTES: [&str; 8] = [
+const ROUTES: [&str; 11] = [
     "/",
     "/page.css",
     "/page.js",
+    "/docs",
+    "/docs.js",
+    "/openapi.json",
     "/v1/sentiment",
     "/v1/info",
     "/metrics",
@@ -167,9 +179,12 @@ pub fn app(state: AppState) -> Router {
         .route("/v1/info", get(api::info));
     let metrics = Router::new().route("/metrics", get(api::metrics));
     let docs = Router::new()
-        .route("/", any(page::index))
+        .route("/", get(page::index))
         .route("/page.css", get(page::style))
-        .route("/page.js", get(page::script));
+        .route("/page.js", get(page::script))
+        .route("/docs", get(page::docs))
+        .route("/docs.js", get(page::docs_script))
+        .route("/openapi.json", get(openapi::description));
     let health = Router::new()
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz));
@@ -189,6 +204,11 @@ pub fn app(state: AppState) -> Router {
         .layer(middleware::from_fn(catch_panic));
     if let Some(cors) = access::cors(&access.cors_origins) {
         router = router.layer(cors);
+    }
+    if state.0.compress {
+        router = router
+            .layer(compress::layer())
+            .layer(middleware::map_request(compress::accept_identity));
     }
     router
         .layer(middleware::from_fn_with_state(

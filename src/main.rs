@@ -18,7 +18,12 @@ fn main() -> ExitCode {
         // Prints help and versions to standard output, complaints to standard error.
         Err(error) => error.exit(),
     };
-    match cli::logging::start(cli.serves()).and_then(|()| cli.run()) {
+    let run = cli::logging::start(cli.serves()).and_then(|log| {
+        let run = cli.run();
+        drop(log);
+        run
+    });
+    match run {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -50,6 +50,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
         limits: config.limits.clone(),
         access: config.access.resolve()?,
         emf: emf.map(|namespace| Emf::new(namespace, function_name(), service_name(env))),
+        compress: !lambda::is_lambda(),
     };
     let state = AppState::new(batcher, options);
     if lambda::is_lambda() {

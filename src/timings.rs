@@ -36,6 +36,7 @@ static FIRST_INFERENCE_NS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known so far. All times are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Timings {
     /// From the starter's clock to `main`; unknown unless it told.
     pub process_start_ms: Option<f64>,

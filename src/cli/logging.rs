@@ -1,11 +1,17 @@
 //! The log: to standard error, so that standard output holds results and nothing else.
+//!
+//! A server writes it without waiting for whoever reads it. Lambda always reads, and what
+//! is not written when an answer goes out is frozen with the sandbox: there, and in the
+//! short-lived tools, a line is written before anything else happens.
 
 use anyhow::{Context, bail};
 use coldread::serve::lambda::is_lambda;
-use coldread::telemetry::JsonLines;
+use coldread::telemetry::{JsonLines, stderr_without_waiting};
 use std::io::{self, IsTerminal};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// Variables that hold a filter such as `debug` or `coldread=trace`; the first set one counts.
 const FILTERS: [&str; 2] = ["COLDREAD_LOG", "RUST_LOG"];
@@ -13,8 +19,9 @@ const FILTERS: [&str; 2] = ["COLDREAD_LOG", "RUST_LOG"];
 /// The variable that holds `json` or `text`.
 const FORMAT: &str = "COLDREAD_LOG_FORMAT";
 
-/// Starts the log. A server tells what it does, a tool only what is wrong.
-pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
+/// Starts the log. A server tells what it does, a tool only what is wrong. What waits to
+/// be written is written when the guard is dropped.
+pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
     let chosen = FILTERS
         .into_iter()
         .find_map(|name| Some((name, filled(name)?)));
@@ -27,9 +34,15 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
     let quiet = "lambda_runtime::layers::api_response=error".parse();
     let filter = filter.add_directive(quiet.context("a directive of our own")?);
     let is_terminal = io::stderr().is_terminal();
+    let (writer, guard) = if serves && !is_lambda() {
+        let (writer, guard) = stderr_without_waiting();
+        (BoxMakeWriter::new(writer), Some(guard))
+    } else {
+        (BoxMakeWriter::new(io::stderr), None)
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(is_terminal);
     if is_json(serves && (is_lambda() || !is_terminal))? {
         builder
@@ -42,7 +55,7 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
     if serves {
         std::panic::set_hook(Box::new(report_panic));
     }
-    Ok(())
+    Ok(guard)
 }
 
 fn filled(name: &str) -> Option<String> {

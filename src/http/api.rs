@@ -1,9 +1,10 @@
 //! The native API: handlers and what their answers look like on the wire.
 
 use super::AppState;
-use super::body::{self, Decoder, Media, accepted_rows};
+use super::body::{self, Media, accepted_rows};
 use super::bulk;
 use super::deadline;
+use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody, json};
 use super::observe::Done;
 use super::posts::{self, Posts};
@@ -20,7 +21,28 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::time::{Duration, Instant};
 
-/// `POST /v1/sentiment`
+/// The sentiment of one post or many
+///
+/// NDJSON and CSV bodies are answered row by row, in order and as rows are ready; an error
+/// of a single row stands in its place.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/sentiment",
+    params(
+        ("long_text" = inline(Option<LongText>), Query, description = "What is done with posts of more tokens than the model takes; for JSON `long_text` in the body wins"),
+    ),
+    request_body(description = "The posts", content(
+        (Object = "application/json"),
+        (String = "text/plain"),
+        (String = "application/x-ndjson"),
+        (String = "text/csv"),
+    )),
+    responses((status = 200, description = "The scores", content(
+        (Answer = "application/json"),
+        (String = "application/x-ndjson"),
+        (String = "text/csv"),
+    ))),
+))]
 pub(super) async fn sentiment(
     State(app): State<AppState>,
     request: Request,
@@ -75,12 +97,12 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
         Posts::One(post) => {
             let mut answer = batcher.classify(vec![post], terms).await?;
             let sentiment = answer.results.pop().ok_or_else(no_result)??;
-            let scored = Scored::new(&sentiment, labels, Some(model));
+            let scored = Answer::One(Scored::new(&sentiment, labels, Some(model)));
             Ok(timed(json(StatusCode::OK, &scored), 1, answer.stages))
         }
         Posts::Many(posts) => {
             let answer = batcher.classify(posts, terms).await?;
-            let many = Many::new(&answer.results, batcher.model());
+            let many = Answer::Many(Many::new(&answer.results, batcher.model()));
             let response = json(StatusCode::OK, &many);
             Ok(timed(response, answer.results.len(), answer.stages))
         }
@@ -111,18 +133,38 @@ fn no_result() -> ApiError {
     }
 }
 
+/// The answer to a body of JSON or plain text.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub(super) enum Answer<'a> {
+    One(Scored<'a>),
+    Many(Many<'a>),
+}
+
 /// A scored post: an answer of its own, then with the model's name, or one in a batch.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Scored<'a> {
+    /// The label with the highest score.
     label: &'a str,
+    /// Its score, from 0 to 1.
+    #[cfg_attr(test, schema(minimum = 0, maximum = 1))]
     score: f32,
+    /// The scores of all labels.
+    #[cfg_attr(test, schema(value_type = std::collections::HashMap<String, f32>))]
     scores: Scores<'a>,
+    /// There, and true, if only the beginning of the post was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(test, schema(required = false))]
     truncated: bool,
     /// Over how many windows of a long post the scores are the mean.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, minimum = 2))]
     windows: Option<usize>,
+    /// The model; of many posts it stands beside the results.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     model: Option<&'a str>,
 }
 
@@ -165,10 +207,12 @@ impl Serialize for Scores<'_> {
     }
 }
 
-/// What became of many posts.
+/// Many posts' results, in the order in which they were sent.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Many<'a> {
     results: Vec<Item<'a>>,
+    /// The model.
     model: &'a str,
 }
 
@@ -182,8 +226,9 @@ impl<'a> Many<'a> {
     }
 }
 
-/// One place of a batch.
+/// One post of many: scored, or why not.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 enum Item<'a> {
     Scored(Scored<'a>),
@@ -199,12 +244,14 @@ impl<'a> Item<'a> {
     }
 }
 
-/// `GET /healthz`: the process is alive.
+/// The process is alive
+#[cfg_attr(test, utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Status))))]
 pub(super) async fn healthz() -> Response {
     json(StatusCode::OK, &Status { status: "ok" })
 }
 
-/// `GET /readyz`: the process wants traffic.
+/// The process takes requests
+#[cfg_attr(test, utoipa::path(get, path = "/readyz", responses((status = 200, description = "It does", body = Status))))]
 pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiError> {
     if app.is_draining() {
         return Err(ApiError::ShuttingDown);
@@ -212,7 +259,11 @@ pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiE
     Ok(json(StatusCode::OK, &Status { status: "ready" }))
 }
 
-/// `GET /metrics`: what Prometheus reads.
+/// Counters and histograms
+#[cfg_attr(test, utoipa::path(get, path = "/metrics", responses((
+    status = 200, description = "OpenMetrics text, which Prometheus reads", body = String,
+    content_type = "application/openmetrics-text",
+))))]
 pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     let batcher = app.batcher();
     let text = batcher
@@ -222,15 +273,17 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static(media))], text).into_response()
 }
 
+/// How the process is.
 #[derive(Serialize)]
-struct Status {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Status {
     status: &'static str,
 }
 
-/// `GET /v1/info`: what runs here, and what it takes.
+/// What runs here, and what it takes
+#[cfg_attr(test, utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info))))]
 pub(super) async fn info(State(app): State<AppState>) -> Response {
     let model = app.batcher().model();
-    let limits = app.limits();
     let info = Info {
         model: &model.name,
         labels: &model.labels,
@@ -239,39 +292,61 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::MultiLabel => "multi_label_classification",
         },
         engine: app.batcher().engine(),
-        limits: InfoLimits {
-            max_body_bytes: limits.max_body_bytes.get(),
-            max_posts: limits.max_posts.get(),
-            max_post_bytes: app.batcher().max_post_bytes(),
-            max_tokens: model.max_tokens,
-            max_pending_posts: limits.max_pending_posts.get(),
-            request_timeout_ms: limits.request_timeout_ms.get(),
-        },
+        limits: InfoLimits::of(&app),
         timings: timings::current(),
         version: env!("CARGO_PKG_VERSION"),
     };
     json(StatusCode::OK, &info)
 }
 
+/// What runs here, and what it takes.
 #[derive(Serialize)]
-struct Info<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Info<'a> {
+    /// The model's name.
     model: &'a str,
+    /// Its labels, in the order of their scores.
     labels: &'a [String],
     /// As a model's `config.json` spells it.
     problem_type: &'static str,
+    /// What runs the model.
     engine: &'a EngineInfo,
+    /// What the server takes on.
     limits: InfoLimits,
     /// Of this process's start; what is not over, or not known, is null.
     timings: Timings,
+    /// Of this server.
     version: &'static str,
 }
 
+/// What the server takes on.
 #[derive(Serialize)]
-struct InfoLimits {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct InfoLimits {
+    /// The longest body, after its content encoding is undone.
     max_body_bytes: usize,
+    /// The most posts in a body of JSON.
     max_posts: usize,
+    /// The longest post.
     max_post_bytes: usize,
+    /// What the model reads of a post at a time.
     max_tokens: usize,
+    /// Posts that may wait, over all requests.
     max_pending_posts: usize,
+    /// The longest time that a request may take.
     request_timeout_ms: u64,
+}
+
+impl InfoLimits {
+    pub(super) fn of(app: &AppState) -> Self {
+        let limits = app.limits();
+        Self {
+            max_body_bytes: limits.max_body_bytes.get(),
+            max_posts: limits.max_posts.get(),
+            max_post_bytes: app.batcher().max_post_bytes(),
+            max_tokens: app.batcher().model().max_tokens,
+            max_pending_posts: limits.max_pending_posts.get(),
+            request_timeout_ms: limits.request_timeout_ms.get(),
+        }
+    }
 }

@@ -1,14 +1,13 @@
 //! From a request's headers and body to bytes, within limits.
 
 use super::bulk::Format;
+use super::decode::Decoder;
 use super::error::ApiError;
 use axum::body::{Body, HttpBody};
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
-use flate2::write::MultiGzDecoder;
 use http_body_util::BodyExt;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -76,65 +75,6 @@ pub(super) fn accepted_rows(headers: &HeaderMap) -> Option<Format> {
             _ => None,
         }
     })
-}
-
-/// Undoes a body's content encoding.
-pub(super) enum Decoder {
-    /// The body is as it is.
-    Identity,
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
-}
-
-/// How much is decoded at a time: one byte of gzip can be a thousand.
-const ENCODED_PIECE_BYTES: usize = 1024;
-
-impl Decoder {
-    /// Decides by the headers alone, like [`Media::of`].
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let mut decoder = Self::Identity;
-        for encoding in headers.get_all(CONTENT_ENCODING) {
-            let encoding = encoding.to_str().unwrap_or("?").trim().to_ascii_lowercase();
-            decoder = match (encoding.as_str(), decoder) {
-                ("identity", decoder) => decoder,
-                ("gzip" | "x-gzip", Self::Identity) => {
-                    Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
-                }
-                _ => return Err(ApiError::UnsupportedEncoding),
-            };
-        }
-        Ok(decoder)
-    }
-
-    /// Decodes what came, and hands it on in pieces of bounded length.
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
-        let Self::Gzip(gzip) = self else {
-            return sink(bytes);
-        };
-        for piece in bytes.chunks(ENCODED_PIECE_BYTES) {
-            gzip.write_all(piece)
-                .map_err(|_| ApiError::InvalidEncoding)?;
-            let decoded = gzip.get_mut();
-            sink(decoded)?;
-            decoded.clear();
-        }
-        Ok(())
-    }
-
-    /// The body is at its end: so should be what it encodes.
-    pub(super) fn finish(
-        &mut self,
-        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
-        let Self::Gzip(gzip) = self else {
-            return Ok(());
-        };
-        gzip.try_finish().map_err(|_| ApiError::InvalidEncoding)?;
-        sink(gzip.get_ref())
-    }
 }
 
 /// How many bytes of bodies may be held at a time, over all requests.
@@ -359,55 +299,5 @@ mod tests {
         drop(first);
         let body = read_up_to(5, in_pieces(), &budget).await;
         assert_eq!(body.expect("there is room again"), "abcde");
-    }
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(text).expect("a Vec takes everything");
-        encoder.finish().expect("a Vec takes everything")
-    }
-
-    async fn read_gzip(max_bytes: usize, body: Vec<u8>) -> Result<Bytes, ApiError> {
-        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
-        let decoder = Decoder::of(&headers)?;
-        let budget = Budget::new(max_bytes);
-        let timeout = Duration::from_mins(1);
-        read(
-            body.into(),
-            decoder,
-            max_bytes,
-            timeout,
-            &mut budget.share(),
-        )
-        .await
-    }
-
-    #[tokio::test]
-    async fn gzip_is_undone() {
-        let text = b"what a day ".repeat(1000);
-        assert_eq!(read_gzip(20_000, gzip(&text)).await.expect("fits"), text);
-        let twice = [gzip(b"ab"), gzip(b"cd")].concat();
-        assert_eq!(read_gzip(20_000, twice).await.expect("two members"), "abcd");
-    }
-
-    #[tokio::test]
-    async fn a_bomb_is_given_up_at_the_limit() {
-        let bomb = gzip(&vec![0; 50 << 20]);
-        assert!(bomb.len() < 100_000);
-        let error = read_gzip(100_000, bomb).await.expect_err("too large");
-        assert!(matches!(
-            error,
-            ApiError::BodyTooLarge { max_bytes: 100_000 }
-        ));
-    }
-
-    #[tokio::test]
-    async fn what_is_no_whole_gzip_is_refused() {
-        let whole = gzip(b"what a day");
-        let cut = whole[..whole.len() - 5].to_vec();
-        for body in [cut, b"what a day".to_vec(), Vec::new()] {
-            let error = read_gzip(100, body).await.expect_err("broken");
-            assert!(matches!(error, ApiError::InvalidEncoding));
-        }
     }
 }

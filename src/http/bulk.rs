@@ -10,9 +10,12 @@ mod input;
 mod output;
 
 pub(super) use output::Format;
+#[cfg(test)]
+pub(super) use output::Line;
 
 use super::AppState;
-use super::body::{Decoder, Share};
+use super::body::Share;
+use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
 use crate::batcher::{Answer, Terms};
 use crate::error::InferError;

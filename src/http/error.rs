@@ -55,9 +55,9 @@ pub(crate) enum ApiError {
         "{0}; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')"
     )]
     UnsupportedMediaType(String),
-    #[error("this content-encoding is not supported; send gzip, or the body as it is")]
+    #[error("this content-encoding is not supported; send gzip, zstd, or the body as it is")]
     UnsupportedEncoding,
-    #[error("the body is not whole or not gzip, as its content-encoding says")]
+    #[error("the body is not whole, or not what its content-encoding says")]
     InvalidEncoding,
     #[error(
         "the answer would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
@@ -97,7 +97,7 @@ impl ApiError {
     }
 
     /// The table.
-    fn status_and_code(&self) -> (StatusCode, &'static str) {
+    pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Post(error) => (post_status(error), error.code()),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
@@ -158,13 +158,18 @@ impl From<InferError> for ApiError {
 
 /// `{"error": {"code": ..., "message": ...}}`
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ErrorBody {
     error: ErrorDetail,
 }
 
+/// What is wrong, for programs and for people.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct ErrorDetail {
+    /// Stable.
     code: &'static str,
+    /// What to do about it.
     message: String,
 }
 

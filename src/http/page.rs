@@ -1,4 +1,4 @@
-//! The page at `/` for a person, and its parts. They are in the binary as they stand in
+//! The pages for a person, `/` and `/docs`, and their parts. They are in the binary as they stand in
 //! the source, ask no other host for anything, and are allowed nothing else.
 
 use super::error::ApiError;
@@ -6,7 +6,7 @@ use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 /// Scripts, styles and requests of this server's own, and nothing else; and in no frame.
@@ -14,20 +14,32 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
 
-/// `/`. Whoever does not ask for a page is told that there is no such route.
-pub(super) async fn index(method: Method, headers: HeaderMap) -> Result<Response, ApiError> {
+/// `GET /`. Whoever does not ask for a page is told that there is no such route.
+pub(super) async fn index(headers: HeaderMap) -> Result<Response, ApiError> {
     let mut accepts = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|accept| accept.to_str().ok());
-    let reads = method == Method::GET || method == Method::HEAD;
-    if !reads || !accepts.any(|accept| accept.contains("text/html")) {
+    if !accepts.any(|accept| accept.contains("text/html")) {
         return Err(ApiError::UnknownRoute);
     }
     Ok(part(
         "text/html; charset=utf-8",
         include_str!("page/index.html"),
     ))
+}
+
+/// `GET /docs`: `/openapi.json` for people to read.
+pub(super) async fn docs() -> Response {
+    part("text/html; charset=utf-8", include_str!("page/docs.html"))
+}
+
+/// `GET /docs.js`
+pub(super) async fn docs_script() -> Response {
+    part(
+        "text/javascript; charset=utf-8",
+        include_str!("page/docs.js"),
+    )
 }
 
 /// `GET /page.css`

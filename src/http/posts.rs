@@ -9,10 +9,11 @@
 use super::error::ApiError;
 use crate::classifier::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 use std::fmt;
 
 /// Nesting beyond this is reported as such. A valid request has two levels.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// How much of an unknown field's name is repeated to the caller, in characters.
 const MAX_QUOTED_CHARS: usize = 64;
@@ -22,6 +23,26 @@ const MAX_QUOTED_CHARS: usize = 64;
 pub(crate) enum Posts {
     One(String),
     Many(Vec<String>),
+}
+
+/// What [`parse`] takes, as a JSON schema; `text` is that of a post that is alone.
+pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value {
+    let shape = |title: &str, field: &str, schema: Value| {
+        json!({
+            "title": title,
+            "type": "object",
+            "properties": { field: schema, "long_text": long_text },
+            "required": [field],
+            "additionalProperties": false,
+        })
+    };
+    let texts = json!({
+        "description": format!("The posts, at most {max_posts}. One that cannot be scored has its error in its place."),
+        "type": "array",
+        "items": { "type": "string" },
+        "minItems": 1,
+    });
+    json!({ "oneOf": [shape("One post", "text", text.clone()), shape("Many posts", "texts", texts)] })
 }
 
 /// Reads a body that holds at most `max_posts` posts.

@@ -5,7 +5,7 @@
 
 use crate::batcher::Stages;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -156,6 +156,11 @@ impl Metrics {
             "Request bodies held in memory",
             Unit::Bytes,
             ConstGauge::new(pending_bytes as i64),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines that standard error was too slow for",
+            ConstCounter::new(super::log::dropped_lines() as u64),
         );
         if let Some(ready_after) = self.ready_after.get() {
             registry.register_with_unit(

@@ -94,14 +94,31 @@ async fn statuses(app: &Router, paths: &[&str]) -> Vec<u16> {
 
 #[tokio::test]
 async fn health_is_open_and_metrics_are_if_so_wished() {
-    let paths = ["/healthz", "/readyz", "/v1/info", "/metrics", "/page.js"];
+    let paths = [
+        "/healthz",
+        "/readyz",
+        "/v1/info",
+        "/metrics",
+        "/page.js",
+        "/docs",
+        "/openapi.json",
+    ];
     let closed = guarded(&["--api-keys", KEYS]);
-    assert_eq!(statuses(&closed, &paths).await, [200, 200, 401, 401, 200]);
+    assert_eq!(
+        statuses(&closed, &paths).await,
+        [200, 200, 401, 401, 200, 200, 200]
+    );
     let open = guarded(&["--api-keys", KEYS, "--public-metrics"]);
-    assert_eq!(statuses(&open, &paths).await, [200, 200, 401, 200, 200]);
+    assert_eq!(
+        statuses(&open, &paths).await,
+        [200, 200, 401, 200, 200, 200, 200]
+    );
     let private = guarded(&["--api-keys", KEYS, "--private-docs"]);
-    assert_eq!(statuses(&private, &paths).await, [200, 200, 401, 401, 401]);
-    assert_eq!(statuses(&guarded(&[]), &paths).await, [200; 5]);
+    assert_eq!(
+        statuses(&private, &paths).await,
+        [200, 200, 401, 401, 401, 401, 401]
+    );
+    assert_eq!(statuses(&guarded(&[]), &paths).await, [200; 7]);
 }
 
 fn preflight(origin: &str) -> Request<Body> {

@@ -1,6 +1,6 @@
 //! Rows of NDJSON and CSV: results in order and as they are ready.
 
-use crate::support::{instant, limits, post, post_as, request, send, service, stalled};
+use crate::support::{Piped, instant, limits, post, post_as, request, send, service, stalled};
 use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
@@ -8,12 +8,9 @@ use coldread::http::app;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
-use hyper::body::Frame;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io::Write;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
@@ -99,22 +96,6 @@ async fn ten_thousand_rows_and_none_is_lost() {
             assert_eq!((&row["row"], &row["id"]), (&json!(i + 1), &json!(i)));
             assert!(row["label"].is_string(), "{row}");
         }
-    }
-}
-
-/// A body that is written while it is read.
-struct Piped(mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
-
-impl axum::body::HttpBody for Piped {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let next = self.0.poll_recv(cx);
-        next.map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every fault has a status, a code and a message that says what to do.
 
+use crate::openapi::assert_described;
 use crate::support::{get, limits, post, post_as, request, send, service, stalled, state};
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -15,9 +16,13 @@ use std::task::{Context, Poll};
 
 /// Status, headers that matter, code and message, a line each.
 async fn error_of(app: Router, request: Request<Body>) -> String {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let reply = send(app, request).await;
     let json = reply.json();
     assert_eq!(reply.headers["content-type"], "application/json");
+    let (status, code) = (reply.status.as_u16(), &json["error"]["code"]);
+    let code = code.as_str().expect("a code");
+    assert_described(&method, &path, status, code).await;
     let error = json["error"].as_object().expect("an error");
     assert_eq!(
         (json.as_object().map(serde_json::Map::len), error.len()),
@@ -168,7 +173,7 @@ async fn media_types() {
     );
     assert_snapshot!(error(brotli).await, @r"
     415 unsupported_encoding
-    this content-encoding is not supported; send gzip, or the body as it is
+    this content-encoding is not supported; send gzip, zstd, or the body as it is
     ");
 }
 

@@ -5,7 +5,7 @@ use axum::http::Method;
 use coldread::http::app;
 use serde_json::Value;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 #[tokio::test]
 async fn an_answer_tells_its_stages_and_its_id() {
@@ -87,26 +87,22 @@ async fn metrics_count_what_happened() {
 /// Words that stand in what is sent and nowhere else.
 const MARK: &str = "xyzzyplugh";
 
-/// Runs the real server at its most talkative, and gives back all that it wrote.
-fn everything_written(format: &str, client: impl FnOnce(&str)) -> String {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_coldread"))
+/// The real server at its most talkative.
+fn talkative(env: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_coldread"))
         .env_remove("AWS_LAMBDA_RUNTIME_API")
         .env_remove("COLDREAD_MODEL")
         .env("COLDREAD_ADDR", "127.0.0.1:0")
         .env("COLDREAD_LOG", "trace")
-        .env("COLDREAD_LOG_FORMAT", format)
-        .env("COLDREAD_EMF_NAMESPACE", "test")
+        .envs(env.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the binary starts");
-    let mut stdout = server.stdout.take().expect("piped");
-    let mut stderr = server.stderr.take().expect("piped");
-    let stderr = std::thread::spawn(move || {
-        let mut all = String::new();
-        stderr.read_to_string(&mut all).expect("UTF-8");
-        all
-    });
+        .expect("the binary starts")
+}
+
+/// The line that it says first, and the address in it.
+fn address(stdout: &mut ChildStdout) -> (String, String) {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
         let mut byte = [0];
@@ -115,10 +111,29 @@ fn everything_written(format: &str, client: impl FnOnce(&str)) -> String {
     }
     let line = String::from_utf8(line).expect("UTF-8");
     let addr = line.trim_end().strip_prefix("listening on http://");
-    client(addr.expect("an address"));
+    let addr = addr.expect("an address").to_owned();
+    (line, addr)
+}
+
+fn terminate(server: &Child) {
     let pid = server.id().to_string();
     let killed = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(killed.expect("kill runs").success());
+}
+
+/// Runs the server, and gives back all that it wrote.
+fn everything_written(env: &[(&str, &str)], client: impl FnOnce(&str)) -> String {
+    let mut server = talkative(&[env, &[("COLDREAD_EMF_NAMESPACE", "test")]].concat());
+    let mut stdout = server.stdout.take().expect("piped");
+    let mut stderr = server.stderr.take().expect("piped");
+    let stderr = std::thread::spawn(move || {
+        let mut all = String::new();
+        stderr.read_to_string(&mut all).expect("UTF-8");
+        all
+    });
+    let (line, addr) = address(&mut stdout);
+    client(&addr);
+    terminate(&server);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).expect("UTF-8");
     assert!(server.wait().expect("it ends").success());
@@ -208,18 +223,92 @@ fn no_text_of_a_post_is_ever_written() {
         let reply = exchange(addr, "GET /metrics HTTP/1.1", b"");
         assert!(!reply.to_lowercase().contains(MARK), "{reply}");
     };
-    for format in ["json", "text"] {
-        let written = everything_written(format, client);
+    // A key is nobody's business either.
+    let key = format!("{MARK}-0123456789");
+    for env in [
+        &[("COLDREAD_LOG_FORMAT", "json")][..],
+        &[("COLDREAD_LOG_FORMAT", "text")],
+        &[
+            ("COLDREAD_API_KEYS", key.as_str()),
+            ("COLDREAD_CORS_ORIGINS", "https://page.example"),
+        ],
+    ] {
+        let written = everything_written(env, |addr| {
+            client(addr);
+            every_endpoint(addr);
+            compressed(addr);
+        });
         assert!(written.contains("request"), "it did write: {written}");
         assert!(!written.to_lowercase().contains(MARK), "{written}");
     }
+}
+
+/// Marks whatever a caller can write, at every endpoint and with every method.
+fn every_endpoint(addr: &str) {
+    let reply = exchange(
+        addr,
+        "GET /openapi.json HTTP/1.1\r\naccept-encoding: identity",
+        b"",
+    );
+    let described = reply.split_once("\r\n\r\n").map(|(_, body)| body);
+    let document: Value = serde_json::from_str(described.expect("a body")).expect("JSON");
+    let described = document["paths"].as_object().expect("paths").keys();
+    let pages = ["/", "/page.js", "/page.css", "/docs", "/docs.js", "/none"].map(str::to_owned);
+    for path in described.cloned().chain(pages) {
+        for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE"] {
+            let head = format!(
+                "{method} {path}?{MARK}={MARK} HTTP/1.1\r\naccept: text/html, text/{MARK}\r\n\
+                 user-agent: {MARK}\r\nreferer: http://{MARK}.example/\r\ncookie: a={MARK}\r\n\
+                 origin: https://{MARK}.example\r\nauthorization: Bearer {MARK}-0123456789\r\n\
+                 x-{MARK}: {MARK}\r\naccept-encoding: gzip, {MARK}\r\n\
+                 content-type: application/x-ndjson"
+            );
+            let reply = exchange(addr, &head, format!("\"{MARK}\"\n{MARK}\n").as_bytes());
+            assert!(reply.starts_with("HTTP/1.1 "), "{method} {path}: {reply}");
+        }
+    }
+}
+
+/// Marked posts in compressed bodies, whole and cut off.
+fn compressed(addr: &str) {
+    let rows = format!("\"{MARK} good\"\n\"{MARK}\"\n");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut gzip, rows.as_bytes()).expect("in memory");
+    let gzip = gzip.finish().expect("in memory");
+    let zstd = zstd::encode_all(rows.as_bytes(), 1).expect("in memory");
+    for (encoding, body) in [("gzip", gzip), ("zstd", zstd)] {
+        for media in ["application/x-ndjson", "text/csv", "text/plain"] {
+            let head = format!(
+                "POST /v1/sentiment HTTP/1.1\r\ncontent-type: {media}\r\n\
+                 content-encoding: {encoding}\r\nx-api-key: {MARK}-0123456789"
+            );
+            for body in [&body[..], &body[..body.len() / 2]] {
+                assert!(exchange(addr, &head, body).starts_with("HTTP/1.1 "));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let mut server = talkative(&[]);
+    let (_, addr) = address(server.stdout.as_mut().expect("piped"));
+    // Its standard error is a pipe that is full before long.
+    let dropped = (0..20_000).any(|_| {
+        let reply = exchange(&addr, "GET /metrics HTTP/1.1", b"");
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+        !reply.contains("coldread_log_lines_dropped_total 0\n")
+    });
+    assert!(dropped, "what is not written is counted");
+    terminate(&server);
+    assert!(server.wait().expect("it ends").success());
 }
 
 #[test]
 fn log_lines_are_json_with_the_requests_ids() {
     let json = "POST /v1/sentiment HTTP/1.1\r\nx-request-id: mine\r\nx-amzn-trace-id: Root=1-5bef\r\n\
                 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let written = everything_written("json", |addr| {
+    let written = everything_written(&[("COLDREAD_LOG_FORMAT", "json")], |addr| {
         for _ in 0..2 {
             exchange(addr, json, br#"{"text":"good"}"#);
         }

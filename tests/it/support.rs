@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use bytes::Bytes;
 use coldread::batcher::Batcher;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
 use coldread::config::Limits;
@@ -11,12 +12,16 @@ use coldread::error::InferError;
 use coldread::events::Events;
 use coldread::http::{AppState, app};
 use coldread::serve::lambda;
+use hyper::body::Frame;
 use lambda_http::lambda_runtime::Diagnostic;
 use lambda_http::{Context, LambdaEvent};
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::task::Poll;
+use tokio::sync::mpsc;
 use tower::{Service, ServiceExt};
 
 pub(crate) const MAX_POST_BYTES: usize = 65_536;
@@ -249,4 +254,20 @@ pub(crate) async fn invoked(
     let reply = function.call(LambdaEvent::new(payload, context)).await;
     let reply = reply.map_err(Diagnostic::from)?;
     Ok(serde_json::to_value(reply).expect("a reply is JSON"))
+}
+
+/// A body that is written while it is read.
+pub(crate) struct Piped(pub(crate) mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
+
+impl axum::body::HttpBody for Piped {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let next = self.0.poll_recv(cx);
+        next.map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
 }

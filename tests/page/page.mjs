@@ -40,6 +40,11 @@ async function shoot(page, name, fullPage) {
   if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
 }
 
+async function narrow(page) {
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(width <= 390, `a phone need not scroll sideways: ${width}`);
+}
+
 async function typedPosts(page) {
   await page.getByLabel("Posts, one a line").fill("I love this phone 😍\n\n<b>never</b> again, awful\nit is on friday");
   // By keyboard: out of the text, onto the button, and down.
@@ -88,6 +93,37 @@ async function uploaded(page, folder, name, text, rows) {
   assert.match(lines[rows], new RegExp(`^${rows},`));
 }
 
+// The description: every operation, and a way about by keyboard.
+async function description(page, address) {
+  await page.goto(`${address}/docs`);
+  await page.getByRole("heading", { name: "POST /v1/sentiment" }).waitFor();
+  const described = await (await page.request.get(`${address}/openapi.json`)).json();
+  const operations = Object.values(described.paths).flatMap(Object.keys).length;
+  assert.equal(await page.locator("h2 .method").count(), operations);
+  await page.getByRole("link", { name: "GET /v1/info" }).focus();
+  await page.keyboard.press("Enter");
+  assert.match(page.url(), /#get-v1-info$/);
+  for (const link of await page.locator('main a[href^="#"]').all()) {
+    const target = (await link.getAttribute("href")).slice(1);
+    assert.ok(await page.evaluate((id) => document.getElementById(id) !== null, target), `#${target}`);
+  }
+}
+
+async function privateDescription(browser) {
+  const { server, address } = await serve({ COLDREAD_API_KEYS: KEY, COLDREAD_PRIVATE_DOCS: "true" });
+  const page = await browser.newPage({ extraHTTPHeaders: {} });
+  await page.route("**/docs*", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
+  await page.route("**/page.css", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
+  await page.goto(`${address}/docs`);
+  await page.getByText("a valid API key is needed").waitFor();
+  await page.getByText("API key", { exact: true }).click();
+  await page.locator("#key").fill(KEY);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "POST /v1/sentiment" }).waitFor();
+  await page.close();
+  server.kill("SIGTERM");
+}
+
 async function withoutKey(browser) {
   const { server, address } = await serve({ COLDREAD_API_KEYS: KEY });
   const page = await browser.newPage();
@@ -123,10 +159,16 @@ try {
   await page.emulateMedia({ colorScheme: "dark" });
   await page.setViewportSize({ width: 390, height: 800 });
   await shoot(page, "dark", false);
-  const width = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(width <= 390, `a phone need not scroll sideways: ${width}`);
+  await narrow(page);
+  await description(page, address);
+  await shoot(page, "docs-dark", false);
+  await narrow(page);
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 900, height: 700 });
+  await shoot(page, "docs-light", true);
   assert.deepEqual(faults, []);
   await withoutKey(browser);
+  await privateDescription(browser);
   console.log("the page does what it should");
 } finally {
   await browser.close();

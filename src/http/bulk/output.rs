@@ -37,18 +37,25 @@ pub(super) struct Writer {
     bytes: Vec<u8>,
 }
 
-/// A row of an answer.
+/// A row of an answer: a post that was scored, or why it was not.
 #[derive(Serialize)]
-struct Line<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Row))]
+pub(in crate::http) struct Line<'a> {
+    /// Counted from 1; missing where it is the body that broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     row: Option<u64>,
+    /// The row's own, a string or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     id: Option<&'a Value>,
     #[serde(flatten)]
     result: Outcome<'a>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 enum Outcome<'a> {
     Scored(Scored<'a>),

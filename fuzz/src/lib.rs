@@ -1,0 +1,120 @@
+//! What the targets of requests share: the service as it runs, the forward pass apart.
+//!
+//! Any panic ends the process, whichever thread it is on. What else must hold of every
+//! answer is checked here, and the rest by each target.
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode};
+use coldread::batcher::Batcher;
+use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
+use coldread::config::{AccessArgs, Limits};
+use coldread::engine::{EncodedBatch, Engine, EngineInfo};
+use coldread::error::InferError;
+use coldread::http::{AppOptions, AppState, app};
+use http_body_util::BodyExt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use tower::ServiceExt;
+
+/// Settings of a service under test, as on the command line.
+#[derive(clap::Parser)]
+struct Args {
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+/// An engine that gives some logits at once.
+struct Anything {
+    labels: usize,
+}
+
+impl Engine for Anything {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+        logits.extend((0..batch.len() * self.labels).map(|i| (i % 7) as f32));
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn Engine> {
+        let labels = self.labels;
+        Box::new(Self { labels })
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
+            engine: "anything",
+            isa: None,
+            threads: 1,
+        }
+    }
+}
+
+/// The service, and what it runs on.
+pub struct Service {
+    router: Router,
+    runtime: Runtime,
+}
+
+impl Service {
+    /// One with limits that inputs of a fuzzer reach, and whatever else `args` say.
+    pub fn start(args: &[&str]) -> Self {
+        let small = "fuzz --max-body-bytes 20000 --max-post-bytes 300 --max-posts 20 --workers 1";
+        let Args { limits, access } = clap::Parser::parse_from(small.split(' ').chain(args.iter().copied()));
+        let options = ModelOptions {
+            model: None,
+            engine: EngineChoice::Int8,
+            isa: None,
+            threads: NonZeroUsize::MIN,
+            max_post_bytes: 300,
+        };
+        let classifier = Classifier::load(&options).expect("the default model loads");
+        let labels = classifier.info().labels.len();
+        let classifier = classifier.with_engine(Box::new(Anything { labels }));
+        let batches = limits.batch_options(NonZeroUsize::MIN, |_| None);
+        let batcher = Batcher::start(classifier, batches, Arc::default());
+        let access = access.resolve().expect("sound");
+        let options = AppOptions {
+            access,
+            ..AppOptions::from(limits)
+        };
+        Self {
+            router: app(AppState::new(batcher, options)),
+            runtime: Builder::new_current_thread().enable_all().build().expect("a runtime"),
+        }
+    }
+
+    /// The answer's status and body. There is always one, and never for a fault of ours.
+    pub fn ask(&self, request: Request<Body>) -> (StatusCode, Bytes) {
+        self.runtime.block_on(async {
+            let answer = self.router.clone().oneshot(request).await.expect("infallible");
+            let status = answer.status();
+            assert_ne!(status, 500);
+            let is_error = status.is_client_error() || status.is_server_error();
+            let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
+            if is_error {
+                let error: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+                assert!(error["error"]["code"].is_string(), "{error}");
+            }
+            (status, body)
+        })
+    }
+
+    /// The answer to posts.
+    pub fn post(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, Bytes) {
+        let mut request = Request::post("/v1/sentiment");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.ask(request.body(body.into()).expect("a request"))
+    }
+}
+
+/// A body in pieces of a length.
+pub fn in_pieces(bytes: &[u8], length: usize) -> Body {
+    let pieces: Vec<_> = bytes.chunks(length.max(1)).map(Bytes::copy_from_slice).collect();
+    let frames = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(piece));
+    Body::from_stream(futures_util::stream::iter(frames))
+}

@@ -1,0 +1,298 @@
+//! `/openapi.json`: the API in OpenAPI 3.1, made of the code that serves it.
+//!
+//! Operations stand at their handlers and schemas are derived from the types that go
+//! over the wire, both only in tests: one of them holds `openapi.json` to be what they
+//! say, so that a program need not carry what derives them. What only a running server
+//! knows is put in here: its limits, its labels, whether it asks for keys; and the
+//! errors, each with the status, the code and the message that [`ApiError`] gives it.
+//! Integration tests look every error up that they provoke, and schemathesis compares
+//! the rest (`tests/openapi/run`).
+
+use super::AppState;
+use super::api::InfoLimits;
+use super::deadline::TIMEOUT_HEADER;
+use super::error::{ApiError, ErrorBody, json as reply};
+use super::posts;
+use crate::error::PostError;
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+/// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by
+/// itself. Joiners, selectors and control characters alone are no text.
+const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
+
+/// What is the same on every server. A test compares it with the code; it is a file for
+/// the sake of programs that should be small.
+const OPERATIONS: &str = include_str!("openapi.json");
+
+/// This description
+#[cfg_attr(test, utoipa::path(get, path = "/openapi.json", responses((
+    status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json",
+))))]
+pub(super) async fn description(State(app): State<AppState>) -> Response {
+    reply(StatusCode::OK, &document(&app))
+}
+
+/// The whole description of a server.
+fn document(app: &AppState) -> Value {
+    let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
+    document["x-limits"] = json!(InfoLimits::of(app));
+    requests(app, &mut document);
+    replies(app, &mut document);
+    for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
+        for operation in item.as_object_mut().into_iter().flatten().map(|(_, it)| it) {
+            let mut errors = errors(app, path);
+            if has_key(app, path) {
+                operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
+                errors.push(ApiError::Unauthorized);
+            }
+            for error in &errors {
+                add_error(&mut operation["responses"], error);
+            }
+            for reply in operation["responses"].as_object_mut().into_iter().flatten() {
+                reply.1["headers"]["x-request-id"] =
+                    json!({ "$ref": "#/components/headers/RequestId" });
+            }
+        }
+    }
+    document["components"]["schemas"]["ErrorDetail"]["properties"]["code"]["enum"] = codes(app);
+    document["components"]["securitySchemes"] = json!({
+        "bearer": { "type": "http", "scheme": "bearer" },
+        "api_key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+    });
+    document["components"]["parameters"] = headers();
+    document
+}
+
+/// What is taken, within this server's limits.
+fn requests(app: &AppState, document: &mut Value) {
+    let operation = &mut document["paths"]["/v1/sentiment"]["post"];
+    let long_text = operation["parameters"][0]["schema"].clone();
+    let text = json!({
+        "description": format!("A post, of at most {} bytes.", app.batcher().max_post_bytes()),
+        "type": "string",
+        "pattern": VISIBLE,
+    });
+    let content = &mut operation["requestBody"]["content"];
+    content["text/plain"]["schema"] = text.clone();
+    for (media, rows) in [
+        (
+            "application/x-ndjson",
+            "A post a line, as `\"...\"` or as `{\"text\": \"...\", \"id\": ...}`, `id` being optional.",
+        ),
+        (
+            "text/csv",
+            "A header, and the post in the column `text` or in the only one; `id` is taken over.",
+        ),
+    ] {
+        content[media]["schema"] = json!({ "description": rows });
+    }
+    let max_posts = app.limits().max_posts.get();
+    content["application/json"]["schema"] = json!({ "$ref": "#/components/schemas/Posts" });
+    content["application/json"]["examples"] = json!({
+        "one": { "value": { "text": "I love this phone" } },
+        "many": { "value": { "texts": ["I love this phone", "battery died after two days"] } },
+    });
+    document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text, max_posts);
+}
+
+/// What is answered, with this server's model.
+fn replies(app: &AppState, document: &mut Value) {
+    let scored = &mut document["paths"]["/v1/sentiment"]["post"]["responses"]["200"];
+    scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
+    let rows = json!("A `Row` a line");
+    scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
+    let rows =
+        "A header and a row for each: row, id, label, score, a column a label, truncated, error";
+    scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
+    let text = json!({ "type": "string" });
+    document["components"]["headers"] = json!({
+        "RequestId": { "description": "The request's own, or a new one", "schema": text, "required": true },
+        "ServerTiming": { "description": "queue, tokenize, inference and total in milliseconds; of rows there is none", "schema": text },
+        "RetryAfter": { "description": "Seconds to wait", "schema": { "type": "integer" }, "required": true },
+        "WwwAuthenticate": { "schema": text, "required": true },
+    });
+    let labels = &app.batcher().model().labels;
+    let score = json!({ "type": "number", "minimum": 0, "maximum": 1 });
+    let properties = &mut document["components"]["schemas"]["Scored"]["properties"];
+    properties["label"]["enum"] = json!(labels);
+    properties["scores"]["properties"] = labels
+        .iter()
+        .map(|it| (it.clone(), score.clone()))
+        .collect();
+    properties["scores"]["required"] = json!(labels);
+}
+
+/// Headers that every request may have.
+fn headers() -> Value {
+    let text = json!({ "type": "string" });
+    let header = |name: &str, schema: &Value, description: &str| json!({ "name": name, "in": "header", "schema": schema, "description": description });
+    json!({
+        "Timeout": header(TIMEOUT_HEADER, &json!({ "type": "integer", "minimum": 0 }),
+            "How long the caller waits, in milliseconds; what cannot be done by then is 504 `deadline_exceeded`."),
+        "ContentEncoding": header("content-encoding", &json!({ "enum": ["gzip", "zstd", "identity"] }),
+            "How the body is compressed. Limits hold for what comes out."),
+        "RequestId": header("x-request-id", &text, "Comes back with the answer and stands in the log."),
+        "TraceParent": header("traceparent", &text, "Its trace id stands in the log."),
+        "AmznTraceId": header("x-amzn-trace-id", &text, "Its root stands in the log and comes back."),
+    })
+}
+
+/// Whether a route asks for a key.
+fn has_key(app: &AppState, path: &str) -> bool {
+    let access = &app.0.access;
+    let is_public = match path {
+        "/healthz" | "/readyz" => true,
+        "/metrics" => access.public_metrics,
+        "/openapi.json" => !access.private_docs,
+        _ => false,
+    };
+    !access.keys.is_empty() && !is_public
+}
+
+/// The errors that a route can answer with, beside a missing key's.
+fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
+    match path {
+        "/v1/sentiment" => sentiment_errors(app),
+        "/readyz" => vec![ApiError::ShuttingDown],
+        _ => Vec::new(),
+    }
+}
+
+fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
+    let limits = app.limits();
+    let max_bytes = app.batcher().max_post_bytes();
+    let max_tokens = app.batcher().model().max_tokens;
+    let cause = String::new();
+    vec![
+        ApiError::InvalidJson("EOF while parsing an object at line 1 column 9".to_owned()),
+        ApiError::JsonTooDeep {
+            max_depth: posts::MAX_DEPTH,
+        },
+        ApiError::InvalidUtf8 { at: 3 },
+        ApiError::InvalidEncoding,
+        ApiError::IncompleteBody,
+        ApiError::InvalidTimeout,
+        ApiError::RequestTimeout {
+            milliseconds: limits.body_timeout_ms.get(),
+        },
+        ApiError::BodyTooLarge {
+            max_bytes: limits.max_body_bytes.get(),
+        },
+        ApiError::TooManyPosts {
+            max_posts: limits.max_posts.get(),
+        },
+        ApiError::Post(PostError::TooLong {
+            bytes: max_bytes + 1,
+            max_bytes,
+        }),
+        ApiError::Post(PostError::TooManyTokens { max_tokens }),
+        ApiError::ReplyTooLarge {
+            max_bytes: 6_000_000,
+        },
+        ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
+        ApiError::UnsupportedEncoding,
+        ApiError::Post(PostError::Empty),
+        ApiError::NoTexts,
+        ApiError::InvalidType {
+            path: "`text`".to_owned(),
+            expected: "a string",
+        },
+        ApiError::InvalidLongText,
+        ApiError::MissingField,
+        ApiError::ConflictingFields,
+        ApiError::UnknownField("txt".to_owned()),
+        ApiError::DuplicateField("text"),
+        ApiError::Overloaded,
+        ApiError::Internal { cause },
+        ApiError::ShuttingDown,
+        ApiError::DeadlineExceeded,
+    ]
+}
+
+/// Every code that there is.
+fn codes(app: &AppState) -> Value {
+    let mut errors = sentiment_errors(app);
+    let method = Method::DELETE;
+    errors.extend([
+        ApiError::Unauthorized,
+        ApiError::UnknownRoute,
+        ApiError::MethodNotAllowed(method),
+    ]);
+    let mut codes: Vec<&str> = errors
+        .iter()
+        .map(|error| error.status_and_code().1)
+        .collect();
+    codes.dedup();
+    json!(codes)
+}
+
+/// Enters an error among the replies of its status.
+fn add_error(responses: &mut Value, error: &ApiError) {
+    let (status, code) = error.status_and_code();
+    let reply = &mut responses[status.as_str()];
+    if reply.is_null() {
+        *reply = json!({
+            "description": status.canonical_reason().unwrap_or_default(),
+            "content": { "application/json": { "schema": {
+                "allOf": [{ "$ref": "#/components/schemas/ErrorBody" }],
+                "properties": { "error": { "properties": { "code": { "enum": [] } } } },
+            }, "examples": {} } },
+        });
+    }
+    let content = &mut reply["content"]["application/json"];
+    content["examples"][code] = json!({ "value": ErrorBody::of(error) });
+    let codes = &mut content["schema"]["properties"]["error"]["properties"]["code"]["enum"];
+    if let Some(codes) = codes.as_array_mut()
+        && !codes.contains(&json!(code))
+    {
+        codes.push(json!(code));
+    }
+    match error {
+        ApiError::Overloaded | ApiError::ShuttingDown => {
+            reply["headers"]["retry-after"] = json!({ "$ref": "#/components/headers/RetryAfter" });
+        }
+        ApiError::Unauthorized => {
+            reply["headers"]["www-authenticate"] =
+                json!({ "$ref": "#/components/headers/WwwAuthenticate" });
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{api, bulk::Line};
+    use super::*;
+    use utoipa::OpenApi;
+
+    #[derive(OpenApi)]
+    #[openapi(
+        info(title = "coldread", description = "Sentiment of social-media posts."),
+        paths(
+            api::sentiment,
+            api::info,
+            api::healthz,
+            api::readyz,
+            api::metrics,
+            description
+        ),
+        components(schemas(ErrorBody, Line))
+    )]
+    struct Operations;
+
+    /// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test --lib openapi`.
+    #[test]
+    fn operations_and_schemas_are_those_of_the_code() {
+        let of_the_code = serde_json::to_value(Operations::openapi()).expect("serializable");
+        if std::env::var_os("COLDREAD_WRITE_OPENAPI").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
+            std::fs::write(path, format!("{of_the_code:#}\n")).expect("written");
+            return;
+        }
+        let written: Value = serde_json::from_str(OPERATIONS).expect("JSON");
+        assert_eq!(written, of_the_code);
+    }
+}
