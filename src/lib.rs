@@ -20,6 +20,8 @@ pub mod encoder;
 pub mod engine;
 pub mod error;
 pub mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
 #[cfg(feature = "reference")]
 pub mod reference;

@@ -122,7 +122,8 @@ impl<'a> Machine<'a> {
             0x80 => drop(self.byte()?),
             0x95 => drop(self.take(8)?),
             b'(' => self.stack.push(Value::Mark),
-            b'0' => drop(self.pop()?),
+            // POP; and BUILD, whose object stays as it is without its state.
+            b'0' | b'b' => drop(self.pop()?),
             b'1' => drop(self.pop_to_mark()?),
             // None, true, false, and floats.
             b'N' | 0x88 | 0x89 => self.stack.push(Value::Opaque),
@@ -206,8 +207,6 @@ impl<'a> Machine<'a> {
                 self.pop_many(2)?;
                 self.stack.push(Value::Opaque);
             }
-            // State of an object, such as a dictionary's attributes: it stays as it is.
-            b'b' => drop(self.pop()?),
             other => return Err(format!("its pickle has the unknown opcode {other:#04x}")),
         }
         Ok(())
@@ -447,4 +446,4 @@ fn unsound() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

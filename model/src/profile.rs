@@ -110,6 +110,19 @@ impl NormalizationProfile {
     }
 }
 
+/// The name of the emoji table that a folder's profile calls for, if it has a profile and
+/// that one.
+pub fn emoji_file(folder: &Path) -> Result<Option<String>, LoadError> {
+    let path = folder.join(FILE);
+    let Some(bytes) = read_optional(&path)? else {
+        return Ok(None);
+    };
+    let profile: NormalizationProfile =
+        serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
+    profile.check(&path)?;
+    Ok(profile.emoji)
+}
+
 /// What is known of how a model without a profile was trained, by its name.
 ///
 /// `cardiffnlp`'s `twitter-*` models and the `TweetEval` ones were trained on posts in

@@ -39,7 +39,9 @@ fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
     let mut storages = HashMap::new();
     let tensors = state_dict(&file[pickle])?;
     let places = tensors.into_iter().map(|tensor| {
-        let storage = storages.entry(tensor.storage.clone()).or_insert_with(|| find(&format!("data/{}", tensor.storage)));
+        let storage = storages
+            .entry(tensor.storage.clone())
+            .or_insert_with(|| find(&format!("data/{}", tensor.storage)));
         place(tensor, storage.clone())
     });
     places.collect()
@@ -121,3 +123,6 @@ fn is_row_major(shape: &[usize], stride: &[usize]) -> bool {
             fits
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,7 +172,8 @@ fn safetensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Place)>, LoadErr
 /// The files that an index names: plain names beside it, whatever else it says.
 pub fn shards(index: &Path) -> Result<BTreeSet<String>, LoadError> {
     let invalid = |reason: String| LoadError::invalid(index, reason);
-    let parsed: Index = serde_json::from_slice(&read(index)?).map_err(|e| invalid(e.to_string()))?;
+    let parsed: Index =
+        serde_json::from_slice(&read(index)?).map_err(|e| invalid(e.to_string()))?;
     let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
     if files.is_empty() || files.len() > MAX_SHARDS {
         return Err(invalid(format!(

@@ -109,7 +109,8 @@ impl TokenizerFiles {
 fn surround(start: (&str, u32), end: (&str, u32)) -> Value {
     let special = |token: &str| serde_json::json!({"SpecialToken": {"id": token, "type_id": 0}});
     let text = |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}});
-    let entry = |(token, id): (&str, u32)| serde_json::json!({"id": token, "ids": [id], "tokens": [token]});
+    let entry =
+        |(token, id): (&str, u32)| serde_json::json!({"id": token, "ids": [id], "tokens": [token]});
     serde_json::json!({
         "type": "TemplateProcessing",
         "single": [special(start.0), text("A"), special(end.0)],

@@ -26,6 +26,9 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<()> {
     // At level trace this part of the runtime logs whole events, posts included.
     let quiet = "lambda_runtime::layers::api_response=error".parse();
     let filter = filter.add_directive(quiet.context("a directive of our own")?);
+    // Calls every answer that is tried again an error; ours says it when it is one.
+    let quiet = "hf_hub::retry=off".parse();
+    let filter = filter.add_directive(quiet.context("a directive of our own")?);
     let is_terminal = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

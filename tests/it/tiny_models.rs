@@ -19,15 +19,19 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// Folders that the int8 engine runs.
-pub(crate) const INT8: [&str; 8] = [
+pub(crate) const INT8: [&str; 12] = [
     "bert",
+    "bert-stars",
     "bert-tanh-gelu",
     "bert-without-pooler",
     "camembert",
     "distilbert-multi-label",
     "electra-one-label",
     "roberta",
+    "roberta-binary",
+    "roberta-emotions",
     "xlm-roberta",
+    "xlm-roberta-sentencepiece",
 ];
 
 /// Folders that only candle runs.
@@ -231,7 +235,8 @@ fn scores_are_softmax_or_sigmoids() {
         let texts: Vec<&str> = posts.iter().map(|post| &*post.text).collect();
         let results = classifier.classify(&texts).expect("a forward pass");
         let multi_label = classifier.info().problem_type == ProblemType::MultiLabel;
-        assert_eq!(multi_label, name.ends_with("-label"), "{name}");
+        let is_named_so = name.ends_with("-label") || name.ends_with("-emotions");
+        assert_eq!(multi_label, is_named_so, "{name}");
         for (post, result) in posts.iter().zip(results) {
             let scores = result.expect("a post with text").scores;
             let expected: Vec<f32> = if multi_label {

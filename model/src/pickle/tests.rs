@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 /// `OrderedDict` with one tensor `w` of `[2, 3]` in the storage `0`, as `torch.save`
 /// writes it.
-fn pickle(global: &str) -> Vec<u8> {
+pub(crate) fn pickle(global: &str) -> Vec<u8> {
     let mut p = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01X\x01\x00\x00\x00w".to_vec();
     p.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagec");
     p.extend(global.as_bytes());

@@ -66,7 +66,9 @@ fn merges(path: &Path) -> Result<Vec<[String; 2]>, LoadError> {
             continue;
         }
         match line.split_once(' ') {
-            Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
+            Some((left, right))
+                if !left.is_empty() && !right.is_empty() && !right.contains(' ') =>
+            {
                 merges.push([left.to_owned(), right.to_owned()]);
             }
             _ => {

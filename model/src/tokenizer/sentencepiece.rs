@@ -16,7 +16,8 @@ pub(super) fn json(
     of: SentencePieceOf,
     special: &Special,
 ) -> Result<Value, LoadError> {
-    let invalid = |reason: &str| LoadError::invalid(path, format!("no SentencePiece model: {reason}"));
+    let invalid =
+        |reason: &str| LoadError::invalid(path, format!("no SentencePiece model: {reason}"));
     let model = Model::parse(bytes).ok_or_else(|| invalid("its fields are not sound"))?;
     special.check_class(match of {
         SentencePieceOf::XlmRoberta => &["XLMRobertaTokenizer"],
@@ -29,9 +30,17 @@ pub(super) fn json(
             "a SentencePiece model of another kind than unigram",
         ));
     }
-    let skip = |n: usize| model.pieces.get(n..).ok_or_else(|| invalid("too few pieces"));
+    let skip = |n: usize| {
+        model
+            .pieces
+            .get(n..)
+            .ok_or_else(|| invalid("too few pieces"))
+    };
     let extra = |names: &[(&str, f32)]| -> Vec<(String, f32)> {
-        names.iter().map(|&(name, score)| (name.to_owned(), score)).collect()
+        names
+            .iter()
+            .map(|&(name, score)| (name.to_owned(), score))
+            .collect()
     };
     let (vocab, unk_id, [start, end]) = match of {
         SentencePieceOf::XlmRoberta => {
@@ -250,7 +259,11 @@ fn base64(bytes: &[u8]) -> String {
         let bits = u32::from_be_bytes(three);
         for i in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= chunk.len() { char::from(digit) } else { '=' });
+            text.push(if i <= chunk.len() {
+                char::from(digit)
+            } else {
+                '='
+            });
         }
     }
     text

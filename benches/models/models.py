@@ -1,0 +1,226 @@
+"""Each family at full size: what packing it takes, how large it gets, how fast it runs.
+
+    benches/models/run --coldread target/x86_64-unknown-linux-gnu/release/coldread
+
+Every model is made here, one at a time, with random weights in the shape that its family is best known
+in: speed and size do not depend on what the weights are. It is packed, and a file of posts of 24
+tokens is scored on one thread. The table goes to standard output and, with --write, into docs/models.md.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import transformers as T
+from tokenizers import Tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs/models.md"
+MARKS = ("<!-- written by benches/models/run -->", "<!-- end -->")
+ROUNDS = 3
+
+THREE = ["negative", "neutral", "positive"]
+TWO = ["NEGATIVE", "POSITIVE"]
+STARS = [f"{n} star{'s' * (n > 1)}" for n in range(1, 6)]
+EMOTIONS = [f"emotion_{i}" for i in range(28)]
+ROBERTA = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
+DEBERTA_V3 = {
+    "vocab_size": 128_100, "type_vocab_size": 0, "relative_attention": True,
+    "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
+    "norm_rel_ebd": "layer_norm", "position_buckets": 256, "max_relative_positions": -1,
+    "pooler_hidden_size": 768,
+}  # fmt: skip
+
+# Name -> (family, labels, model class, configuration, tokenizer of tests/data/tiny).
+MODELS = {
+    "BERT-base": ("BERT", STARS, T.BertForSequenceClassification, T.BertConfig(), "bert"),
+    "DistilBERT-base": (
+        "DistilBERT", TWO, T.DistilBertForSequenceClassification, T.DistilBertConfig(), "bert",
+    ),
+    "RoBERTa-base": (
+        "RoBERTa", THREE, T.RobertaForSequenceClassification, T.RobertaConfig(**ROBERTA), "roberta",
+    ),
+    "RoBERTa-base, emotions": (
+        "RoBERTa", EMOTIONS, T.RobertaForSequenceClassification,
+        T.RobertaConfig(**ROBERTA, problem_type="multi_label_classification"), "roberta",
+    ),
+    "CamemBERT-base": (
+        "CamemBERT", TWO, T.CamembertForSequenceClassification,
+        T.CamembertConfig(**ROBERTA | {"vocab_size": 32_005}), "camembert",
+    ),
+    "XLM-RoBERTa-base": (
+        "XLM-RoBERTa", THREE, T.XLMRobertaForSequenceClassification,
+        T.XLMRobertaConfig(**ROBERTA | {"vocab_size": 250_002}), "xlm-roberta",
+    ),
+    "ELECTRA-small": ("ELECTRA", TWO, T.ElectraForSequenceClassification, T.ElectraConfig(), "bert"),
+    "DeBERTa-v3-base": (
+        "DeBERTa-v2/v3", THREE, T.DebertaV2ForSequenceClassification,
+        T.DebertaV2Config(**DEBERTA_V3), "deberta-v2",
+    ),
+    "ModernBERT-base": (
+        "ModernBERT", THREE, T.ModernBertForSequenceClassification, T.ModernBertConfig(), "modernbert",
+    ),
+}  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="benches/models/run", description=__doc__.split("\n")[0])
+    parser.add_argument("--coldread", type=Path, default=ROOT / "target/release/coldread")
+    parser.add_argument("--only", nargs="+", choices=list(MODELS), help="only these models")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/models.md")
+    arguments = parser.parse_args()
+    T.logging.set_verbosity_error()
+    T.logging.disable_progress_bar()
+    # On one core from here on.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    rows = []
+    for name in arguments.only or MODELS:
+        with tempfile.TemporaryDirectory(dir=ROOT / "target") as scratch:
+            rows.append(measure(name, arguments.coldread.resolve(), Path(scratch)))
+        print(rows[-1], file=sys.stderr, flush=True)
+    text = table(rows)
+    print(text)
+    if arguments.write:
+        before, rest = DOCUMENT.read_text().split(MARKS[0])
+        _, after = rest.split(MARKS[1])
+        DOCUMENT.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+    return 0
+
+
+def measure(name, binary, scratch):
+    """A row: the model made, packed and run."""
+    family, labels, model_class, config, tokenizer = MODELS[name]
+    folder, packed = scratch / "model", scratch / "packed"
+    parameters = make(folder, model_class, config, labels, tokenizer)
+    weights = folder / "model.safetensors"
+    started = time.perf_counter()
+    with weights.open("rb") as file:
+        while file.read(1 << 20):
+            pass
+    row = {
+        "name": name,
+        "family": family,
+        "labels": labels,
+        "multi": config.problem_type == "multi_label_classification",
+        "parameters": parameters,
+        "f32_mb": weights.stat().st_size / 1e6,
+        "read_s": time.perf_counter() - started,
+    }
+    pack, seconds, peak = run([binary, "pack", folder, "-o", packed])
+    row["int8"] = pack.returncode == 0
+    if row["int8"]:
+        row |= {"pack_s": seconds, "pack_peak_mb": peak, "packed_mb": packed.stat().st_size / 1e6}
+    elif b"cannot be packed" not in pack.stderr:
+        raise RuntimeError(pack.stderr.decode())
+    model, many = (packed, 200) if row["int8"] else (folder, 16)
+    row["ms"] = milliseconds(binary, model, post_of_24_tokens(folder), scratch, many)
+    return row
+
+
+def make(folder, model_class, config, labels, tokenizer):
+    """Writes the folder; the number of parameters."""
+    source = ROOT / "tests/data/tiny" / tokenizer
+    small = json.loads((source / "config.json").read_text())
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
+        if small.get(key) is not None:
+            setattr(config, key, small[key])
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    torch.manual_seed(0)
+    model = model_class(config)
+    model.save_pretrained(folder)
+    shutil.copy(source / "tokenizer.json", folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def milliseconds(binary, model, text, scratch, many):
+    """One post among many, without the start: what more posts take more, by the post."""
+    times = []
+    for count in (1, many + 1) * ROUNDS:
+        file = scratch / "posts.txt"
+        file.write_text(f"{text}\n" * count)
+        command = [binary, "--model", model, "score", "--input", file, "--output", "jsonl"]
+        result, seconds, _ = run(command)
+        if result.returncode:
+            raise RuntimeError(result.stderr.decode())
+        times.append(seconds)
+    return statistics.median(
+        1e3 * (more - one) / many for one, more in zip(times[::2], times[1::2], strict=True)
+    )
+
+
+def post_of_24_tokens(folder):
+    """Letters of which the model's tokenizer makes so many, special tokens included."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    letters = [a + b for a in ("", " ") for b in "abcdefghijklmnopqrstuvwxyz"]
+    text = ""
+    while (missing := 24 - len(tokenizer.encode(text).ids)) > 0:
+        longer = (text + letter for letter in letters)
+        text = next(t for t in longer if 24 - len(tokenizer.encode(t).ids) < missing)
+    return text
+
+
+def run(command):
+    """A program's result, its seconds, and the most memory that it had, in MB."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        result = subprocess.CompletedProcess(command, process.returncode, out.read(), err.read())
+    return result, seconds, usage.ru_maxrss * 1024 / 1e6
+
+
+def table(rows):
+    head = [
+        "family", "measured as", "head", "engine", "parameters", "f32 file", "packed",
+        "packing", "memory of it", "a post",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * 4}{'---:|' * 6}"]
+    for row in rows:
+        kind = "sigmoids" if row["multi"] else "softmax"
+        cells = [
+            row["family"],
+            row["name"],
+            f"{len(row['labels'])} labels, {kind}",
+            "int8" if row["int8"] else "candle f32",
+            f"{row['parameters'] / 1e6:.0f} M",
+            f"{row['f32_mb']:.0f} MB",
+        ]
+        if row["int8"]:
+            share = row["pack_peak_mb"] / row["f32_mb"]
+            cells += [
+                f"{row['packed_mb']:.0f} MB",
+                f"{row['pack_s']:.1f} s",
+                f"{share:.2f} x f32",
+            ]
+        else:
+            cells += ["-"] * 3
+        cells.append(f"{row['ms']:.1f} ms")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"One core of {processor()}, {time.strftime('%Y-%m-%d')}."]
+    return "\n".join(lines)
+
+
+def processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
