@@ -3,6 +3,7 @@
 use crate::config::ModelConfig;
 use crate::error::{LoadError, read_optional};
 use crate::profile::{self, NormalizationProfile};
+use crate::tensors;
 use crate::tokenizer::TokenizerFiles;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,20 @@ impl Weights {
             Self::PyTorch(pytorch)
         } else {
             Self::Safetensors(single)
+        }
+    }
+
+    /// The files that hold the numbers.
+    pub fn files(&self) -> Result<Vec<PathBuf>, LoadError> {
+        match self {
+            Self::Safetensors(path) | Self::PyTorch(path) => Ok(vec![path.clone()]),
+            Self::Sharded(index) => {
+                let shards = tensors::shards(index)?;
+                Ok(shards
+                    .iter()
+                    .map(|shard| index.with_file_name(shard))
+                    .collect())
+            }
         }
     }
 

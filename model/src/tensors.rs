@@ -68,21 +68,18 @@ impl Tensors {
             path: weights.path().to_owned(),
             ..Self::default()
         };
-        match weights {
-            Weights::Safetensors(path) => tensors.add(path, safetensors)?,
-            Weights::Sharded(index) => {
-                for shard in shards(index)? {
-                    tensors.add(&index.with_file_name(shard), safetensors)?;
+        for path in weights.files()? {
+            match weights {
+                Weights::Safetensors(_) | Weights::Sharded(_) => tensors.add(&path, safetensors)?,
+                #[cfg(feature = "pytorch")]
+                Weights::PyTorch(_) => tensors.add(&path, crate::pytorch::tensors)?,
+                #[cfg(not(feature = "pytorch"))]
+                Weights::PyTorch(_) => {
+                    return Err(LoadError::unsupported(
+                        &path,
+                        "this build reads safetensors only; build it with --features pytorch",
+                    ));
                 }
-            }
-            #[cfg(feature = "pytorch")]
-            Weights::PyTorch(path) => tensors.add(path, crate::pytorch::tensors)?,
-            #[cfg(not(feature = "pytorch"))]
-            Weights::PyTorch(path) => {
-                return Err(LoadError::unsupported(
-                    path,
-                    "this build reads safetensors only; build it with --features pytorch",
-                ));
             }
         }
         Ok(tensors)

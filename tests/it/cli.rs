@@ -480,12 +480,12 @@ fn the_model_is_chosen_before_or_after_the_command_or_by_variable() {
         .unwrap();
     assert_eq!(finished(output).1, expected);
     let output = command(&["score", GOOD])
-        .env("COLDREAD_MODEL", "no/model")
+        .env("COLDREAD_MODEL", "no/such/model")
         .output()
         .unwrap();
     let (code, _, stderr) = finished(output);
     assert_eq!(code, 1);
-    assert!(stderr.contains("no/model"), "{stderr}");
+    assert!(stderr.contains("no/such/model"), "{stderr}");
 }
 
 /// A copy of the default model's folder with one file changed, or left out.

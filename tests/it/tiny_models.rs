@@ -19,12 +19,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// Folders that the int8 engine runs.
-pub(crate) const INT8: [&str; 12] = [
+pub(crate) const INT8: [&str; 13] = [
     "bert",
     "bert-stars",
     "bert-tanh-gelu",
     "bert-without-pooler",
     "camembert",
+    "camembert-sentencepiece",
     "distilbert-multi-label",
     "electra-one-label",
     "roberta",
@@ -35,7 +36,7 @@ pub(crate) const INT8: [&str; 12] = [
 ];
 
 /// Folders that only candle runs.
-const CANDLE: [&str; 2] = ["deberta-v2", "modernbert"];
+const CANDLE: [&str; 3] = ["deberta-v2", "deberta-v3-sentencepiece", "modernbert"];
 
 /// How far int8 logits are from f32 ones at most. They are of the order of 1; hidden states of
 /// some 40 columns average less quantization noise away than those of real models do, and 0.067

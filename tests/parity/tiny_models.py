@@ -252,20 +252,24 @@ def as_vocab_and_merges(folder, tokenizer):
 
 
 def as_sentencepiece(folder, tokenizer):
-    """The file that SentencePiece writes, whose pieces XLM-RoBERTa numbers from 1 on."""
+    """The file that SentencePiece writes, whose own special tokens come first."""
     protobuf = transformers.convert_slow_tokenizer.import_protobuf()
-
     vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
+    is_deberta = vocab[0][0] == "[PAD]"
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"] if is_deberta else ["<unk>", "<s>", "</s>"]
     proto = protobuf.ModelProto()
     kinds = protobuf.ModelProto.SentencePiece.Type
-    for piece, kind in (("<unk>", "UNKNOWN"), ("<s>", "CONTROL"), ("</s>", "CONTROL")):
+    for piece in special:
+        kind = "UNKNOWN" if "unk" in piece.lower() else "CONTROL"
         proto.pieces.add(piece=piece, score=0.0, type=kinds.Value(kind))
-    for piece, score in vocab[len(ROBERTA_SPECIAL) :]:
+    for piece, score in vocab[5:]:
         proto.pieces.add(piece=piece, score=score)
     proto.trainer_spec.model_type = protobuf.TrainerSpec.ModelType.Value("UNIGRAM")
-    proto.trainer_spec.unk_id = 0
+    proto.trainer_spec.unk_id = special.index("[UNK]" if is_deberta else "<unk>")
+    proto.trainer_spec.unk_piece = "[UNK]" if is_deberta else "<unk>"
     proto.normalizer_spec.name = "identity"
-    (folder / "sentencepiece.bpe.model").write_bytes(proto.SerializeToString())
+    name = "spm.model" if is_deberta else "sentencepiece.bpe.model"
+    (folder / name).write_bytes(proto.SerializeToString())
 
 
 def as_shards(folder, state):
@@ -294,11 +298,15 @@ def write_json(path, value):
 # Folder -> what writes its tokenizer in place of tokenizer.json, and what reads it.
 TOKENIZER_FILES = {
     "bert-stars": (as_vocab_txt, transformers.BertTokenizer),
+    "camembert-sentencepiece": (as_sentencepiece, transformers.CamembertTokenizer),
+    "deberta-v3-sentencepiece": (as_sentencepiece, transformers.DebertaV2Tokenizer),
     "roberta-binary": (as_vocab_and_merges, transformers.RobertaTokenizer),
     "xlm-roberta-sentencepiece": (as_sentencepiece, transformers.XLMRobertaTokenizer),
 }
 # Folder -> what writes its weights in place of model.safetensors.
 WEIGHT_FILES = {"bert-stars": as_shards, "roberta-binary": as_pytorch}
+# CamemBERT has special tokens of its own before SentencePiece's.
+MORE_TOKENS = {"camembert-sentencepiece": 3}
 
 
 # Folder -> (model class, config class, tokenizer, dtype of the file, sizes).
@@ -351,6 +359,19 @@ FAMILIES = {
         T.CamembertForSequenceClassification, T.CamembertConfig, roberta_unigram, torch.float16,
         sizes(44, 2, 66, ["1 star", "5 stars"], type_vocab_size=1, hidden_act="gelu_new"),
     ),
+    "camembert-sentencepiece": (
+        T.CamembertForSequenceClassification, T.CamembertConfig, roberta_unigram, torch.float16,
+        sizes(24, 2, 40, ["neg", "neu", "pos"], type_vocab_size=1),
+    ),
+    "deberta-v3-sentencepiece": (
+        T.DebertaV2ForSequenceClassification, T.DebertaV2Config, deberta_unigram, torch.float16,
+        sizes(
+            16, 2, 24, ["NEGATIVE", "POSITIVE"], type_vocab_size=0, relative_attention=True,
+            position_biased_input=False, pos_att_type=["p2c", "c2p"], share_att_key=True,
+            norm_rel_ebd="layer_norm", position_buckets=8, max_relative_positions=-1,
+            pooler_hidden_size=16,
+        ),
+    ),
     "electra-one-label": (
         T.ElectraForSequenceClassification, T.ElectraConfig, wordpiece, torch.float32,
         sizes(40, 4, 80, ["toxic"], embedding_size=20),
@@ -374,7 +395,10 @@ FAMILIES = {
 
 
 # Those that came later stand behind the others, whose seeds stay what they were.
-LATER = ["bert-stars", "roberta-binary", "roberta-emotions", "xlm-roberta-sentencepiece"]
+LATER = [
+    "bert-stars", "roberta-binary", "roberta-emotions", "xlm-roberta-sentencepiece",
+    "camembert-sentencepiece", "deberta-v3-sentencepiece",
+]  # fmt: skip
 SEEDS = sorted(set(FAMILIES) - set(LATER)) + LATER
 
 
@@ -415,7 +439,8 @@ def write(name):
         for token in tokens
         if tokenizer.token_to_id(token) is not None
     }
-    config = config_class(vocab_size=tokenizer.get_vocab_size(), **special, **options)
+    vocab_size = tokenizer.get_vocab_size() + MORE_TOKENS.get(name, 0)
+    config = config_class(vocab_size=vocab_size, **special, **options)
     config.architectures = [model_class.__name__]
     config.save_pretrained(folder)
     torch.manual_seed(SEEDS.index(name))

@@ -165,7 +165,9 @@ impl Model {
             let map = base64(&self.precompiled_charsmap);
             steps.push(json!({"type": "Precompiled", "precompiled_charsmap": map}));
         }
-        let spaces = json!({"Regex": " {2,}"});
+        // CamemBERT and XLM-RoBERTa split at white space anyway.
+        let pattern = if is_deberta { r"\s{2,}|[\n\r\t]" } else { " {2,}" };
+        let spaces = json!({"Regex": pattern});
         steps.push(json!({"type": "Replace", "pattern": spaces, "content": " "}));
         steps
     }
