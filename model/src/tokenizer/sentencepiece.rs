@@ -166,7 +166,11 @@ impl Model {
             steps.push(json!({"type": "Precompiled", "precompiled_charsmap": map}));
         }
         // CamemBERT and XLM-RoBERTa split at white space anyway.
-        let pattern = if is_deberta { r"\s{2,}|[\n\r\t]" } else { " {2,}" };
+        let pattern = if is_deberta {
+            r"\s{2,}|[\n\r\t]"
+        } else {
+            " {2,}"
+        };
         let spaces = json!({"Regex": pattern});
         steps.push(json!({"type": "Replace", "pattern": spaces, "content": " "}));
         steps
