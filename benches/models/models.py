@@ -8,18 +8,15 @@ tokens is scored on one thread. The table goes to standard output and, with --wr
 """
 
 import argparse
+import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-import torch
-import transformers as T
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs/models.md"
@@ -28,63 +25,17 @@ ROUNDS = 3
 # 22 words of one token each between the two special ones.
 POST = " ".join(["the"] * 22)
 
-THREE = ["negative", "neutral", "positive"]
-TWO = ["NEGATIVE", "POSITIVE"]
-STARS = [f"{n} star{'s' * (n > 1)}" for n in range(1, 6)]
-EMOTIONS = [f"emotion_{i}" for i in range(28)]
-ROBERTA = {"vocab_size": 50_265, "max_position_embeddings": 514, "type_vocab_size": 1}
-DEBERTA_V3 = {
-    "vocab_size": 128_100, "type_vocab_size": 0, "relative_attention": True,
-    "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
-    "norm_rel_ebd": "layer_norm", "position_buckets": 256, "max_relative_positions": -1,
-    "pooler_hidden_size": 768,
-}  # fmt: skip
-
-# Name -> (family, labels, model class, configuration).
-MODELS = {
-    "BERT-base": ("BERT", STARS, T.BertForSequenceClassification, T.BertConfig()),
-    "DistilBERT-base": (
-        "DistilBERT", TWO, T.DistilBertForSequenceClassification, T.DistilBertConfig(),
-    ),
-    "RoBERTa-base": (
-        "RoBERTa", THREE, T.RobertaForSequenceClassification, T.RobertaConfig(**ROBERTA),
-    ),
-    "RoBERTa-base, emotions": (
-        "RoBERTa", EMOTIONS, T.RobertaForSequenceClassification,
-        T.RobertaConfig(**ROBERTA, problem_type="multi_label_classification"),
-    ),
-    "CamemBERT-base": (
-        "CamemBERT", TWO, T.CamembertForSequenceClassification,
-        T.CamembertConfig(**ROBERTA | {"vocab_size": 32_005}),
-    ),
-    "XLM-RoBERTa-base": (
-        "XLM-RoBERTa", THREE, T.XLMRobertaForSequenceClassification,
-        T.XLMRobertaConfig(**ROBERTA | {"vocab_size": 250_002}),
-    ),
-    "ELECTRA-small": ("ELECTRA", TWO, T.ElectraForSequenceClassification, T.ElectraConfig()),
-    "DeBERTa-v3-base": (
-        "DeBERTa-v2/v3", THREE, T.DebertaV2ForSequenceClassification,
-        T.DebertaV2Config(**DEBERTA_V3),
-    ),
-    "ModernBERT-base": (
-        "ModernBERT", THREE, T.ModernBertForSequenceClassification, T.ModernBertConfig(),
-    ),
-}  # fmt: skip
-
 
 def main():
     parser = argparse.ArgumentParser(prog="benches/models/run", description=__doc__.split("\n")[0])
     parser.add_argument("--coldread", type=Path, default=ROOT / "target/release/coldread")
-    parser.add_argument("--only", nargs="+", choices=list(MODELS), help="only these models")
+    parser.add_argument("--only", nargs="+", help="only these models")
     parser.add_argument("--write", action="store_true", help="write the table into docs/models.md")
     arguments = parser.parse_args()
-    T.logging.set_verbosity_error()
-    T.logging.disable_progress_bar()
     # On one core from here on.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    torch.set_num_threads(1)
     rows = []
-    for name in arguments.only or MODELS:
+    for name in arguments.only or families():
         with tempfile.TemporaryDirectory(dir=ROOT / "target") as scratch:
             rows.append(measure(name, arguments.coldread.resolve(), Path(scratch)))
         print(rows[-1], file=sys.stderr, flush=True)
@@ -97,22 +48,24 @@ def main():
     return 0
 
 
+def families(*arguments):
+    """What the program beside this one answers."""
+    program = [sys.executable, str(Path(__file__).with_name("families.py"))]
+    run = subprocess.run([*program, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def measure(name, binary, scratch):
     """A row: the model made, packed and run."""
-    family, labels, model_class, config = MODELS[name]
     folder, packed = scratch / "model", scratch / "packed"
-    parameters = make(folder, model_class, config, labels)
+    row = families(name, folder)
     weights = folder / "model.safetensors"
     started = time.perf_counter()
     with weights.open("rb") as file:
         while file.read(1 << 20):
             pass
-    row = {
+    row |= {
         "name": name,
-        "family": family,
-        "labels": labels,
-        "multi": config.problem_type == "multi_label_classification",
-        "parameters": parameters,
         "f32_mb": weights.stat().st_size / 1e6,
         "read_s": time.perf_counter() - started,
     }
@@ -127,18 +80,6 @@ def measure(name, binary, scratch):
     return row
 
 
-def make(folder, model_class, config, labels):
-    """Writes the folder; the number of parameters."""
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    torch.manual_seed(0)
-    model = model_class(config)
-    model.save_pretrained(folder)
-    # Every family's vocabulary is larger than that of the default model.
-    shutil.copy(ROOT / "model/default/tokenizer.json", folder)
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def milliseconds(binary, model, scratch, many):
     """One post among many, without the start: what more posts take more, by the post."""
     times = []
@@ -147,7 +88,8 @@ def milliseconds(binary, model, scratch, many):
         file.write_text(f"{POST}\n" * count)
         command = [binary, "--model", model, "score", "--input", file, "--output", "jsonl"]
         result, seconds, _ = run(command)
-        if b"without the reference engine" in result.stderr:
+        if b"cannot be packed" in result.stderr:
+            # A binary without candle.
             return None
         if result.returncode:
             raise RuntimeError(result.stderr.decode())
