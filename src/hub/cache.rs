@@ -12,7 +12,6 @@
 use super::id::is_commit;
 use super::{HubError, HubId};
 use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A model's part of the cache.
@@ -108,20 +107,19 @@ impl Place {
         Ok(file)
     }
 
-    /// Puts the blob into the commit's folder.
+    /// Puts the blob into the commit's folder. In one step, for another process may be
+    /// reading what is there.
     pub(super) fn fill(&self, hash: &str) -> Result<(), HubError> {
         create_parent(&self.link)?;
+        let mut partial = self.link.clone().into_os_string();
+        partial.push(format!(".{}.partial", std::process::id()));
+        let partial = PathBuf::from(partial);
         // The link is in snapshots/COMMIT.
         let target = Path::new("../../blobs").join(hash);
-        match link(&target, &self.blob(hash), &self.link) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                // Left by somebody whose blob is gone, or of other contents.
-                fs::remove_file(&self.link).map_err(HubError::cache(&self.link))?;
-                link(&target, &self.blob(hash), &self.link)
-            }
-            other => other,
-        }
-        .map_err(HubError::cache(&self.link))
+        // Left by a process of the same number that was stopped here.
+        let _ = fs::remove_file(&partial);
+        link(&target, &self.blob(hash), &partial).map_err(HubError::cache(&partial))?;
+        fs::rename(&partial, &self.link).map_err(HubError::cache(&self.link))
     }
 }
 

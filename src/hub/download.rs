@@ -157,7 +157,11 @@ impl Downloader {
             let url = self.url(id, commit, name)?;
             let announced = self.head(id, commit, name, url.clone()).await?;
             let _lock = place.lock(&announced.hash, name)?;
-            // Perhaps another process has just finished it, or another commit has the same.
+            if place.is_filled() {
+                // Another process has just finished it.
+                return Ok(());
+            }
+            // Perhaps another commit has the same.
             let blob = place.blob(&announced.hash);
             if !fs::metadata(&blob).is_ok_and(|blob| blob.len() == announced.size) {
                 tracing::info!(file = name, bytes = announced.size, "downloading");
