@@ -3,11 +3,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
+//! | [`hub`] | where the model is, once it is there |
 //! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
 
 mod bench;
 mod eval;
+mod hub;
 mod info;
 pub(crate) mod logging;
 mod pack;
@@ -29,6 +31,7 @@ Examples:
   coldread score --input posts.txt             score a file, one post a line
   coldread eval labelled.tsv                   measure the model on labelled posts
   coldread --model ./my-model score \"hm\"       use another model
+  coldread --model OWNER/NAME score \"hm\"       or one of the Hugging Face Hub
 
 Without a command coldread serves; it takes the flags of `coldread serve` then.";
 

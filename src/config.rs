@@ -77,10 +77,22 @@ pub enum ConfigError {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Hugging Face model folder or a packed model file. Left out, it is the model
-    /// in the binary.
-    #[arg(long, env = "COLDREAD_MODEL", value_name = "PATH")]
+    /// A Hugging Face model folder, a packed model file or a model of the Hugging Face
+    /// Hub as OWNER/NAME or OWNER/NAME@REVISION. A path that exists wins. Left out, it
+    /// is the model in the binary.
+    #[arg(long, env = "COLDREAD_MODEL", value_name = "PATH|HUB_ID")]
     pub model: Option<PathBuf>,
+
+    /// The branch, tag or commit of a model of the Hub [default: main]. A commit is
+    /// always the same model, and needs no network once it is in the cache.
+    #[cfg(feature = "hub")]
+    #[arg(long, env = "COLDREAD_MODEL_REVISION", value_name = "REVISION")]
+    pub revision: Option<String>,
+
+    /// Take models of the Hub from the cache alone and ask nothing of the network.
+    #[cfg(feature = "hub")]
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
 
     /// What runs the model. `int8` is fast and refuses what it cannot run;
     /// `reference` is candle in f32, slow and exact; `auto` is int8 where the

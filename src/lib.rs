@@ -21,6 +21,8 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod http;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod kernels;
 #[cfg(feature = "reference")]
 pub mod reference;

@@ -18,7 +18,9 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::modernbert::ModernBertForSequenceClassification;
 use candle_transformers::models::{debertav2, xlm_roberta};
-use coldread_model::{Activation, Architecture, LoadError, ModelConfig, ModelFolder, ProblemType};
+use coldread_model::{
+    Activation, Architecture, LoadError, ModelConfig, ModelFolder, ProblemType, Tensors,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -41,9 +43,9 @@ enum Model {
 impl Reference {
     /// Reads the folder's weights.
     pub fn load(folder: &ModelFolder) -> Result<Self, LoadError> {
-        let path = folder.weights_path();
-        let invalid = |e: candle_core::Error| LoadError::invalid(&path, e.to_string());
-        let weights = read_weights(folder).map_err(invalid)?;
+        let path = folder.weights.path();
+        let invalid = |e: candle_core::Error| LoadError::invalid(path, e.to_string());
+        let weights = read_weights(folder)?;
         let config = &folder.config;
         let model = match config.architecture {
             Architecture::Bert | Architecture::DistilBert | Architecture::Electra => {
@@ -68,7 +70,7 @@ impl Reference {
             Architecture::ModernBert if config.problem_type == ProblemType::MultiLabel => {
                 // candle's class ends in a softmax, from which sigmoids cannot be had.
                 return Err(LoadError::unsupported(
-                    &path,
+                    path,
                     "ModernBERT runs only as a single-label classifier",
                 ));
             }
@@ -128,17 +130,18 @@ impl Engine for Reference {
 }
 
 /// All tensors in f32, under today's names (old checkpoints say gamma and beta).
-fn read_weights(folder: &ModelFolder) -> candle_core::Result<Weights> {
-    candle_core::safetensors::load(folder.weights_path(), &Device::Cpu)?
-        .into_iter()
-        .filter(|(_, tensor)| tensor.dtype().is_float())
-        .map(|(name, tensor)| {
-            let name = name
-                .replace("LayerNorm.gamma", "LayerNorm.weight")
-                .replace("LayerNorm.beta", "LayerNorm.bias");
-            Ok((name, tensor.to_dtype(DType::F32)?))
-        })
-        .collect()
+fn read_weights(folder: &ModelFolder) -> Result<Weights, LoadError> {
+    let tensors = Tensors::open(&folder.weights)?;
+    let read = |(name, shape): (&str, &[usize])| {
+        let values = tensors.get(name, shape)?.to_f32()?;
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)
+            .map_err(|e| LoadError::invalid(folder.weights.path(), e.to_string()))?;
+        let name = name
+            .replace("LayerNorm.gamma", "LayerNorm.weight")
+            .replace("LayerNorm.beta", "LayerNorm.bias");
+        Ok((name, tensor))
+    };
+    tensors.floats().map(read).collect()
 }
 
 fn var_builder(weights: Weights) -> VarBuilder<'static> {

@@ -82,17 +82,13 @@ impl TextPipeline {
 
     /// Reads a model folder's tokenizer and prepares its profile.
     pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
-        let path = folder.tokenizer_path();
-        let json = std::fs::read(&path).map_err(|source| LoadError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let (path, json) = (folder.tokenizer.path(), folder.tokenizer.json()?);
         let normalizer = folder.profile.as_ref().map(|profile| {
             Normalizer::new(profile, EmojiSource::Owned(profile.emoji_table.clone()))
         });
         Ok(Self {
             normalizer,
-            tokenizer: Tokenizer::from_bytes(&path, &json, folder.config.vocab_size)?,
+            tokenizer: Tokenizer::from_bytes(path, &json, folder.config.vocab_size)?,
         })
     }
 

@@ -72,14 +72,19 @@ def export_f32(model, to):
             self.model.set_attn_implementation("eager")
 
         def forward(self, input_ids, attention_mask):
-            bert = self.model.bert
+            encoder = self.model.base_model
             # transformers' own mask is a dozen operators that no runtime folds.
             mask = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * -1e9
-            hidden = bert.embeddings(
-                input_ids=input_ids, token_type_ids=torch.zeros_like(input_ids)
-            )
-            hidden = bert.encoder(hidden, attention_mask=mask).last_hidden_state
-            return self.model.classifier(bert.pooler(hidden))
+            inputs = {"input_ids": input_ids, "token_type_ids": torch.zeros_like(input_ids)}
+            if self.model.config.model_type == "roberta":
+                # The same numbers for every row: where a row is padded, they are masked.
+                first = self.model.config.pad_token_id + 1
+                positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+                inputs["position_ids"] = (positions + first).expand_as(input_ids)
+            hidden = encoder.embeddings(**inputs)
+            hidden = encoder.encoder(hidden, attention_mask=mask).last_hidden_state
+            pooler = getattr(encoder, "pooler", None)
+            return self.model.classifier(pooler(hidden) if pooler else hidden)
 
     ids = torch.randint(1000, 2000, (2, 24))
     names = ["input_ids", "attention_mask"]
@@ -177,7 +182,7 @@ def check_int8(path, layers):
         if node.op_type in ("MatMul", "Gemm", "Attention")
         and types.get(node.input[1]) == onnx.TensorProto.FLOAT
     ]
-    # The classifier and the pooler are one row each; nothing larger may be left.
+    # The classifier and the layer before it are one row each; nothing larger may be left.
     if len(float_weights) > 2:
         raise ValueError(f"products left in float: {float_weights}")
 

@@ -16,6 +16,7 @@ import os
 import platform
 import select
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -160,6 +161,8 @@ def coldread_times(bench, posts):
 def main():
     arguments = parse_arguments()
     cache = arguments.cache.resolve()
+    if arguments.random_roberta_base:
+        arguments.model = random_roberta_base(cache / "roberta-base-random")
     # No figure of this run may come from another one's leftovers.
     work = cache / "work"
     work.mkdir(parents=True, exist_ok=True)
@@ -310,7 +313,9 @@ def parse_arguments():
                         help="where .md and .json go (default target/peers/result)")
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--model", type=Path, default=ROOT / "model/default",
-                        help="a BERT model folder (default model/default)")
+                        help="a BERT or RoBERTa folder (default model/default)")
+    parser.add_argument("--random-roberta-base", action="store_true",
+                        help="a model of RoBERTa-base's shape with random weights, in place of --model")
     parser.add_argument("--engines", nargs="+", choices=[e.key for e in ENGINES],
                         help="only these peers")
     parser.add_argument("--isas", nargs="*", help="instruction sets to force coldread to "
@@ -323,6 +328,31 @@ def parse_arguments():
     if arguments.out.suffix in (".md", ".json"):
         arguments.out = arguments.out.with_suffix("")
     return arguments
+
+
+def random_roberta_base(folder):
+    """125 million parameters, 12 layers of 768; speed does not depend on what they are.
+
+    The tokenizer is the default model's, so that posts have the tokens that posts have.
+    """
+    if (folder / "model.safetensors").exists():
+        return folder
+    say("making a RoBERTa-base of random weights")
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    names = ["negative", "neutral", "positive"]
+    config = transformers.RobertaConfig(
+        vocab_size=50_265,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )
+    transformers.RobertaForSequenceClassification(config).save_pretrained(folder)
+    shutil.copy(ROOT / "model/default/tokenizer.json", folder)
+    return folder
 
 
 def say(message):
@@ -377,10 +407,14 @@ def model_hash(model):
 def build(cache, arguments, missing):
     """Both programs; None in place of what does not compile."""
     target = cache / "cargo"
-    say("building the Rust peers")
-    # candle chooses the kernels of its quantized products when it is compiled.
-    flags = os.environ | {"RUSTFLAGS": "-C target-cpu=native"}
-    peers = cargo(HERE, flags, "--locked", "--target-dir", str(target))
+    peers = None
+    chosen = [e for e in ENGINES if e.key in (arguments.engines or [e.key])]
+    is_needed = any(engine.language == "rust" for engine in chosen)
+    if is_needed:
+        say("building the Rust peers")
+        # candle chooses the kernels of its quantized products when it is compiled.
+        flags = os.environ | {"RUSTFLAGS": "-C target-cpu=native"}
+        peers = cargo(HERE, flags, "--locked", "--target-dir", str(target))
     if peers:
         missing["build"] = peers
     coldread = None
@@ -391,7 +425,7 @@ def build(cache, arguments, missing):
         missing["coldread"] = coldread
     binary = arguments.coldread or ROOT / "target/release/coldread"
     return {
-        "peers": None if peers else target / "release/coldread-peers",
+        "peers": target / "release/coldread-peers" if is_needed and not peers else None,
         "coldread": None if coldread else binary.resolve(),
     }
 

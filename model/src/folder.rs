@@ -2,7 +2,9 @@
 
 use crate::config::ModelConfig;
 use crate::error::{LoadError, read_optional};
-use crate::profile::NormalizationProfile;
+use crate::profile::{self, NormalizationProfile};
+use crate::tensors;
+use crate::tokenizer::TokenizerFiles;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +15,73 @@ use std::path::{Path, PathBuf};
 pub struct ModelFolder {
     /// Where the folder is.
     pub path: PathBuf,
-    /// What the model is called in answers: the folder's own name.
+    /// What the model is called in answers: the folder's own name, or in the Hub's
+    /// cache the model's.
     pub name: String,
     /// `config.json`.
     pub config: ModelConfig,
-    /// `normalization.json`, if the model has one.
+    /// `normalization.json`, or else what is known of the model's family.
     pub profile: Option<NormalizationProfile>,
+    /// Where the tokenizer is.
+    pub tokenizer: TokenizerFiles,
+    /// Where the weights are.
+    pub weights: Weights,
     /// Logits are divided by this before softmax or sigmoid (`calibration.json`, else 1).
     pub temperature: f32,
+}
+
+/// The file or files of a model's weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Weights {
+    /// `model.safetensors`, preferred wherever it is.
+    Safetensors(PathBuf),
+    /// `model.safetensors.index.json`, which names the files beside it.
+    Sharded(PathBuf),
+    /// `pytorch_model.bin`.
+    PyTorch(PathBuf),
+}
+
+impl Weights {
+    /// What the weights' files are called, in the order in which they are looked for.
+    pub const NAMES: [&str; 3] = [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+    ];
+
+    /// The first of the files that the folder has. Without any it is the first kind,
+    /// for an error to name.
+    fn find(folder: &Path) -> Self {
+        let [single, index, pytorch] = Self::NAMES.map(|name| folder.join(name));
+        if !single.exists() && index.exists() {
+            Self::Sharded(index)
+        } else if !single.exists() && pytorch.exists() {
+            Self::PyTorch(pytorch)
+        } else {
+            Self::Safetensors(single)
+        }
+    }
+
+    /// The files that hold the numbers.
+    pub fn files(&self) -> Result<Vec<PathBuf>, LoadError> {
+        match self {
+            Self::Safetensors(path) | Self::PyTorch(path) => Ok(vec![path.clone()]),
+            Self::Sharded(index) => {
+                let shards = tensors::shards(index)?;
+                Ok(shards
+                    .iter()
+                    .map(|shard| index.with_file_name(shard))
+                    .collect())
+            }
+        }
+    }
+
+    /// The file, or the index of several.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Safetensors(path) | Self::Sharded(path) | Self::PyTorch(path) => path,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -33,37 +94,44 @@ impl ModelFolder {
     /// Reads the folder's small files and sees that the large ones are there.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let config = ModelConfig::open(path)?;
+        let name = name(path);
+        let profile = match NormalizationProfile::open(path)? {
+            None => profile::known(&name),
+            own => own,
+        };
         let folder = Self {
-            name: name(path),
-            profile: NormalizationProfile::open(path)?,
+            profile,
             temperature: temperature(path)?,
+            tokenizer: TokenizerFiles::find(path, &config),
+            weights: Weights::find(path),
+            name,
             path: path.to_owned(),
             config,
         };
-        for file in [folder.tokenizer_path(), folder.weights_path()] {
-            std::fs::metadata(&file).map_err(|source| LoadError::Read { path: file, source })?;
+        for file in [folder.tokenizer.path(), folder.weights.path()] {
+            std::fs::metadata(file).map_err(|source| LoadError::Read {
+                path: file.to_owned(),
+                source,
+            })?;
         }
         Ok(folder)
     }
-
-    /// The tokenizer's file, as the `tokenizers` library writes it.
-    pub fn tokenizer_path(&self) -> PathBuf {
-        self.path.join("tokenizer.json")
-    }
-
-    /// The weights' file.
-    pub fn weights_path(&self) -> PathBuf {
-        self.path.join("model.safetensors")
-    }
 }
 
-/// The last component of the folder's real path, so that `.` has a name too.
+/// The last component of the folder's real path, so that `.` has a name too. Folders of
+/// the Hub's cache are called `models--OWNER--NAME/snapshots/COMMIT`.
 fn name(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real.file_name().map_or_else(
-        || "model".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    let cached = || {
+        let snapshots = real.parent()?;
+        let model = last(snapshots.parent()?)?;
+        let name = model.strip_prefix("models--")?.replacen("--", "/", 1);
+        (last(snapshots)? == "snapshots").then_some(name)
+    };
+    cached()
+        .or_else(|| last(&real))
+        .unwrap_or_else(|| "model".to_owned())
 }
 
 fn temperature(folder: &Path) -> Result<f32, LoadError> {
@@ -126,6 +194,34 @@ mod tests {
         assert_eq!(model.profile, None);
         assert_eq!(*model.name, *dir.path().file_name().unwrap());
         assert_eq!(model.config.max_tokens, 512);
+    }
+
+    #[test]
+    fn a_folder_of_the_hubs_cache_has_the_models_name() {
+        let cache = tempfile::tempdir().unwrap();
+        let check = |path: &str, expected: &str| {
+            let path = cache.path().join(path);
+            fs::create_dir_all(&path).unwrap();
+            assert_eq!(name(&path), expected);
+        };
+        check("models--acme--mood-v2/snapshots/0a1b", "acme/mood-v2");
+        check("models--acme--a--b/snapshots/0a1b", "acme/a--b");
+        check("models--acme--mood/other/0a1b", "0a1b");
+        check("snapshots/0a1b", "0a1b");
+    }
+
+    #[test]
+    fn weights_are_looked_for_in_the_order_of_their_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let [single, index, pytorch] = Weights::NAMES.map(|name| dir.path().join(name));
+        let check = |expected: Weights| assert_eq!(Weights::find(dir.path()), expected);
+        check(Weights::Safetensors(single.clone()));
+        fs::write(&pytorch, "").unwrap();
+        check(Weights::PyTorch(pytorch));
+        fs::write(&index, "").unwrap();
+        check(Weights::Sharded(index));
+        fs::write(&single, "").unwrap();
+        check(Weights::Safetensors(single));
     }
 
     #[test]

@@ -9,11 +9,12 @@
 mod families;
 
 use crate::config::ModelConfig;
-use crate::error::{LoadError, read};
+use crate::error::LoadError;
 use crate::folder::ModelFolder;
 use crate::packed::{LayerSchema, Meta, PackedModel, Schema, Sink, Spec, Writer};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 use crate::tensors::Tensors;
+use crate::tokenizer::TokenizerFiles;
 use crate::wordpiece::WordPiece;
 use families::{Family, HeadDense, family};
 use serde_json::Value;
@@ -34,14 +35,14 @@ pub fn pack(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
             ),
         )
     })?;
-    let tensors = Tensors::open(&folder.weights_path())?;
+    let tensors = Tensors::open(&folder.weights)?;
     let source = Source {
         prefix: prefix(family, &tensors),
         tensors: &tensors,
         family,
         config,
     };
-    let (wordpiece, tokenizer) = tokenizer(&folder.tokenizer_path(), config)?;
+    let (wordpiece, tokenizer) = tokenizer(&folder.tokenizer, config)?;
     let meta = Meta {
         name: folder.name.clone(),
         config: config.clone(),
@@ -105,11 +106,14 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
     })
 }
 
-/// Reads `tokenizer.json`, sees that the model has an embedding for each of its
+/// Reads the tokenizer, sees that the model has an embedding for each of its
 /// tokens, and compiles it if it is BERT's. A folder cloned without large file
 /// support, which holds a pointer in the file's place, is noticed here too.
-fn tokenizer(path: &Path, config: &ModelConfig) -> Result<(Option<WordPiece>, Vec<u8>), LoadError> {
-    let bytes = read(path)?;
+fn tokenizer(
+    files: &TokenizerFiles,
+    config: &ModelConfig,
+) -> Result<(Option<WordPiece>, Vec<u8>), LoadError> {
+    let (path, bytes) = (files.path(), files.json()?);
     let json: Value =
         serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(path, e.to_string()))?;
     let vocab = match &json["model"]["vocab"] {

@@ -1,8 +1,7 @@
 //! What coldread knows about models on disk.
 //!
-//! A model comes as a Hugging Face folder ([`ModelFolder`]: `config.json`,
-//! `tokenizer.json`, `model.safetensors`, and optionally `normalization.json`
-//! and `calibration.json`). Everything in a folder is read and checked here,
+//! A model comes as a Hugging Face folder ([`ModelFolder`]: `config.json`, a
+//! tokenizer, weights, and optionally `normalization.json` and `calibration.json`). Everything in a folder is read and checked here,
 //! so that the engines start from values that are known to be consistent, and
 //! a broken folder is refused at start with the file and the reason.
 //!
@@ -14,7 +13,8 @@
 //! | [`config`] | `config.json`: architecture, sizes, labels |
 //! | [`folder`] | the folder as a whole |
 //! | [`profile`] | how a model wants its text normalised |
-//! | [`tensors`] | `model.safetensors`, tensor by tensor |
+//! | [`tokenizer`] | the tokenizer's files, as one `tokenizer.json` |
+//! | [`tensors`] | the weights' files, tensor by tensor |
 //! | [`import`] | from a folder to a packed model |
 //! | [`quantize`] | from f32 to int8 |
 //! | [`packed`] | the packed model: format, checks, views |
@@ -29,14 +29,20 @@ pub mod import;
 pub mod layout;
 mod mapped;
 pub mod packed;
+#[cfg(feature = "pytorch")]
+mod pickle;
 pub mod profile;
+#[cfg(feature = "pytorch")]
+mod pytorch;
 pub mod quantize;
 pub mod tensors;
+pub mod tokenizer;
 pub mod wordpiece;
 
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;
-pub use folder::ModelFolder;
+pub use folder::{ModelFolder, Weights};
 pub use import::{pack, pack_to_file};
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;
+pub use tensors::Tensors;

@@ -2,7 +2,8 @@
 //!
 //! The profile belongs to the model, not to the code: it is the file
 //! `normalization.json` in the model folder, with the emoji table that it
-//! names beside it. A folder without one gets its text unchanged. The steps
+//! names beside it. A folder without one gets its text unchanged, unless its name is
+//! of a family that is known to have been trained otherwise. The steps
 //! themselves are in the service crate's `text` module and, word for word the
 //! same, in `model/train/normalize.py`.
 
@@ -107,6 +108,42 @@ impl NormalizationProfile {
         }
         Ok(())
     }
+}
+
+/// The name of the emoji table that a folder's profile calls for, if it has a profile and
+/// that one.
+pub fn emoji_file(folder: &Path) -> Result<Option<String>, LoadError> {
+    let path = folder.join(FILE);
+    let Some(bytes) = read_optional(&path)? else {
+        return Ok(None);
+    };
+    let profile: NormalizationProfile =
+        serde_json::from_slice(&bytes).map_err(|e| LoadError::invalid(&path, e.to_string()))?;
+    profile.check(&path)?;
+    Ok(profile.emoji)
+}
+
+/// What is known of how a model without a profile was trained, by its name.
+///
+/// `cardiffnlp`'s `twitter-*` models and the `TweetEval` ones were trained on posts in
+/// which a handle is `@user` and a link `http`.
+pub(crate) fn known(name: &str) -> Option<NormalizationProfile> {
+    let name = name.to_ascii_lowercase();
+    let is_tweet_eval = name.starts_with("cardiffnlp/twitter-")
+        || name.starts_with("twitter-roberta-base")
+        || name.starts_with("twitter-xlm-roberta-base")
+        || name.contains("tweeteval");
+    is_tweet_eval.then(|| NormalizationProfile {
+        version: VERSION,
+        handles: Some("@user".to_owned()),
+        links: Some("http".to_owned()),
+        html_entities: false,
+        quotes: None,
+        split_hashtags: false,
+        max_repeat: None,
+        emoji: None,
+        emoji_table: Vec::new(),
+    })
 }
 
 /// The lines of an emoji table: an emoji (without variation selectors and skin

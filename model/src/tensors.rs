@@ -1,24 +1,41 @@
-//! Tensors of a `model.safetensors` file, by name, with their shape checked.
+//! A model's tensors, by name, with their shape checked.
 //!
-//! The file is mapped and read tensor by tensor, so that importing a model takes
-//! no more memory than its largest tensor. Whatever the file holds (f32, f16 or
-//! bf16), numbers come out as f32 and finite.
+//! They come from `model.safetensors`, from the several files that its index names,
+//! or from `pytorch_model.bin`. The files are mapped and read tensor by tensor, so
+//! that importing a model takes no more memory than its largest tensor. Whatever a
+//! file holds (f32, f16 or bf16), numbers come out as f32 and finite.
 
-use crate::error::LoadError;
+use crate::error::{LoadError, read};
+use crate::folder::Weights;
 use crate::mapped;
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::Dtype;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A safetensors file, open for reading.
+/// The most files that an index may name.
+const MAX_SHARDS: usize = 1 << 10;
+
+/// A model's tensors, open for reading.
+#[derive(Default)]
 pub struct Tensors {
+    files: Vec<(PathBuf, Mmap)>,
+    /// By name, with the number of the file.
+    places: BTreeMap<String, (usize, Place)>,
+    /// What the first file is called, for tensors that are in none.
     path: PathBuf,
-    map: Mmap,
-    metadata: Metadata,
-    /// Where the tensors' data begins in the file.
-    data: usize,
+}
+
+/// Where a tensor is in its file, and what.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Range<usize>,
 }
 
 /// One tensor of a file.
@@ -38,60 +55,141 @@ enum Float {
     Bf16,
 }
 
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
 impl Tensors {
-    /// Maps the file and checks its header.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let map = mapped::map(path)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|e| LoadError::invalid(path, format!("not a sound safetensors file: {e}")))?;
-        Ok(Self {
-            path: path.to_owned(),
-            map,
-            metadata,
-            data: size_of::<u64>() + header,
-        })
+    /// Maps the files and checks what they say of themselves.
+    pub fn open(weights: &Weights) -> Result<Self, LoadError> {
+        let mut tensors = Self {
+            path: weights.path().to_owned(),
+            ..Self::default()
+        };
+        for path in weights.files()? {
+            match weights {
+                Weights::Safetensors(_) | Weights::Sharded(_) => tensors.add(&path, safetensors)?,
+                #[cfg(feature = "pytorch")]
+                Weights::PyTorch(_) => tensors.add(&path, crate::pytorch::tensors)?,
+                #[cfg(not(feature = "pytorch"))]
+                Weights::PyTorch(_) => {
+                    return Err(LoadError::unsupported(
+                        &path,
+                        "this build reads safetensors only; build it with --features pytorch",
+                    ));
+                }
+            }
+        }
+        Ok(tensors)
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    fn add(
+        &mut self,
+        path: &Path,
+        read: impl FnOnce(&Path, &[u8]) -> Result<Vec<(String, Place)>, LoadError>,
+    ) -> Result<(), LoadError> {
+        let map = mapped::map(path)?;
+        for (name, place) in read(path, &map)? {
+            if self.places.contains_key(&name) {
+                let reason = format!("tensor {name} stands there twice");
+                return Err(LoadError::invalid(path, reason));
+            }
+            self.places.insert(name, (self.files.len(), place));
+        }
+        self.files.push((path.to_owned(), map));
+        Ok(())
     }
 
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
-        self.metadata.info(name).is_some()
+        self.places.contains_key(name)
+    }
+
+    /// Names and shapes of all tensors of a type that [`Tensors::get`] takes.
+    pub fn floats(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let places = self.places.iter();
+        let floats = places.filter(|(_, (_, place))| Float::of(place.dtype).is_some());
+        floats.map(|(name, (_, place))| (&name[..], &place.shape[..]))
     }
 
     /// The tensor `name`, which must have this shape.
     pub fn get<'a>(&'a self, name: &'a str, shape: &[usize]) -> Result<Tensor<'a>, LoadError> {
-        let invalid = |reason| Err(LoadError::invalid(&self.path, reason));
-        let Some(info) = self.metadata.info(name) else {
-            return invalid(format!("tensor {name} is missing"));
+        let Some((file, place)) = self.places.get(name) else {
+            let reason = format!("tensor {name} is missing");
+            return Err(LoadError::invalid(&self.path, reason));
         };
-        if info.shape != shape {
-            return invalid(format!(
-                "tensor {name} has shape {:?}; config.json calls for {shape:?}",
-                info.shape
+        let (path, map) = &self.files[*file];
+        if place.shape != shape {
+            return Err(LoadError::invalid(
+                path,
+                format!(
+                    "tensor {name} has shape {:?}; config.json calls for {shape:?}",
+                    place.shape
+                ),
             ));
         }
-        let dtype = match info.dtype {
-            Dtype::F32 => Float::F32,
-            Dtype::F16 => Float::F16,
-            Dtype::BF16 => Float::Bf16,
-            other => {
-                return invalid(format!(
-                    "tensor {name} has the type {other:?}; supported are F32, F16, BF16"
-                ));
-            }
+        let Some(dtype) = Float::of(place.dtype) else {
+            return Err(LoadError::invalid(
+                path,
+                format!(
+                    "tensor {name} has the type {:?}; supported are F32, F16, BF16",
+                    place.dtype
+                ),
+            ));
         };
-        let (start, end) = info.data_offsets;
         Ok(Tensor {
-            path: &self.path,
+            path,
             name,
             dtype,
             row_len: shape.last().copied().unwrap_or(1),
-            bytes: &self.map[self.data + start..self.data + end],
+            bytes: &map[place.bytes.clone()],
         })
+    }
+}
+
+/// The tensors of a safetensors file.
+fn safetensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Place)>, LoadError> {
+    let (header, metadata) = SafeTensors::read_metadata(file)
+        .map_err(|e| LoadError::invalid(path, format!("not a sound safetensors file: {e}")))?;
+    let data = size_of::<u64>() + header;
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let (start, end) = info.data_offsets;
+        let place = Place {
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            bytes: data + start..data + end,
+        };
+        (name, place)
+    });
+    Ok(tensors.collect())
+}
+
+/// The files that an index names: plain names beside it, whatever else it says.
+pub fn shards(index: &Path) -> Result<BTreeSet<String>, LoadError> {
+    let invalid = |reason: String| LoadError::invalid(index, reason);
+    let parsed: Index =
+        serde_json::from_slice(&read(index)?).map_err(|e| invalid(e.to_string()))?;
+    let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    if files.is_empty() || files.len() > MAX_SHARDS {
+        return Err(invalid(format!(
+            "it names {} files; there must be 1 to {MAX_SHARDS}",
+            files.len()
+        )));
+    }
+    let is_plain = |name: &&String| {
+        name.ends_with(".safetensors")
+            && !name.starts_with('.')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    match files.iter().find(|name| !is_plain(name)) {
+        Some(name) => Err(invalid(format!(
+            "{name:?} is not the name of a safetensors file beside it"
+        ))),
+        None => Ok(files),
     }
 }
 
@@ -125,6 +223,15 @@ impl Tensor<'_> {
 }
 
 impl Float {
+    fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::F32 => Some(Self::F32),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::BF16 => Some(Self::Bf16),
+            _ => None,
+        }
+    }
+
     fn size(self) -> usize {
         match self {
             Self::F32 => 4,

@@ -69,7 +69,7 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = model.options();
+    let options = super::hub::options(model)?;
     let posts = match &args.input {
         Some(path) => read_all(path, options.max_post_bytes, MAX_MIXED_POSTS)?,
         None => made_up_posts(),

@@ -63,7 +63,7 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = model.options();
+    let options = super::hub::options(model)?;
     let lines = Lines::open(&args.file, options.max_post_bytes)?;
     let mut classifier = Classifier::load(&options)?;
     let evaluation = evaluate(lines, &mut classifier)?;

@@ -19,7 +19,7 @@ pub(crate) struct InfoArgs {
 }
 
 pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let classifier = Classifier::load(&model.options())?;
+    let classifier = Classifier::load(&super::hub::options(model)?)?;
     let info = classifier.info();
     let engine = classifier.engine_info();
     let isas: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();

@@ -33,6 +33,9 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
     // At level trace this part of the runtime logs whole events, posts included.
     let quiet = "lambda_runtime::layers::api_response=error".parse();
     let filter = filter.add_directive(quiet.context("a directive of our own")?);
+    // Calls every answer that is tried again an error; ours says it when it is one.
+    let quiet = "hf_hub::retry=off".parse();
+    let filter = filter.add_directive(quiet.context("a directive of our own")?);
     let is_terminal = io::stderr().is_terminal();
     let (writer, guard) = if serves && !is_lambda() {
         let (writer, guard) = stderr_without_waiting();

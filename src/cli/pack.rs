@@ -1,12 +1,14 @@
-//! `coldread pack`: a model folder as one file that is mapped and run as it is.
+//! `coldread pack`: a model folder, or a model of the Hub, as one file that is mapped and
+//! run as it is.
 
+use super::hub;
 use super::posts::read_all;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
 use coldread::config::ModelArgs;
-use coldread_model::ModelFolder;
+use coldread_model::{ModelFolder, ProblemType};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,17 +21,25 @@ const EXAMPLES: &str = "\
 Examples:
   coldread pack ./my-model -o my-model.coldread
   coldread pack ./my-model -o my-model.coldread --check posts.txt
+  coldread pack cardiffnlp/twitter-roberta-base-sentiment-latest -o roberta.coldread
+  coldread pack OWNER/NAME --revision v1.0 -o name.coldread
   coldread --model my-model.coldread score \"what a day!\"";
 
-/// Write a model folder as one packed int8 file.
+/// Write a model folder, or a model of the Hugging Face Hub, as one packed int8 file.
 ///
-/// The folder is a Hugging Face model folder: config.json, tokenizer.json,
-/// model.safetensors. --model takes the folder or the packed file; the file starts faster.
+/// A folder has a config.json, a tokenizer (tokenizer.json, or vocab.txt, vocab.json with
+/// merges.txt, or a SentencePiece model) and weights (model.safetensors, several files with
+/// an index, or pytorch_model.bin). Of a model of the Hub these are downloaded into the
+/// cache that Python's programs share; HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean
+/// what they mean there. --model takes the folder, the id or the packed file; the file
+/// starts fastest.
+#[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PackArgs {
-    /// The model folder
-    folder: PathBuf,
+    /// The model folder, or a model of the Hub as OWNER/NAME or OWNER/NAME@REVISION
+    #[arg(value_name = "FOLDER|HUB_ID")]
+    model_to_pack: PathBuf,
 
     /// The file to write; it appears under its name only when it is complete
     #[arg(long, short, value_name = "FILE")]
@@ -47,24 +57,65 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         Some(path) => read_all(path, options.max_post_bytes, MAX_CHECKED_POSTS)?,
         None => Vec::new(),
     };
+    let path = hub::locate(&args.model_to_pack, model)?;
     let started = Instant::now();
-    coldread_model::pack_to_file(&ModelFolder::open(&args.folder)?, &args.output)?;
-    let bytes = fs::metadata(&args.output)
-        .with_context(|| args.output.display().to_string())?
-        .len();
+    let folder = ModelFolder::open(&path)?;
+    coldread_model::pack_to_file(&folder, &args.output)?;
+    let size = |path: &Path| {
+        let metadata = fs::metadata(path).with_context(|| path.display().to_string());
+        Ok::<_, anyhow::Error>(metadata?.len())
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let packed = size(&args.output)?;
+    let mut weights = 0;
+    for file in folder.weights.files()? {
+        weights += size(&file)?;
+    }
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "{}: {} bytes in {:.1} s",
+        "{}: {} bytes in {seconds:.1} s, {:.0}% of the weights' {}",
         args.output.display(),
-        thousands(bytes),
-        started.elapsed().as_secs_f64()
+        thousands(packed),
+        100.0 * packed as f64 / weights.max(1) as f64,
+        thousands(weights),
     )?;
+    describe(&folder, &mut out)?;
     if !posts.is_empty() {
-        let agreement = compare(args, &options, &posts)?;
+        let agreement = compare(&args.output, &path, &options, &posts)?;
         agreement.print(&mut out)?;
     }
     Ok(())
+}
+
+/// What of a model is not in its numbers.
+fn describe(folder: &ModelFolder, out: &mut impl Write) -> io::Result<()> {
+    let config = &folder.config;
+    let head = match config.problem_type {
+        ProblemType::SingleLabel => "one of",
+        ProblemType::MultiLabel => "any of",
+    };
+    // Names of somebody else's, who must not move the terminal's cursor.
+    let labels: Vec<String> = config
+        .labels
+        .iter()
+        .map(|label| label.escape_debug().to_string())
+        .collect();
+    writeln!(
+        out,
+        "{} ({}), {head} {}",
+        folder.name.escape_debug(),
+        config.model_type,
+        labels.join(", ")
+    )?;
+    match &folder.profile {
+        None => writeln!(out, "text is taken as it is"),
+        Some(profile) => writeln!(
+            out,
+            "text is normalised: {}",
+            serde_json::to_string(profile).expect("plain data has a JSON form")
+        ),
+    }
 }
 
 /// How alike two models' answers are.
@@ -76,7 +127,12 @@ struct Agreement {
     sum_of_differences: f64,
 }
 
-fn compare(args: &PackArgs, options: &ModelOptions, posts: &[String]) -> anyhow::Result<Agreement> {
+fn compare(
+    packed: &Path,
+    folder: &Path,
+    options: &ModelOptions,
+    posts: &[String],
+) -> anyhow::Result<Agreement> {
     let load = |path: &Path, engine| {
         Classifier::load(&ModelOptions {
             model: Some(path.to_owned()),
@@ -84,8 +140,8 @@ fn compare(args: &PackArgs, options: &ModelOptions, posts: &[String]) -> anyhow:
             ..options.clone()
         })
     };
-    let packed = load(&args.output, EngineChoice::Int8)?.classify(posts)?;
-    let reference = load(&args.folder, EngineChoice::Reference)?.classify(posts)?;
+    let packed = load(packed, EngineChoice::Int8)?.classify(posts)?;
+    let reference = load(folder, EngineChoice::Reference)?.classify(posts)?;
     let agreement = Agreement::of(&packed, &reference);
     if agreement.posts == 0 {
         bail!("no post of the check could be scored");

@@ -67,6 +67,33 @@ impl Progress {
     }
 }
 
+/// Shows how far the download of a model's files has come, one bar after another.
+#[cfg(feature = "hub")]
+#[derive(Default)]
+pub(crate) struct Downloads {
+    bar: Option<(String, ProgressBar)>,
+}
+
+#[cfg(feature = "hub")]
+impl Downloads {
+    /// A file has so many bytes of all it has to have. Nothing is drawn where standard
+    /// error is no terminal.
+    pub(crate) fn show(&mut self, transfer: coldread::hub::Transfer<'_>) {
+        let is_same = |(file, _): &(String, ProgressBar)| file == transfer.file;
+        if !self.bar.as_ref().is_some_and(is_same) {
+            let target = ProgressDrawTarget::stderr_with_hz(8);
+            let template = "{msg}  {wide_bar} {bytes} of {total_bytes}  {eta} left";
+            let style = ProgressStyle::with_template(template).expect("the template is sound");
+            let bar = ProgressBar::with_draw_target(Some(transfer.total), target).with_style(style);
+            bar.set_message(transfer.file.to_owned());
+            self.bar = Some((transfer.file.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(transfer.done);
+        }
+    }
+}
+
 fn new_bar(total_bytes: Option<u64>, elapsed: Duration) -> ProgressBar {
     let template = match total_bytes {
         Some(_) => "{wide_bar} {percent}% of {total_bytes}  {msg}  {eta} left",

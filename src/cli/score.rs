@@ -126,7 +126,7 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = model.options();
+    let options = super::hub::options(model)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(options.max_post_bytes)?;
     let mut classifier = Classifier::load(&options)?;

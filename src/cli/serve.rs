@@ -20,7 +20,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let mut classifier = Classifier::load_observed(&config.model.options(), |step| {
+    let mut classifier = Classifier::load_observed(&super::hub::options(&config.model)?, |step| {
         timings::mark(match step {
             LoadStep::Model => Phase::Model,
             LoadStep::Tokenizer => Phase::Tokenizer,

@@ -480,12 +480,12 @@ fn the_model_is_chosen_before_or_after_the_command_or_by_variable() {
         .unwrap();
     assert_eq!(finished(output).1, expected);
     let output = command(&["score", GOOD])
-        .env("COLDREAD_MODEL", "no/model")
+        .env("COLDREAD_MODEL", "no/such/model")
         .output()
         .unwrap();
     let (code, _, stderr) = finished(output);
     assert_eq!(code, 1);
-    assert!(stderr.contains("no/model"), "{stderr}");
+    assert!(stderr.contains("no/such/model"), "{stderr}");
 }
 
 /// A copy of the default model's folder with one file changed, or left out.
@@ -512,7 +512,11 @@ fn broken_model(files: &Files, name: &str, change: impl Fn(Vec<u8>) -> Option<Ve
 #[test]
 fn broken_models_are_refused_with_file_and_reason() {
     let files = Files::new();
-    fail(1, &["score", "--model", "no/model", "x"], &["no/model"]);
+    fail(
+        1,
+        &["score", "--model", "no/such/model", "x"],
+        &["no/such/model"],
+    );
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         let missing = broken_model(&files, name, |_| None);
         fail(1, &["score", "--model", &missing, "x"], &[name]);
@@ -553,7 +557,11 @@ fn pack_writes_a_model_that_scores_the_same() {
         succeed(&["score", "--model", packed, GOOD, BAD], b""),
         expected
     );
-    fail(1, &["pack", "no/folder", "-o", packed], &["no/folder"]);
+    fail(
+        1,
+        &["pack", "no/such/folder", "-o", packed],
+        &["no/such/folder"],
+    );
     fail(
         1,
         &["pack", MODEL, "-o", "no/folder/model"],

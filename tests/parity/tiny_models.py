@@ -18,7 +18,7 @@ import math
 import re
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import tokenizers
@@ -230,12 +230,95 @@ def sizes(hidden, heads, intermediate, names, **more):
     }
 
 
+def as_vocab_txt(folder, tokenizer):
+    """BERT's own files, of a model that tells upper case from lower."""
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    text = "".join(piece + "\n" for piece, _ in pieces)
+    (folder / "vocab.txt").write_text(text, encoding="utf-8")
+    write_json(folder / "tokenizer_config.json", {"do_lower_case": False, "model_max_length": 512})
+
+
+def as_vocab_and_merges(folder, tokenizer):
+    """RoBERTa's own files."""
+    model = json.loads(tokenizer.to_str())["model"]
+    write_json(folder / "vocab.json", model["vocab"])
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    roles = dict(zip(("bos", "pad", "eos", "unk"), ROBERTA_SPECIAL, strict=False))
+    roles |= {"cls": roles["bos"], "sep": roles["eos"]}
+    tokens = {f"{role}_token": token for role, token in roles.items()}
+    mask = {"content": "<mask>", "lstrip": True, "normalized": False}
+    write_json(folder / "special_tokens_map.json", tokens | {"mask_token": mask})
+
+
+def as_sentencepiece(folder, tokenizer):
+    """The file that SentencePiece writes, whose own special tokens come first."""
+    protobuf = transformers.convert_slow_tokenizer.import_protobuf()
+    vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
+    is_deberta = vocab[0][0] == "[PAD]"
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"] if is_deberta else ["<unk>", "<s>", "</s>"]
+    proto = protobuf.ModelProto()
+    kinds = protobuf.ModelProto.SentencePiece.Type
+    for piece in special:
+        kind = "UNKNOWN" if "unk" in piece.lower() else "CONTROL"
+        proto.pieces.add(piece=piece, score=0.0, type=kinds.Value(kind))
+    for piece, score in vocab[5:]:
+        proto.pieces.add(piece=piece, score=score)
+    proto.trainer_spec.model_type = protobuf.TrainerSpec.ModelType.Value("UNIGRAM")
+    proto.trainer_spec.unk_id = special.index("[UNK]" if is_deberta else "<unk>")
+    proto.trainer_spec.unk_piece = "[UNK]" if is_deberta else "<unk>"
+    proto.normalizer_spec.name = "identity"
+    name = "spm.model" if is_deberta else "sentencepiece.bpe.model"
+    (folder / name).write_bytes(proto.SerializeToString())
+
+
+def as_shards(folder, state):
+    """Two files and an index."""
+    names = sorted(state)
+    halves = (names[: len(names) // 2], names[len(names) // 2 :])
+    files = {}
+    for i, half in enumerate(halves, 1):
+        file = f"model-{i:05}-of-00002.safetensors"
+        save_file({name: state[name] for name in half}, folder / file, metadata={"format": "pt"})
+        files |= dict.fromkeys(half, file)
+    size = sum(tensor.nbytes for tensor in state.values())
+    index = {"metadata": {"total_size": size}, "weight_map": files}
+    write_json(folder / "model.safetensors.index.json", index)
+
+
+def as_pytorch(folder, state):
+    """A state_dict as PyTorch pickles it."""
+    torch.save(OrderedDict(state), folder / "pytorch_model.bin")
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# Folder -> what writes its tokenizer in place of tokenizer.json, and what reads it.
+TOKENIZER_FILES = {
+    "bert-stars": (as_vocab_txt, transformers.BertTokenizer),
+    "camembert-sentencepiece": (as_sentencepiece, transformers.CamembertTokenizer),
+    "deberta-v3-sentencepiece": (as_sentencepiece, transformers.DebertaV2Tokenizer),
+    "roberta-binary": (as_vocab_and_merges, transformers.RobertaTokenizer),
+    "xlm-roberta-sentencepiece": (as_sentencepiece, transformers.XLMRobertaTokenizer),
+}
+# Folder -> what writes its weights in place of model.safetensors.
+WEIGHT_FILES = {"bert-stars": as_shards, "roberta-binary": as_pytorch}
+# CamemBERT has special tokens of its own before SentencePiece's.
+MORE_TOKENS = {"camembert-sentencepiece": 3}
+
+
 # Folder -> (model class, config class, tokenizer, dtype of the file, sizes).
 T = transformers
 FAMILIES = {
     "bert": (
         T.BertForSequenceClassification, T.BertConfig, wordpiece, torch.float32,
         sizes(40, 4, 100, THREE),
+    ),
+    "bert-stars": (
+        T.BertForSequenceClassification, T.BertConfig, wordpiece, torch.float16,
+        sizes(24, 2, 40, [f"{n} star{'s' * (n > 1)}" for n in range(1, 6)]),
     ),
     "bert-without-pooler": (
         BertWithoutPooler, T.BertConfig, wordpiece, torch.float16,
@@ -254,6 +337,20 @@ FAMILIES = {
         T.RobertaForSequenceClassification, T.RobertaConfig, roberta_pairs, torch.float16,
         sizes(40, 2, 72, THREE, type_vocab_size=1, layer_norm_eps=1e-5),
     ),
+    "roberta-binary": (
+        T.RobertaForSequenceClassification, T.RobertaConfig, roberta_pairs, torch.float32,
+        sizes(24, 2, 40, ["NEGATIVE", "POSITIVE"], type_vocab_size=1, layer_norm_eps=1e-5),
+    ),
+    "roberta-emotions": (
+        T.RobertaForSequenceClassification, T.RobertaConfig, roberta_pairs, torch.float16,
+        sizes(
+            24, 2, 40, MANY, type_vocab_size=1, problem_type="multi_label_classification"
+        ),
+    ),
+    "xlm-roberta-sentencepiece": (
+        T.XLMRobertaForSequenceClassification, T.XLMRobertaConfig, roberta_unigram, torch.float16,
+        sizes(24, 2, 40, THREE, type_vocab_size=1, layer_norm_eps=1e-5),
+    ),
     "xlm-roberta": (
         T.XLMRobertaForSequenceClassification, T.XLMRobertaConfig, roberta_unigram, torch.float16,
         sizes(32, 4, 50, THREE, type_vocab_size=1, layer_norm_eps=1e-5),
@@ -261,6 +358,19 @@ FAMILIES = {
     "camembert": (
         T.CamembertForSequenceClassification, T.CamembertConfig, roberta_unigram, torch.float16,
         sizes(44, 2, 66, ["1 star", "5 stars"], type_vocab_size=1, hidden_act="gelu_new"),
+    ),
+    "camembert-sentencepiece": (
+        T.CamembertForSequenceClassification, T.CamembertConfig, roberta_unigram, torch.float16,
+        sizes(24, 2, 40, ["neg", "neu", "pos"], type_vocab_size=1),
+    ),
+    "deberta-v3-sentencepiece": (
+        T.DebertaV2ForSequenceClassification, T.DebertaV2Config, deberta_unigram, torch.float16,
+        sizes(
+            16, 2, 24, ["NEGATIVE", "POSITIVE"], type_vocab_size=0, relative_attention=True,
+            position_biased_input=False, pos_att_type=["p2c", "c2p"], share_att_key=True,
+            norm_rel_ebd="layer_norm", position_buckets=8, max_relative_positions=-1,
+            pooler_hidden_size=16,
+        ),
     ),
     "electra-one-label": (
         T.ElectraForSequenceClassification, T.ElectraConfig, wordpiece, torch.float32,
@@ -282,6 +392,14 @@ FAMILIES = {
         sizes(32, 2, 48, THREE, local_attention=16) | {"num_hidden_layers": 3},
     ),
 }  # fmt: skip
+
+
+# Those that came later stand behind the others, whose seeds stay what they were.
+LATER = [
+    "bert-stars", "roberta-binary", "roberta-emotions", "xlm-roberta-sentencepiece",
+    "camembert-sentencepiece", "deberta-v3-sentencepiece",
+]  # fmt: skip
+SEEDS = sorted(set(FAMILIES) - set(LATER)) + LATER
 
 
 def randomize(model):
@@ -306,7 +424,10 @@ def write(name):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     tokenizer = make_tokenizer()
-    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    if name in TOKENIZER_FILES:
+        TOKENIZER_FILES[name][0](folder, tokenizer)
+    else:
+        tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     special = {
         f"{role}_token_id": tokenizer.token_to_id(token)
         for roles, tokens in {
@@ -318,33 +439,49 @@ def write(name):
         for token in tokens
         if tokenizer.token_to_id(token) is not None
     }
-    config = config_class(vocab_size=tokenizer.get_vocab_size(), **special, **options)
+    vocab_size = tokenizer.get_vocab_size() + MORE_TOKENS.get(name, 0)
+    config = config_class(vocab_size=vocab_size, **special, **options)
     config.architectures = [model_class.__name__]
     config.save_pretrained(folder)
-    torch.manual_seed(sorted(FAMILIES).index(name))
+    torch.manual_seed(SEEDS.index(name))
     model = model_class(config)
     randomize(model)
     state = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()
              if value.is_floating_point()}  # fmt: skip
     if model_class is BertWithoutPooler:
         state = {key.removeprefix("bert."): value for key, value in state.items()}
-    weights = folder / "model.safetensors"
-    save_file(state, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)
+    if name in WEIGHT_FILES:
+        WEIGHT_FILES[name](folder, state)
+    else:
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    for file in folder.iterdir():
+        file.chmod(0o644)
+
+
+def load_weights(folder):
+    pickled = folder / "pytorch_model.bin"
+    if pickled.exists():
+        return torch.load(pickled, weights_only=True)
+    return {k: v for file in folder.glob("*.safetensors") for k, v in load_file(file).items()}
+
+
+def load_tokenizer(name):
+    """tokenizer.json as it is, or what transformers makes of other files."""
+    if name in TOKENIZER_FILES:
+        return TOKENIZER_FILES[name][1].from_pretrained(FOLDER / name).backend_tokenizer
+    return tokenizers.Tokenizer.from_file(str(FOLDER / name / "tokenizer.json"))
 
 
 def score(name):
     """Each post with its token ids and logits, from the folder as it stands."""
     model_class, config_class, *_ = FAMILIES[name]
     folder = FOLDER / name
-    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     config = config_class.from_pretrained(folder)
+    tokenizer = load_tokenizer(name)
     if hasattr(config, "_attn_implementation"):
         config._attn_implementation = "eager"
     model = model_class(config)
-    state = {
-        key: value.float() for key, value in load_file(folder / "model.safetensors").items()
-    }
+    state = {key: value.float() for key, value in load_weights(folder).items()}
     if model_class is BertWithoutPooler:
         state = {
             key if key.startswith("classifier.") else f"bert.{key}": value
@@ -386,11 +523,13 @@ def check(name, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare, change nothing")
+    parser.add_argument("names", nargs="*", help="folders; left out, all of them")
     options = parser.parse_args()
+    names = options.names or list(FAMILIES)
     torch.set_num_threads(1)
     if options.check:
-        return 0 if all([check(name, score(name)) for name in FAMILIES]) else 1
-    for name in FAMILIES:
+        return 0 if all([check(name, score(name)) for name in names]) else 1
+    for name in names:
         write(name)
         with open(FOLDER / name / "expected.jsonl", "w", encoding="utf-8", newline="") as out:
             results = score(name)

@@ -137,7 +137,7 @@ fn a_tokenizer_of_another_model_is_refused() {
 fn damaged_weights_are_refused() {
     let dir = Checkpoint::bert().write();
     let folder = coldread_model::ModelFolder::open(dir.path()).unwrap();
-    let whole = std::fs::read(folder.weights_path()).unwrap();
+    let whole = std::fs::read(folder.weights.path()).unwrap();
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
     for bytes in [
         &whole[..whole.len() - 1],
@@ -146,7 +146,7 @@ fn damaged_weights_are_refused() {
         &[],
         pointer,
     ] {
-        std::fs::write(folder.weights_path(), bytes).unwrap();
+        std::fs::write(folder.weights.path(), bytes).unwrap();
         let error = coldread_model::pack(&folder).unwrap_err().to_string();
         assert!(error.contains("model.safetensors"), "{error}");
         assert!(error.contains("not a sound safetensors file"), "{error}");

@@ -1,0 +1,223 @@
+//! Models from the Hugging Face Hub, in the cache that its Python users share.
+//!
+//! [`Hub::fetch`] makes sure that a model's files are in the cache and gives their
+//! folder, an ordinary model folder. Only what is needed comes down: configuration,
+//! tokenizer, weights in the first format of [`Weights::NAMES`] that there is.
+//!
+//! The `hf-hub` crate knows where the Hub and the cache are and asks for the list of
+//! a model's files. The transfers are ours ([`download`](mod@download)), because that crate's begin
+//! anew when a connection breaks, keep whatever body arrives, compare no hashes and
+//! give up on another process's download after ten seconds.
+//!
+//! What the Hub says is not trusted further than it can be checked: names of files
+//! are those we asked for, a commit is forty hexadecimal digits, and a file is
+//! kept only if its SHA-256 (large files) or git's SHA-1 of it (small ones) is the
+//! one that the Hub named. The token goes to the Hub alone, not where it redirects
+//! to, and is in no message.
+
+mod cache;
+mod download;
+mod error;
+mod id;
+
+pub use download::Transfer;
+pub use error::HubError;
+pub use id::HubId;
+
+use cache::Repo;
+use coldread_model::tokenizer::TokenizerFiles;
+use coldread_model::{ModelConfig, Weights, config, profile, tensors};
+use download::Downloader;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Files of ours that a model may have: how its text is normalised, and its temperature.
+const OPTIONAL: [&str; 2] = [profile::FILE, "calibration.json"];
+
+/// The Hub and its local cache.
+pub struct Hub {
+    cache: PathBuf,
+    offline: bool,
+    downloader: Downloader,
+}
+
+impl Hub {
+    /// The Hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN`,
+    /// `HF_TOKEN_PATH`, `HF_HOME`, `HF_HUB_CACHE`. With `offline` nothing is asked of
+    /// the network.
+    pub fn from_env(offline: bool) -> Result<Self, HubError> {
+        let downloader = Downloader::from_env()?;
+        Ok(Self {
+            cache: downloader.cache_dir().to_owned(),
+            offline,
+            downloader,
+        })
+    }
+
+    /// The folder of a model's files, which are downloaded where the cache lacks them.
+    ///
+    /// A branch is asked for anew each time; where the Hub cannot be reached, what was
+    /// last seen of it serves. A commit that is whole in the cache needs no network.
+    pub fn fetch(
+        &self,
+        id: &HubId,
+        progress: &mut dyn FnMut(Transfer<'_>),
+    ) -> Result<PathBuf, HubError> {
+        let repo = Repo::new(&self.cache, id);
+        let cached = || {
+            let folder = repo.snapshot(&repo.commit(&id.revision)?);
+            is_complete(&folder).then_some(folder)
+        };
+        if self.offline {
+            return cached().ok_or_else(|| HubError::NotCached(id.to_string()));
+        }
+        if id.is_pinned()
+            && let Some(folder) = cached()
+        {
+            return Ok(folder);
+        }
+        match self.download(id, &repo, progress) {
+            Err(error @ HubError::Unreachable { .. }) => {
+                let folder = cached().ok_or_else(|| error.clone())?;
+                tracing::warn!(%error, "using the model that is in the cache");
+                Ok(folder)
+            }
+            other => other,
+        }
+    }
+
+    fn download(
+        &self,
+        id: &HubId,
+        repo: &Repo,
+        progress: &mut dyn FnMut(Transfer<'_>),
+    ) -> Result<PathBuf, HubError> {
+        let (commit, names) = self.downloader.list(id)?;
+        let folder = repo.snapshot(&commit);
+        let mut get = |name: &str| {
+            let place = repo.place(&commit, name);
+            self.downloader.get(id, &commit, name, &place, progress)
+        };
+        let wanted = wanted(&names).map_err(|reason| HubError::Unusable {
+            id: id.to_string(),
+            reason,
+        })?;
+        // First, so that a model that cannot run is refused before its weights come down.
+        get(config::FILE)?;
+        ModelConfig::open(&folder)?;
+        for name in &wanted {
+            get(name)?;
+        }
+        for name in further(&folder)? {
+            if !names.contains(&name) {
+                return Err(HubError::Unusable {
+                    id: id.to_string(),
+                    reason: format!("it lacks {name:?}, which another of its files names"),
+                });
+            }
+            get(&name)?;
+        }
+        repo.remember(&id.revision, &commit)?;
+        Ok(folder)
+    }
+}
+
+/// The files to take of those that there are, `config.json` apart.
+fn wanted(names: &BTreeSet<String>) -> Result<Vec<&'static str>, String> {
+    let there = |name: &&str| names.contains(*name);
+    if !names.contains(config::FILE) {
+        return Err("it has no config.json".into());
+    }
+    let mut wanted: Vec<_> = OPTIONAL.into_iter().filter(there).collect();
+    let tokenizers = TokenizerFiles::NAMES.into_iter().filter(there);
+    if names.contains(TokenizerFiles::NAMES[0]) {
+        wanted.push(TokenizerFiles::NAMES[0]);
+    } else {
+        wanted.extend(tokenizers);
+    }
+    match Weights::NAMES.into_iter().find(there) {
+        Some(weights) => wanted.push(weights),
+        None => {
+            return Err(format!(
+                "it has weights in none of the formats that are read: {}",
+                Weights::NAMES.join(", ")
+            ));
+        }
+    }
+    Ok(wanted)
+}
+
+/// The files that files of the folder name: shards of the weights, a table of emoji.
+fn further(folder: &Path) -> Result<Vec<String>, coldread_model::LoadError> {
+    let mut names = Vec::new();
+    let [single, index, _] = Weights::NAMES.map(|name| folder.join(name));
+    if !single.exists() && index.exists() {
+        names.extend(tensors::shards(&index)?);
+    }
+    names.extend(profile::emoji_file(folder)?);
+    Ok(names)
+}
+
+/// Whether the folder has all that would be downloaded.
+fn is_complete(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    let there = |name: &str| folder.join(name).is_file();
+    // A file whose blob is gone is not there.
+    let names: BTreeSet<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| there(name))
+        .collect();
+    wanted(&names).is_ok()
+        && further(folder).is_ok_and(|names| names.iter().all(|name| there(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(names: &[&str], expected: Result<&[&str], &str>) {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        match (wanted(&names), expected) {
+            (Ok(wanted), Ok(expected)) => assert_eq!(wanted, expected),
+            (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason}"),
+            (got, expected) => panic!("{got:?}, {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_is_needed_is_wanted() {
+        check(
+            &[
+                "README.md",
+                "config.json",
+                "tokenizer.json",
+                "vocab.txt",
+                "model.safetensors",
+                "pytorch_model.bin",
+                "tf_model.h5",
+                "onnx/model.onnx",
+            ],
+            Ok(&["tokenizer.json", "model.safetensors"]),
+        );
+        check(
+            &[
+                "config.json",
+                "merges.txt",
+                "vocab.json",
+                "special_tokens_map.json",
+                "pytorch_model.bin",
+            ],
+            Ok(&[
+                "special_tokens_map.json",
+                "vocab.json",
+                "merges.txt",
+                "pytorch_model.bin",
+            ]),
+        );
+        check(&["tokenizer.json", "model.safetensors"], Err("config.json"));
+        check(&["config.json", "tf_model.h5"], Err("model.safetensors"));
+    }
+}

@@ -1,0 +1,161 @@
+//! What a model of the Hub is called.
+
+use super::HubError;
+use std::fmt;
+
+/// What a revision is called if nothing says otherwise.
+const MAIN: &str = "main";
+
+/// A model of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubId {
+    /// A user or an organisation.
+    pub owner: String,
+    /// The model's name with its owner.
+    pub name: String,
+    /// A branch, a tag or a commit.
+    pub revision: String,
+}
+
+impl HubId {
+    /// Reads an id; `revision` is one that was given apart from it.
+    ///
+    /// Owners, names and revisions become names of folders, so that only what the Hub
+    /// itself allows in them is taken.
+    pub fn parse(text: &str, revision: Option<&str>) -> Result<Self, HubError> {
+        let invalid = |reason: &str| HubError::InvalidId {
+            id: text.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let (id, own) = match text.split_once('@') {
+            Some((id, revision)) => (id, Some(revision)),
+            None => (text, None),
+        };
+        let revision = match (own, revision) {
+            (Some(own), Some(other)) if own != other => {
+                return Err(invalid("it names another revision than --revision"));
+            }
+            (own, other) => own.or(other).unwrap_or(MAIN),
+        };
+        let (owner, name) = id
+            .split_once('/')
+            .filter(|(owner, name)| is_name(owner) && is_name(name))
+            .ok_or_else(|| invalid("a model of the Hub is called OWNER/NAME"))?;
+        if !is_revision(revision) {
+            return Err(invalid("its revision is no branch, tag or commit"));
+        }
+        Ok(Self {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            revision: revision.to_owned(),
+        })
+    }
+
+    /// Whether the revision is a commit, whose files never change.
+    pub fn is_pinned(&self) -> bool {
+        is_commit(&self.revision)
+    }
+}
+
+impl fmt::Display for HubId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)?;
+        if self.revision == MAIN {
+            return Ok(());
+        }
+        write!(f, "@{}", self.revision)
+    }
+}
+
+/// Forty hexadecimal digits.
+pub(super) fn is_commit(text: &str) -> bool {
+    is_hex(text, 40)
+}
+
+/// So many hexadecimal digits, in lower case.
+pub(super) fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// The Hub's rule for owners and names. Two dashes stand for the slash in the cache.
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let edge = |c: char| c == '-' || c == '.';
+    (1..=96).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with(edge)
+        && !text.ends_with(edge)
+        && !text.contains("--")
+        && !text.contains("..")
+}
+
+fn is_revision(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
+    text.len() <= 200
+        && text.split('/').all(|part| {
+            !part.is_empty() && !part.starts_with(['.', '-']) && part.bytes().all(plain)
+        })
+        && !text.contains("..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, revision: Option<&str>, expected: Result<&str, &str>) {
+        match (HubId::parse(text, revision), expected) {
+            (Ok(id), Ok(expected)) => assert_eq!(id.to_string(), expected),
+            (Err(error), Err(part)) => {
+                assert_eq!(error.code(), "hub_invalid_id");
+                assert!(error.to_string().contains(part), "{error}");
+            }
+            (got, expected) => panic!("{text}: {got:?}, {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn ids_and_revisions() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        check("acme/mood-v2.1", None, Ok("acme/mood-v2.1"));
+        check("acme/mood@main", None, Ok("acme/mood"));
+        check("acme/mood@v1", None, Ok("acme/mood@v1"));
+        check("acme/mood", Some("refs/pr/3"), Ok("acme/mood@refs/pr/3"));
+        check("acme/mood@v1", Some("v1"), Ok("acme/mood@v1"));
+        check("acme/mood@v1", Some("v2"), Err("another revision"));
+        let pinned = HubId::parse("acme/mood", Some(commit)).unwrap();
+        assert!(pinned.is_pinned());
+        assert!(!HubId::parse("acme/mood", None).unwrap().is_pinned());
+    }
+
+    #[test]
+    fn what_would_leave_the_cache_is_refused() {
+        for text in [
+            "mood",
+            "",
+            "/",
+            "acme/",
+            "/mood",
+            "a/b/c",
+            "../mood",
+            "acme/..",
+            "acme/.mood",
+            "a--b/c",
+            "acme/mo od",
+            "acme/mood\n",
+            "acme/моод",
+            "acme\\mood",
+            "~/mood",
+        ] {
+            check(text, None, Err("OWNER/NAME"));
+        }
+        for revision in [
+            "", "..", "a/../b", "/etc", "a//b", ".hidden", "-x", "a b", "a\0b", "a\\b",
+        ] {
+            check("acme/mood", Some(revision), Err("revision"));
+        }
+    }
+}
