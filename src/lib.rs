@@ -21,6 +21,7 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod kernels;
+pub mod polarity;
 #[cfg(feature = "reference")]
 pub mod reference;
 pub mod serve;

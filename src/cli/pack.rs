@@ -142,6 +142,7 @@ mod tests {
     fn sentiment(scores: [f32; 2]) -> PostResult {
         Ok(Sentiment {
             scores: scores.to_vec(),
+            logits: Vec::new(),
             label: usize::from(scores[1] > scores[0]),
             truncated: false,
             windows: 1,
