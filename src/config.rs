@@ -6,10 +6,14 @@
 //! pure functions here, once, before anything is loaded.
 
 mod access;
+mod compat;
 mod limits;
+mod sigv4;
 
 pub use access::{Access, AccessArgs, ApiKeys};
+pub use compat::{Compat, CompatArgs, Service};
 pub use limits::Limits;
+pub use sigv4::SigV4Keys;
 
 use crate::classifier::{EngineChoice, ModelOptions};
 use crate::kernels::Isa;
@@ -63,6 +67,9 @@ pub enum ConfigError {
     /// API keys that cannot be read, or would protect nothing.
     #[error("{0}")]
     ApiKeys(String),
+    /// Formats that are not spoken, or paths that are none.
+    #[error("{0}")]
+    Compat(String),
     /// What no browser sends as an origin.
     #[error("--cors-origins has `{0}`, which is no origin such as https://example.org")]
     Origin(String),
@@ -159,15 +166,21 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
+    /// Whose clients are answered.
+    #[command(flatten)]
+    pub compat: CompatArgs,
+
     /// Which model runs, and on what.
     #[command(flatten)]
     pub model: ModelArgs,
 }
 
 impl Config {
-    /// Refuses limits that contradict each other, and access that would be none.
+    /// Refuses limits that contradict each other, access that would be none, and routes
+    /// that cannot be.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits.check(self.model.max_post_bytes)?;
+        self.compat.resolve(|name| std::env::var(name).ok())?;
         self.access.resolve().map(drop)
     }
 

@@ -217,7 +217,11 @@ mod tests {
             positive: 0.5,
         };
         assert_eq!(by_side, expected);
-        assert_eq!(by_side.polarity(), Polarity::Negative, "the first of equals");
+        assert_eq!(
+            by_side.polarity(),
+            Polarity::Negative,
+            "the first of equals"
+        );
         let binary = scores(&["positive", "negative"], &[0.9, 0.1]);
         assert_eq!((binary.positive, binary.neutral), (0.9, 0.0));
         assert_eq!(binary.polarity(), Polarity::Positive);

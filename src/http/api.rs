@@ -176,13 +176,13 @@ struct Many<'a> {
 /// One place of a batch.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Item<'a> {
+pub(super) enum Item<'a> {
     Scored(Scored<'a>),
     Failed(ErrorBody),
 }
 
 impl<'a> Item<'a> {
-    fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
+    pub(super) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
         match result {
             Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
             Err(error) => Self::Failed(ErrorBody::of_post(error)),
@@ -230,6 +230,7 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::MultiLabel => "multi_label_classification",
         },
         engine: app.batcher().engine(),
+        compat: app.0.compat.names().collect(),
         limits: InfoLimits {
             max_body_bytes: limits.max_body_bytes.get(),
             max_posts: limits.max_posts.get(),
@@ -251,6 +252,8 @@ struct Info<'a> {
     /// As a model's `config.json` spells it.
     problem_type: &'static str,
     engine: &'a EngineInfo,
+    /// Other services whose clients are answered.
+    compat: Vec<&'static str>,
     limits: InfoLimits,
     /// Of this process's start; what is not over, or not known, is null.
     timings: Timings,
