@@ -19,7 +19,7 @@ async fn invoke_in(event: &str, context: Context) -> Value {
     answer(service(), event, context).await
 }
 
-async fn answer(app: Router, event: &str, context: Context) -> Value {
+pub(crate) async fn answer(app: Router, event: &str, context: Context) -> Value {
     let payload: LambdaRequest = serde_json::from_str(event).expect("an HTTP event");
     let mut adapter = Adapter::from(lambda::service(app));
     let reply = adapter.call(LambdaEvent::new(payload, context)).await;
