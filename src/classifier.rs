@@ -452,7 +452,9 @@ fn mean(windows: impl Iterator<Item = Window>) -> Window {
                 *sum += f64::from(*value) * window.tokens as f64;
             }
         }
-        sums.iter().map(|sum| (sum / tokens as f64) as f32).collect()
+        sums.iter()
+            .map(|sum| (sum / tokens as f64) as f32)
+            .collect()
     };
     Window {
         scores: mean(|window| &window.scores),
