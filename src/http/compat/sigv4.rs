@@ -1,7 +1,7 @@
 //! Requests signed with AWS Signature Version 4, verified by signing them again.
 //!
-//! By hand, which is little: AWS's own signer, the crate `aws-sigv4`, would be a third of
-//! a megabyte of every image. The tests sign with it.
+//! By hand, which is little: AWS's own signer, the crate `aws-sigv4`, brings a part of its
+//! client runtime into every image. The tests sign with it.
 //!
 //! What a signature says is checked in two steps: first who signed and when, from the
 //! headers alone, so that a stranger's body is not read; then the signature over the
