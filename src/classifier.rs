@@ -20,6 +20,9 @@ use std::sync::Arc;
 pub struct Sentiment {
     /// A score per label, in the model's order. They sum to 1 where one label holds.
     pub scores: Vec<f32>,
+    /// What the scores were made of: the model's output as it is, before temperature and
+    /// softmax or sigmoid.
+    pub logits: Vec<f32>,
     /// The highest score's index.
     pub label: usize,
     /// Whether only the beginning of the post was read, because it has more tokens
@@ -405,20 +408,22 @@ impl Classifier {
         let (temperature, problem_type) = (self.info.temperature, self.info.problem_type);
         let specials = self.text.num_special_tokens();
         let rows = self.logits.chunks_exact(self.info.labels.len());
-        let mut rows = rows.zip(self.batch.posts()).map(|(logits, tokens)| {
-            let scores = scores(logits, temperature, problem_type);
-            (scores, tokens.len() - specials)
+        let mut rows = rows.zip(self.batch.posts()).map(|(logits, tokens)| Window {
+            scores: scores(logits, temperature, problem_type),
+            logits: logits.to_vec(),
+            tokens: tokens.len() - specials,
         });
         results.extend(encoded.drain(..).map(|post| {
             let Encoded { truncated, windows } = post?;
             let mut window = || rows.next().expect("a row of logits a window on the batch");
-            let scores = match windows {
-                1 => window().0,
+            let Window { scores, logits, .. } = match windows {
+                1 => window(),
                 _ => mean((0..windows).map(|_| window())),
             };
             Ok(Sentiment {
                 label: highest(&scores),
                 scores,
+                logits,
                 truncated,
                 windows,
             })
@@ -429,19 +434,35 @@ impl Classifier {
     }
 }
 
-/// The mean of windows' scores, each weighted by its tokens. As those are fixed by the
-/// post, so is the order of the sum.
-fn mean(windows: impl Iterator<Item = (Vec<f32>, usize)>) -> Vec<f32> {
-    let mut sums: Vec<f64> = Vec::new();
-    let mut weights = 0.0;
-    for (scores, tokens) in windows {
-        sums.resize(scores.len(), 0.0);
-        for (sum, score) in sums.iter_mut().zip(scores) {
-            *sum += f64::from(score) * tokens as f64;
+/// What the model says of a part of a post.
+struct Window {
+    scores: Vec<f32>,
+    logits: Vec<f32>,
+    /// Without special tokens.
+    tokens: usize,
+}
+
+/// The mean of windows, each weighted by its tokens. As those are fixed by the post, so
+/// is the order of the sum.
+fn mean(windows: impl Iterator<Item = Window>) -> Window {
+    let windows: Vec<Window> = windows.collect();
+    let tokens: usize = windows.iter().map(|window| window.tokens).sum();
+    let mean = |of: fn(&Window) -> &[f32]| -> Vec<f32> {
+        let mut sums = vec![0.0; of(&windows[0]).len()];
+        for window in &windows {
+            for (sum, value) in sums.iter_mut().zip(of(window)) {
+                *sum += f64::from(*value) * window.tokens as f64;
+            }
         }
-        weights += tokens as f64;
+        sums.iter()
+            .map(|sum| (sum / tokens as f64) as f32)
+            .collect()
+    };
+    Window {
+        scores: mean(|window| &window.scores),
+        logits: mean(|window| &window.logits),
+        tokens,
     }
-    sums.into_iter().map(|sum| (sum / weights) as f32).collect()
 }
 
 #[cfg(feature = "reference")]

@@ -6,12 +6,16 @@
 //! pure functions here, once, before anything is loaded.
 
 mod access;
+mod compat;
 mod events;
 mod limits;
+mod sigv4;
 
 pub use access::{Access, AccessArgs, ApiKeys};
+pub use compat::{Compat, CompatArgs, Service};
 pub use events::{EventArgs, EventOptions, Pointer, Results};
 pub use limits::Limits;
+pub use sigv4::SigV4Keys;
 
 use crate::classifier::{EngineChoice, ModelOptions};
 use crate::kernels::Isa;
@@ -65,6 +69,9 @@ pub enum ConfigError {
     /// API keys that cannot be read, or would protect nothing.
     #[error("{0}")]
     ApiKeys(String),
+    /// Formats that are not spoken, or paths that are none.
+    #[error("{0}")]
+    Compat(String),
     /// What no browser sends as an origin.
     #[error("--cors-origins has `{0}`, which is no origin such as https://example.org")]
     Origin(String),
@@ -176,6 +183,10 @@ pub struct Config {
     #[command(flatten)]
     pub access: AccessArgs,
 
+    /// Whose clients are answered.
+    #[command(flatten)]
+    pub compat: CompatArgs,
+
     /// What is done with events that are no requests.
     #[command(flatten)]
     pub events: EventArgs,
@@ -186,10 +197,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Refuses limits that contradict each other, access that would be none, and sinks
-    /// that are not there.
+    /// Refuses limits that contradict each other, access that would be none, routes that
+    /// cannot be, and sinks that are not there.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits.check(self.model.max_post_bytes)?;
+        self.compat.resolve(|name| std::env::var(name).ok())?;
         self.events.resolve()?;
         self.access.resolve().map(drop)
     }

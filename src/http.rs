@@ -4,7 +4,8 @@
 //! This module and nothing beneath it knows status codes. A request goes
 //! [`body`] (bytes, within limits) -> [`posts`] (JSON to posts) -> batcher ->
 //! [`api`] (answer), and any fault on the way is an [`error::ApiError`], which has
-//! its status, code and message in one table. Rows of NDJSON and CSV take [`bulk`]'s way.
+//! its status, code and message in one table. Rows of NDJSON and CSV take [`bulk`]'s way,
+//! other services' clients [`compat`]'s.
 //!
 //! Round all of it stand [`access`] (who may ask) and [`observe`] (what is seen of it).
 //!
@@ -16,6 +17,7 @@ mod access;
 mod api;
 mod body;
 mod bulk;
+mod compat;
 mod compress;
 mod deadline;
 mod decode;
@@ -31,7 +33,8 @@ pub(crate) use error::{ApiError, ErrorBody};
 pub(crate) use posts::{Posts, parse as parse_posts};
 
 use crate::batcher::Batcher;
-use crate::config::{Access, Limits};
+use crate::config::{Access, Compat, Limits};
+use crate::polarity::Polarities;
 use crate::telemetry::{Emf, RequestIds};
 use axum::Router;
 use axum::extract::Request;
@@ -56,6 +59,9 @@ struct Shared {
     batcher: Batcher,
     limits: Limits,
     access: Access,
+    compat: Compat,
+    /// The sides of the model's labels, if it tells sentiment.
+    polarities: Option<Polarities>,
     emf: Option<Emf>,
     compress: bool,
     request_ids: RequestIds,
@@ -71,6 +77,8 @@ pub struct AppOptions {
     pub limits: Limits,
     /// Who may ask.
     pub access: Access,
+    /// Whose clients are answered beside our own.
+    pub compat: Compat,
     /// CloudWatch metrics, if they are wanted.
     pub emf: Option<Emf>,
     /// Whether replies are compressed for those who ask for it.
@@ -82,6 +90,7 @@ impl From<Limits> for AppOptions {
         Self {
             limits,
             access: Access::default(),
+            compat: Compat::default(),
             emf: None,
             compress: true,
         }
@@ -100,20 +109,27 @@ pub struct Platform {
     pub function_arn: Option<String>,
 }
 
+/// The path that a caller asked for and signed, where the platform makes another of it.
+#[derive(Debug, Clone)]
+pub(crate) struct OriginalPath(pub(crate) String);
+
 impl AppState {
     /// A state that is ready: whoever has a [`Batcher`] has a loaded model.
     pub fn new(batcher: Batcher, options: impl Into<AppOptions>) -> Self {
         let AppOptions {
             limits,
             access,
+            compat,
             emf,
             compress,
         } = options.into();
         Self(Arc::new(Shared {
+            polarities: Polarities::of(batcher.model()),
             batcher,
             bodies: Budget::new(limits.max_pending_bytes.get()),
             limits,
             access,
+            compat,
             emf,
             compress,
             request_ids: RequestIds::default(),
@@ -156,7 +172,7 @@ impl AppState {
     }
 }
 
-/// All routes, by the templates that metrics and logs know them by.
+/// The service's own routes, by the templates that metrics and logs know them by.
 const ROUTES: [&str; 11] = [
     "/",
     "/page.css",
@@ -189,13 +205,15 @@ pub fn app(state: AppState) -> Router {
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz));
     let with_key = |router: Router<AppState>, is_public: bool| {
-        if is_public || access.keys.is_empty() {
+        if is_public || access.is_open() {
             return router;
         }
         let require_key = middleware::from_fn_with_state(state.clone(), access::require_key);
         router.route_layer(require_key)
     };
-    let mut router = with_key(posts, false)
+    // First, for it has a path that axum would take for a slip elsewhere.
+    let mut router = compat::routes(&state.0.compat)
+        .merge(with_key(posts, false))
         .merge(with_key(metrics, access.public_metrics))
         .merge(with_key(docs, !access.private_docs))
         .merge(health)

@@ -24,6 +24,7 @@ pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod kernels;
+pub mod polarity;
 #[cfg(feature = "reference")]
 pub mod reference;
 pub mod serve;

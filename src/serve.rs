@@ -49,6 +49,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     let options = AppOptions {
         limits: config.limits.clone(),
         access: config.access.resolve()?,
+        compat: config.compat.resolve(env)?,
         emf: emf.map(|namespace| Emf::new(namespace, function_name(), service_name(env))),
         compress: !lambda::is_lambda(),
     };

@@ -198,6 +198,7 @@ mod tests {
     fn sentiment(scores: [f32; 2]) -> PostResult {
         Ok(Sentiment {
             scores: scores.to_vec(),
+            logits: Vec::new(),
             label: usize::from(scores[1] > scores[0]),
             truncated: false,
             windows: 1,

@@ -1,8 +1,8 @@
 //! Who may ask: API keys, and the web pages that may.
 
-use super::ConfigError;
+use super::{ConfigError, SigV4Keys};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use subtle::{Choice, ConstantTimeEq};
 
 /// Shorter keys could be guessed.
@@ -27,6 +27,22 @@ pub struct AccessArgs {
     /// left out. It is read once, at start.
     #[arg(long, env = "COLDREAD_API_KEYS_FILE", value_name = "PATH")]
     pub api_keys_file: Option<PathBuf>,
+
+    /// Key pairs that Amazon Comprehend's clients sign with, as ID:SECRET, separated by
+    /// commas or white space; each is valid. With pairs or API keys a call without
+    /// either is refused; with neither, any signature is taken. Better set as variable.
+    #[arg(
+        long,
+        env = "COLDREAD_SIGV4_KEYS",
+        hide_env_values = true,
+        value_name = "PAIRS"
+    )]
+    pub sigv4_keys: Option<Secret>,
+
+    /// A file with such pairs, one a line; empty lines and those that begin with # are
+    /// left out. It is read once, at start.
+    #[arg(long, env = "COLDREAD_SIGV4_KEYS_FILE", value_name = "PATH")]
+    pub sigv4_keys_file: Option<PathBuf>,
 
     /// With API keys: let everybody read /metrics, which is closed like the rest
     /// otherwise.
@@ -70,12 +86,21 @@ impl fmt::Debug for Secret {
 pub struct Access {
     /// The keys that are valid.
     pub keys: ApiKeys,
+    /// The key pairs that a signature can be made with.
+    pub sigv4_keys: SigV4Keys,
     /// Whether metrics are open to all although there are keys.
     pub public_metrics: bool,
     /// Whether page and description are closed when there are keys.
     pub private_docs: bool,
     /// Origins whose pages may read answers.
     pub cors_origins: Vec<String>,
+}
+
+impl Access {
+    /// Whether anybody may ask: no key of any kind is asked for.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty() && self.sigv4_keys.is_empty()
+    }
 }
 
 impl AccessArgs {
@@ -91,6 +116,7 @@ impl AccessArgs {
         }
         Ok(Access {
             keys: self.keys()?,
+            sigv4_keys: self.sigv4_keys()?,
             public_metrics: self.public_metrics,
             private_docs: self.private_docs,
             cors_origins,
@@ -98,34 +124,8 @@ impl AccessArgs {
     }
 
     fn keys(&self) -> Result<ApiKeys, ConfigError> {
-        let mut keys = Vec::new();
-        if let Some(Secret(listed)) = &self.api_keys {
-            let separator = |c: char| c == ',' || c.is_whitespace();
-            keys.extend(
-                listed
-                    .split(separator)
-                    .filter(|key| !key.is_empty())
-                    .map(str::to_owned),
-            );
-        }
-        if let Some(path) = &self.api_keys_file {
-            let refused = |reason: String| {
-                let path = path.display();
-                ConfigError::ApiKeys(format!("--api-keys-file {path}: {reason}"))
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| refused(e.to_string()))?;
-            let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-            let before = keys.len();
-            keys.extend(
-                lines
-                    .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                    .map(str::to_owned),
-            );
-            // Whoever names a file wants keys; with none everything would be open.
-            if keys.len() == before {
-                return Err(refused("it holds no key".to_owned()));
-            }
-        }
+        let file = self.api_keys_file.as_deref();
+        let keys = listed(self.api_keys.as_ref(), "--api-keys-file", file)?;
         for (i, key) in keys.iter().enumerate() {
             let refused =
                 |what: &str| Err(ConfigError::ApiKeys(format!("API key {} {what}", i + 1)));
@@ -138,6 +138,43 @@ impl AccessArgs {
         }
         Ok(ApiKeys(keys))
     }
+
+    fn sigv4_keys(&self) -> Result<SigV4Keys, ConfigError> {
+        let file = self.sigv4_keys_file.as_deref();
+        let pairs = listed(self.sigv4_keys.as_ref(), "--sigv4-keys-file", file)?;
+        SigV4Keys::parse(&pairs)
+    }
+}
+
+/// What is listed in a setting and, one a line, in a file.
+fn listed(
+    list: Option<&Secret>,
+    flag: &str,
+    file: Option<&Path>,
+) -> Result<Vec<String>, ConfigError> {
+    let mut keys = Vec::new();
+    if let Some(Secret(list)) = list {
+        let separator = |c: char| c == ',' || c.is_whitespace();
+        let parts = list.split(separator).filter(|key| !key.is_empty());
+        keys.extend(parts.map(str::to_owned));
+    }
+    if let Some(path) = file {
+        let refused =
+            |reason: String| ConfigError::ApiKeys(format!("{flag} {}: {reason}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| refused(e.to_string()))?;
+        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let before = keys.len();
+        keys.extend(
+            lines
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .map(str::to_owned),
+        );
+        // Whoever names a file wants keys; with none everything would be open.
+        if keys.len() == before {
+            return Err(refused("it holds no key".to_owned()));
+        }
+    }
+    Ok(keys)
 }
 
 /// Whether a value is as browsers send it: scheme, host and port, and nothing behind.
@@ -180,7 +217,7 @@ mod tests {
     const OLD: &str = "old-key-0123456789";
     const NEW: &str = "new-key-0123456789";
 
-    fn listed(keys: &str) -> AccessArgs {
+    fn with_keys(keys: &str) -> AccessArgs {
         AccessArgs {
             api_keys: Some(keys.into()),
             ..AccessArgs::default()
@@ -201,8 +238,8 @@ mod tests {
     fn every_key_is_valid_and_nothing_else() {
         let (_file, file) = in_file(&format!("\u{feff}# rotated in May\n\n {OLD} \r\n{NEW}\n"));
         for args in [
-            listed(&format!("{OLD}, {NEW}")),
-            listed(&format!("{OLD}\n{NEW}\n")),
+            with_keys(&format!("{OLD}, {NEW}")),
+            with_keys(&format!("{OLD}\n{NEW}\n")),
             file,
         ] {
             let keys = args.keys().expect("well-formed keys");
@@ -220,7 +257,7 @@ mod tests {
 
     #[test]
     fn no_keys_open_the_service() {
-        for args in [AccessArgs::default(), listed(""), listed(" , ")] {
+        for args in [AccessArgs::default(), with_keys(""), with_keys(" , ")] {
             assert!(args.keys().expect("nothing to refuse").is_empty());
         }
     }
@@ -234,10 +271,10 @@ mod tests {
         };
         for (args, expected) in [
             (
-                listed(&format!("{OLD},hunter2")),
+                with_keys(&format!("{OLD},hunter2")),
                 "API key 2 is shorter than 16",
             ),
-            (listed("pässword-0123456789"), "do not fit into a header"),
+            (with_keys("pässword-0123456789"), "do not fit into a header"),
             (empty, "it holds no key"),
             (missing, "no/such/file"),
         ] {
@@ -279,7 +316,7 @@ mod tests {
 
     #[test]
     fn keys_are_not_shown() {
-        let args = listed(OLD);
+        let args = with_keys(OLD);
         let shown = format!("{args:?} {:?}", args.keys());
         assert!(!shown.contains(OLD), "{shown}");
     }

@@ -7,7 +7,7 @@ use super::AppState;
 use super::deadline::TIMEOUT_HEADER;
 use super::error::ApiError;
 use super::observe::{REQUEST_ID, SERVER_TIMING};
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -16,6 +16,10 @@ use std::time::Duration;
 use tower_http::cors::CorsLayer;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// How Azure's and Google's clients send a key.
+const AZURE_KEY: HeaderName = HeaderName::from_static("ocp-apim-subscription-key");
+const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 
 /// How long a browser may keep what it was told about other origins.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(1);
@@ -48,6 +52,32 @@ fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     bearer.chain(plain.map(HeaderValue::as_bytes))
 }
 
+/// Looks for a valid key in a request to another service's route, where that service's
+/// ways to send one count as well: two more headers, and `?key=`, which is in no log.
+pub(super) fn check(app: &AppState, request: &Request) -> Result<(), ApiError> {
+    let access = &app.0.access;
+    if access.is_open() {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let theirs = [AZURE_KEY, GOOGLE_KEY].into_iter();
+    let mut theirs = theirs.flat_map(|name| headers.get_all(name));
+    let in_query = Query::<InQuery>::try_from_uri(request.uri());
+    let in_query = in_query.ok().and_then(|Query(query)| query.key);
+    if presented(headers).any(|key| access.keys.accept(key))
+        || theirs.any(|key| access.keys.accept(key.as_bytes()))
+        || in_query.is_some_and(|key| access.keys.accept(key.as_bytes()))
+    {
+        return Ok(());
+    }
+    Err(ApiError::Unauthorized)
+}
+
+#[derive(serde::Deserialize)]
+struct InQuery {
+    key: Option<String>,
+}
+
 /// What tells browsers that pages of these origins may read our answers; `None` leaves
 /// that to pages of our own.
 pub(super) fn cors(origins: &[String]) -> Option<CorsLayer> {
@@ -58,6 +88,8 @@ pub(super) fn cors(origins: &[String]) -> Option<CorsLayer> {
     let request_headers = [
         AUTHORIZATION,
         API_KEY,
+        AZURE_KEY,
+        GOOGLE_KEY,
         CONTENT_TYPE,
         CONTENT_ENCODING,
         HeaderName::from_static(TIMEOUT_HEADER),

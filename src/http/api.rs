@@ -230,13 +230,13 @@ impl<'a> Many<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
-enum Item<'a> {
+pub(super) enum Item<'a> {
     Scored(Scored<'a>),
     Failed(ErrorBody),
 }
 
 impl<'a> Item<'a> {
-    fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
+    pub(super) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
         match result {
             Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
             Err(error) => Self::Failed(ErrorBody::of_post(error)),
@@ -292,6 +292,7 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::MultiLabel => "multi_label_classification",
         },
         engine: app.batcher().engine(),
+        compat: app.0.compat.names().collect(),
         limits: InfoLimits::of(&app),
         timings: timings::current(),
         version: env!("CARGO_PKG_VERSION"),
@@ -311,6 +312,8 @@ pub(super) struct Info<'a> {
     problem_type: &'static str,
     /// What runs the model.
     engine: &'a EngineInfo,
+    /// Other services whose clients are answered.
+    compat: Vec<&'static str>,
     /// What the server takes on.
     limits: InfoLimits,
     /// Of this process's start; what is not over, or not known, is null.

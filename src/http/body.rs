@@ -43,6 +43,8 @@ impl Media {
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"
+            // SageMaker's batch jobs call it so.
+            | "application/jsonlines"
             | "application/x-jsonlines" => Self::Rows(Format::Ndjson),
             other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
             // What curl -d says when nobody tells it otherwise.

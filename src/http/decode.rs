@@ -169,7 +169,9 @@ mod tests {
 
     #[test]
     fn pieces_of_every_length_give_the_same() {
-        let text: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        let text: Vec<u8> = (0..100_000_u32)
+            .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+            .collect();
         for (name, encode) in ENCODINGS {
             let encoded = encode(&text);
             for length in [1, 2, 7, 1000, encoded.len()] {

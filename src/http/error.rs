@@ -3,6 +3,7 @@
 //! Codes are part of the API and never change their meaning; messages say what to
 //! do and may be reworded. What went wrong inside goes to the log only.
 
+use super::compat::CompatError;
 use crate::error::{InferError, PostError};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -20,6 +21,9 @@ pub(crate) enum ApiError {
     /// The only post of a request cannot be scored.
     #[error(transparent)]
     Post(#[from] PostError),
+    /// A fault that only another service's format has.
+    #[error(transparent)]
+    Compat(#[from] CompatError),
 
     #[error("the body is not valid UTF-8 (byte {at}); re-encode it")]
     InvalidUtf8 { at: usize },
@@ -100,6 +104,7 @@ impl ApiError {
     pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Post(error) => (post_status(error), error.code()),
+            Self::Compat(error) => error.status_and_code(),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),
@@ -136,7 +141,7 @@ impl ApiError {
 }
 
 /// A single post's fault as a whole request's status.
-fn post_status(error: &PostError) -> StatusCode {
+pub(super) fn post_status(error: &PostError) -> StatusCode {
     match error {
         PostError::Empty => StatusCode::UNPROCESSABLE_ENTITY,
         PostError::TooLong { .. } | PostError::TooManyTokens { .. } => {

@@ -5,7 +5,7 @@
 //! templates, methods and codes are from closed sets, and ids were checked to be ids.
 
 use super::error::ErrorCode;
-use super::{AppState, Platform};
+use super::{AppState, Platform, compat};
 use crate::batcher::Stages;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use axum::extract::{MatchedPath, Request, State};
@@ -22,6 +22,10 @@ pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 const XRAY: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// A request's id, for handlers that repeat it under another name.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) String);
+
 /// What a handler says it has done, in its answer's extensions.
 #[derive(Clone, Copy)]
 pub(super) struct Done {
@@ -30,11 +34,15 @@ pub(super) struct Done {
 }
 
 /// Looks on while a request is answered.
-pub(super) async fn observe(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(app): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let metrics = app.batcher().metrics();
     let is_cold = metrics.take_cold();
-    let route = route(&request);
+    let route = route(&app, &request);
     let method = method(request.method());
     let headers = request.headers();
     let trace = TraceIds::parse(bytes(headers, &XRAY), bytes(headers, &TRACEPARENT));
@@ -61,6 +69,7 @@ pub(super) async fn observe(State(app): State<AppState>, request: Request, next:
     };
     span.record(name, id.as_str());
 
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = began.elapsed();
     let status = response.status().as_u16();
@@ -101,7 +110,7 @@ fn log(
 ) {
     let duration_ms = ms(took);
     // Platforms ask for health every few seconds, all day long.
-    if route == "/healthz" || route == "/readyz" {
+    if route == "/healthz" || route == "/readyz" || compat::is_health(route) {
         tracing::debug!(method, route, status, code, duration_ms, "request");
         return;
     }
@@ -140,10 +149,12 @@ fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
 }
 
 /// The route's template. What matches none was chosen by the caller, so it has no name.
-fn route(request: &Request) -> &'static str {
+fn route(app: &AppState, request: &Request) -> &'static str {
     let path = request.extensions().get().map_or("", MatchedPath::as_str);
     let known = super::ROUTES.into_iter().find(|route| *route == path);
-    known.unwrap_or("none")
+    known
+        .or_else(|| compat::template(&app.0.compat, path))
+        .unwrap_or("none")
 }
 
 /// Methods can be any word, too.

@@ -56,17 +56,23 @@ pub(crate) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongT
     let posts = BodySeed(&mut notes).deserialize(&mut deserializer);
     posts
         .and_then(|posts| deserializer.end().map(|()| posts))
-        .map_err(|error| {
-            if is_deeper_than(json, MAX_DEPTH) {
-                return ApiError::JsonTooDeep {
-                    max_depth: MAX_DEPTH,
-                };
-            }
-            notes.fault.unwrap_or_else(|| match error.classify() {
-                serde_json::error::Category::Data => notes.at.wrong_type(),
-                _ => invalid_json(json, &error),
-            })
+        .map_err(|error| match (fault(json, &error), notes.fault) {
+            (Some(too_deep @ ApiError::JsonTooDeep { .. }), _) => too_deep,
+            (_, Some(noted)) => noted,
+            (fault, None) => fault.unwrap_or_else(|| notes.at.wrong_type()),
         })
+}
+
+/// What is wrong with a body of JSON that was not read to its end; `None` if it is not
+/// what the reader expected.
+pub(super) fn fault(json: &str, error: &serde_json::Error) -> Option<ApiError> {
+    if is_deeper_than(json, MAX_DEPTH) {
+        return Some(ApiError::JsonTooDeep {
+            max_depth: MAX_DEPTH,
+        });
+    }
+    let is_data = error.classify() == serde_json::error::Category::Data;
+    (!is_data).then(|| invalid_json(json, error))
 }
 
 /// What the visitors know beyond serde's error.

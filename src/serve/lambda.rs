@@ -15,7 +15,7 @@
 
 use super::{ServeError, stop_signal};
 use crate::events::{Events, InvocationError, is_request};
-use crate::http::{AppState, Platform, app, reply_too_large};
+use crate::http::{AppState, OriginalPath, Platform, app, reply_too_large};
 use crate::timings::{self, Phase};
 use axum::Router;
 use axum::http::response::Parts;
@@ -156,6 +156,8 @@ pub fn service(
 > + Clone {
     service_fn(move |mut request: lambda_http::Request| {
         let mut router = router.clone();
+        let path = OriginalPath(original_path(&request).to_owned());
+        request.extensions_mut().insert(path);
         if let Some(uri) = route_uri(&request) {
             *request.uri_mut() = uri;
         }
@@ -240,6 +242,16 @@ fn into_axum_body(body: lambda_http::Body) -> axum::body::Body {
         lambda_http::Body::Binary(bytes) => bytes.into(),
         _ => axum::body::Body::empty(),
     }
+}
+
+/// The path that the caller asked for, with stage and base path, which is what it signed.
+fn original_path(request: &lambda_http::Request) -> &str {
+    let with_stage = match request.request_context_ref() {
+        // A REST API's event has it in its context only.
+        Some(RequestContext::ApiGatewayV1(context)) => context.path.as_deref(),
+        _ => None,
+    };
+    with_stage.unwrap_or(request.raw_http_path())
 }
 
 /// The request's URI under our own path, if the event tells one.

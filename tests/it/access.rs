@@ -10,7 +10,7 @@ use insta::assert_snapshot;
 
 const KEYS: &str = "first-key-0123456789,second-key-0123456789";
 
-fn access(args: &[&str]) -> Access {
+pub(crate) fn access(args: &[&str]) -> Access {
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]

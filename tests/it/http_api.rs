@@ -200,6 +200,15 @@ async fn info() {
       ],
       "problem_type": "single_label_classification",
       "engine": null,
+      "compat": [
+        "huggingface",
+        "comprehend",
+        "tei",
+        "azure",
+        "google",
+        "sagemaker",
+        "vertex"
+      ],
       "limits": {
         "max_body_bytes": 4194304,
         "max_posts": 1000,

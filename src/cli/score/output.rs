@@ -161,6 +161,7 @@ mod tests {
         results.width = 40;
         let mut sentiment = Sentiment {
             scores: vec![0.98, 0.02],
+            logits: Vec::new(),
             label: 0,
             truncated: false,
             windows: 1,

@@ -1,0 +1,103 @@
+//! A container on Amazon SageMaker: `GET /ping` and `POST /invocations`.
+//!
+//! The platform hands bodies through as they are, so that their form is up to the
+//! container. `{"inputs": ...}` is answered as Hugging Face's inference toolkit does,
+//! whose callers are the most; any other body is a native one.
+
+use super::call::{Call, CompatError, Received, done, whole};
+use super::inputs::{self, Function, Inputs, Prediction, predictions};
+use super::{huggingface, shape};
+use crate::classifier::LongText;
+use crate::http::error::{ApiError, json};
+use crate::http::{AppState, api};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+                     `parameters` of which `top_k` is null or a number from 1 and \
+                     `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\"";
+
+/// `POST /invocations`
+pub(super) async fn invocations(
+    State(app): State<AppState>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    match Received::of(&app, request, "inputs").await {
+        Ok(Received::Native(request)) => api::sentiment(State(app), request).await,
+        Ok(Received::Ours(call)) => answer(&call).await.map_err(|fault| app.refusal(fault)),
+        Err(fault) => Err(app.refusal(fault)),
+    }
+}
+
+async fn answer(call: &Call) -> Result<Response, ApiError> {
+    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+    let parameters = asked.parameters.unwrap_or_default();
+    let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
+    let is_one = matches!(inputs, Inputs::One(_));
+    // Who says nothing of it gets the best label alone, and no list round it.
+    let top_k = match parameters.top_k {
+        TopK::Best(0) => return Err(CompatError::Request(SHAPE).into()),
+        TopK::Unsaid if parameters.return_all_scores == Some(true) => TopK::All,
+        other => other,
+    };
+    let is_best_only = top_k == TopK::Unsaid;
+    let top_k = match top_k {
+        TopK::Unsaid => 1,
+        TopK::All => usize::MAX,
+        TopK::Best(top_k) => top_k as usize,
+    };
+    let posts = huggingface::texts(inputs)?;
+    let count = posts.len();
+    let answer = call.score(posts, LongText::default()).await?;
+    let sentiments = whole(&answer.results)?.into_iter();
+    let predict = |sentiment| {
+        predictions(
+            sentiment,
+            call.labels(),
+            parameters.function_to_apply,
+            top_k,
+        )
+    };
+    let lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
+    let response = if is_one || is_best_only {
+        let flat: Vec<Prediction<'_>> = lists.into_iter().flatten().collect();
+        json(StatusCode::OK, &flat)
+    } else {
+        json(StatusCode::OK, &lists)
+    };
+    Ok(done(response, count, answer.stages))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+#[derive(Deserialize, Default)]
+struct Parameters {
+    #[serde(default)]
+    top_k: TopK,
+    #[serde(default)]
+    return_all_scores: Option<bool>,
+    #[serde(default)]
+    function_to_apply: Option<Function>,
+}
+
+/// How many labels are asked for: `null` is all of them, and not the same as nothing.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(from = "Option<u32>")]
+enum TopK {
+    #[default]
+    Unsaid,
+    All,
+    Best(u32),
+}
+
+impl From<Option<u32>> for TopK {
+    fn from(top_k: Option<u32>) -> Self {
+        top_k.map_or(Self::All, Self::Best)
+    }
+}

@@ -1,0 +1,132 @@
+//! Text Embeddings Inference's `POST /predict`.
+//!
+//! Source: `router/src/http/types.rs` and `router/src/http/server.rs` of
+//! huggingface/text-embeddings-inference. Two strings side by side are a pair there, of
+//! which a model of single posts can make nothing.
+
+use super::call::{Call, CompatError, done, refuse, whole};
+use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
+use super::shape;
+use crate::classifier::LongText;
+use crate::http::AppState;
+use crate::http::error::{ApiError, json};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+
+const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
+                     with `truncate` and `raw_scores` true or false and `truncation_direction` \
+                     \"Left\" or \"Right\"";
+
+const NO_PAIRS: &str =
+    "this model takes no pairs; send a batch as {\"inputs\": [[\"...\"], [\"...\"]]}";
+
+/// `POST /predict`
+pub(super) async fn predict(State(app): State<AppState>, request: Request) -> Response {
+    let answer = answer(&app, request).await;
+    answer.unwrap_or_else(|fault| error(app.refusal(fault)))
+}
+
+async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
+    let call = Call::receive(app, request).await?;
+    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+    let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
+    let (posts, is_batch) = texts(inputs)?;
+    let count = posts.len();
+    let answer = call.score(posts, asked.long_text()).await?;
+    let function = asked.raw_scores.unwrap_or_default();
+    let function = function.then_some(Function::None);
+    let sentiments = whole(&answer.results)?.into_iter();
+    let predict = |sentiment| predictions(sentiment, call.labels(), function, usize::MAX);
+    let mut lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
+    let response = if is_batch {
+        json(StatusCode::OK, &lists)
+    } else {
+        json(StatusCode::OK, &lists.pop())
+    };
+    Ok(done(response, count, answer.stages))
+}
+
+/// The texts, and whether they are answered by a list of lists.
+fn texts(inputs: Inputs) -> Result<(Vec<String>, bool), ApiError> {
+    let list = match inputs {
+        Inputs::One(text) => return Ok((vec![text], false)),
+        Inputs::Many(list) => list,
+    };
+    let is_batch = matches!(list.first(), Some(Input::Sequence(_)));
+    if list.is_empty() {
+        return Err(CompatError::EmptyBatch.into());
+    }
+    if !is_batch && list.len() > 1 {
+        return Err(CompatError::Request(NO_PAIRS).into());
+    }
+    let text = |input| match input {
+        Input::Text(text) if !is_batch => Ok(text),
+        Input::Sequence(mut texts) if texts.len() == 1 => Ok(texts.remove(0)),
+        Input::Sequence(texts) if texts.len() == 2 => Err(CompatError::Request(NO_PAIRS)),
+        _ => Err(CompatError::Request(SHAPE)),
+    };
+    let texts: Result<Vec<String>, CompatError> = list.into_iter().map(text).collect();
+    Ok((texts?, is_batch))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    truncate: Option<bool>,
+    #[serde(default)]
+    truncation_direction: Option<Direction>,
+    #[serde(default)]
+    raw_scores: Option<bool>,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+enum Direction {
+    #[serde(alias = "left")]
+    Left,
+    #[serde(alias = "right")]
+    Right,
+}
+
+impl Asked {
+    /// Only beginnings are read here. Who wants to keep the end gets its post scored if
+    /// nothing has to be cut.
+    fn long_text(&self) -> LongText {
+        let is_left = self.truncation_direction == Some(Direction::Left);
+        if self.truncate == Some(false) || is_left {
+            LongText::Error
+        } else {
+            LongText::Truncate
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    error: String,
+    error_type: &'static str,
+}
+
+fn error(error: ApiError) -> Response {
+    let (own, _) = error.status_and_code();
+    let (status, error_type) = match &error {
+        ApiError::Overloaded => (own, "Overloaded"),
+        ApiError::ShuttingDown => (own, "Unhealthy"),
+        ApiError::Internal { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+        ApiError::DeadlineExceeded => (own, "Backend"),
+        ApiError::Compat(CompatError::EmptyBatch) => (StatusCode::BAD_REQUEST, "Empty"),
+        ApiError::Unauthorized => (own, "Unauthorized"),
+        _ if own == StatusCode::PAYLOAD_TOO_LARGE => (own, "Validation"),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+    };
+    let message = match &error {
+        ApiError::Overloaded => "Model is overloaded".to_owned(),
+        other => other.to_string(),
+    };
+    let body = Refusal {
+        error: message,
+        error_type,
+    };
+    refuse(error, status, &body)
+}
