@@ -594,8 +594,9 @@ async fn what_is_not_listed_has_no_route() {
     let none = with_options(|options| options.compat = compat("none", "", &[]));
     let one = json!({"Text": "so good", "LanguageCode": "en"}).to_string();
     let hf = r#"{"inputs":"so good"}"#;
+    // The page stays.
+    assert_eq!(status(&none, ask("/", hf)).await, 405);
     for path in [
-        "/",
         "/models/a",
         "/predict",
         "/comprehend",
@@ -631,7 +632,7 @@ async fn a_prefix_moves_the_routes() {
         200
     );
     assert_eq!(status(aws("/other", DETECT, one)).await, 200);
-    assert_eq!(status(ask("/", hf)).await, 404);
+    assert_eq!(status(ask("/", hf)).await, 405, "the page's");
     assert_eq!(status(ask("/predict", hf)).await, 404);
     assert_eq!(status(get("/ping")).await, 200, "SageMaker's own path");
     let text = send(app.clone(), get("/metrics")).await.text;
