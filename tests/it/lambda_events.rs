@@ -99,9 +99,9 @@ async fn a_stage_is_stripped_once_and_only_as_a_whole_segment() {
     assert_eq!(status("/prod/v1/sentiment", "prod").await, 200);
     assert_eq!(status("/prod/prod/v1/sentiment", "prod").await, 404);
     assert_eq!(status("/product/v1/sentiment", "prod").await, 404);
-    assert_eq!(status("/prod", "prod").await, 404);
+    assert_eq!(status("/prod", "prod").await, 405);
     assert_eq!(status("/prod/a b/ü", "prod").await, 404);
-    assert_eq!(status("", "$default").await, 404);
+    assert_eq!(status("", "$default").await, 405);
 }
 
 #[test]
