@@ -88,7 +88,11 @@ class Server:
         try again; then it is worked off. It is the caller's part to be refused: now and
         then a request finds the one place that has just become free."""
         before = self.refusals()
-        body = {"texts": [f"{i} " + "so good " * 250 for i in range(QUEUE)]}
+        began = time.monotonic()
+        self.native("so good " * 10)
+        # Half a second of work, as far as posts can be as short and as long as that.
+        words = 0.5 / QUEUE / ((time.monotonic() - began) / 20)
+        body = {"texts": [f"{i} " + "so good " * max(4, min(250, int(words / 2))) for i in range(QUEUE)]}
         enough = threading.Event()
 
         def fill():
