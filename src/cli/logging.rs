@@ -9,9 +9,12 @@ use coldread::serve::lambda::is_lambda;
 use coldread::telemetry::{JsonLines, stderr_without_waiting};
 use std::io::{self, IsTerminal};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Variables that hold a filter such as `debug` or `coldread=trace`; the first set one counts.
 const FILTERS: [&str; 2] = ["COLDREAD_LOG", "RUST_LOG"];
@@ -26,16 +29,20 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
         .into_iter()
         .find_map(|name| Some((name, filled(name)?)));
     let filter = match chosen {
-        Some((name, value)) => EnvFilter::try_new(&value)
+        Some((name, value)) => value
+            .parse::<Targets>()
             .with_context(|| format!("{name}={value} is not a log filter"))?,
-        None => EnvFilter::new(if serves { "info" } else { "warn" }),
+        None => Targets::new().with_default(if serves {
+            LevelFilter::INFO
+        } else {
+            LevelFilter::WARN
+        }),
     };
-    // At level trace this part of the runtime logs whole events, posts included.
-    let quiet = "lambda_runtime::layers::api_response=error".parse();
-    let filter = filter.add_directive(quiet.context("a directive of our own")?);
-    // Calls every answer that is tried again an error; ours says it when it is one.
-    let quiet = "hf_hub::retry=off".parse();
-    let filter = filter.add_directive(quiet.context("a directive of our own")?);
+    let filter = filter
+        // At level trace this part of the runtime logs whole events, posts included.
+        .with_target("lambda_runtime::layers::api_response", LevelFilter::ERROR)
+        // Calls every answer that is tried again an error; ours says it when it is one.
+        .with_target("hf_hub::retry", LevelFilter::OFF);
     let is_terminal = io::stderr().is_terminal();
     let (writer, guard) = if serves && !is_lambda() {
         let (writer, guard) = stderr_without_waiting();
@@ -43,17 +50,14 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
     } else {
         (BoxMakeWriter::new(io::stderr), None)
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(is_terminal);
+    let lines = fmt::layer().with_writer(writer).with_ansi(is_terminal);
+    let log = tracing_subscriber::registry().with(filter);
     if is_json(serves && (is_lambda() || !is_terminal))? {
-        builder
-            .fmt_fields(JsonFields::new())
-            .event_format(JsonLines::new(filled))
+        let format = JsonLines::new(filled);
+        log.with(lines.fmt_fields(JsonFields::new()).event_format(format))
             .init();
     } else {
-        builder.init();
+        log.with(lines).init();
     }
     if serves {
         std::panic::set_hook(Box::new(report_panic));
