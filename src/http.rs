@@ -7,7 +7,8 @@
 //! its status, code and message in one table. Rows of NDJSON and CSV take [`bulk`]'s way,
 //! other services' clients [`compat`]'s.
 //!
-//! Round all of it stand [`access`] (who may ask) and [`observe`] (what is seen of it).
+//! Round all of it stand [`access`] (who may ask), [`caller`] (who still waits) and
+//! [`observe`] (what is seen of it).
 //!
 //! Invariants: every reply is JSON, unknown routes and caught panics too, except where a
 //! route's own format is another; nothing is read or kept beyond [`Limits`]; no text of
@@ -17,6 +18,7 @@ mod access;
 mod api;
 mod body;
 mod bulk;
+mod caller;
 mod compat;
 mod compress;
 mod deadline;
@@ -29,6 +31,7 @@ mod posts;
 
 // What answers look like, whichever way posts came.
 pub(crate) use api::{Many, Scored};
+pub use caller::Caller;
 pub(crate) use error::{ApiError, ErrorBody};
 pub(crate) use posts::{Posts, parse as parse_posts};
 
@@ -219,7 +222,11 @@ pub fn app(state: AppState) -> Router {
         .merge(health)
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(catch_panic));
+        .layer(middleware::from_fn(catch_panic))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            caller::watch,
+        ));
     if let Some(cors) = access::cors(&access.cors_origins) {
         router = router.layer(cors);
     }

@@ -124,6 +124,10 @@ impl Worker {
                 None => break,
             }
         }
+        if !self.shared.options.batch_wait.is_zero() {
+            // What came while this one waited may have woken nobody else.
+            wake(&self.shared, &mut self.shared.lock());
+        }
         let began = Instant::now();
         let tokens = self.classifier.batch_tokens();
         let mut results = Vec::with_capacity(batch.len());

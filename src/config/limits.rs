@@ -111,6 +111,18 @@ pub struct Limits {
     )]
     pub head_timeout_ms: NonZeroU64,
 
+    /// How long a caller that has closed its side of the connection is still worked for,
+    /// in milliseconds. It may be done sending, or be gone: longer, and an overloaded
+    /// server works for callers that are gone; shorter, and one that only listens loses
+    /// an answer that takes longer.
+    #[arg(
+        long,
+        env = "COLDREAD_HALF_CLOSE_MS",
+        default_value = "500",
+        value_name = "MS"
+    )]
+    pub half_close_ms: NonZeroU64,
+
     /// Connections at a time; more wait in the kernel's backlog until one ends.
     #[arg(
         long,

@@ -15,6 +15,12 @@ use serde::Serialize;
 /// A full queue is worked off in about this time; a random spread is the caller's part.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
+/// nginx's, for a request whose caller did not wait; IANA's registry has none.
+const CALLER_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => panic!("between 100 and 999"),
+};
+
 /// Why a request as a whole has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -86,6 +92,8 @@ pub(crate) enum ApiError {
     Overloaded,
     #[error("the answer cannot be had in the time allowed; allow more, or send fewer posts")]
     DeadlineExceeded,
+    #[error("the caller closed the connection before it had its answer")]
+    CallerGone,
     #[error("the service is shutting down; try again, another instance will answer")]
     ShuttingDown,
     #[error("the service failed to answer; try again, and tell its operator if that does not help")]
@@ -134,6 +142,7 @@ impl ApiError {
             Self::ReplyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
             Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
+            Self::CallerGone => (CALLER_GONE, "caller_gone"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }

@@ -209,6 +209,7 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
         ApiError::Internal { cause },
         ApiError::ShuttingDown,
         ApiError::DeadlineExceeded,
+        ApiError::CallerGone,
     ]
 }
 

@@ -60,7 +60,8 @@ struct Server {
 impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
-        // A client that has said all it has to say may still listen.
+        // A client that has said all it has to say may still listen; for how long it is
+        // worked for is the application's to say.
         http.half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
@@ -182,13 +183,16 @@ async fn serve_connection(
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let ending = Arc::new(Ending::default());
-    let io = TokioIo::new(Linger::new(stream, Arc::clone(&ending)));
+    let io = Linger::new(stream, Arc::clone(&ending));
+    let caller = io.caller();
     let seen = Arc::clone(&ending);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (mut router, ending) = (router.clone(), Arc::clone(&seen));
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(caller.clone());
         async move {
             let has_body = !request.body().is_end_stream();
-            let response = router.call(request.map(Body::new)).await?;
+            let response = router.call(request).await?;
             // A refusal may have left a body unread, which is still on its way.
             if has_body && response.status().is_client_error() {
                 ending.unread.store(true, Ordering::Release);
@@ -196,7 +200,7 @@ async fn serve_connection(
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let mut connection = pin!(http.serve_connection(io, service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(&mut stopping) => {

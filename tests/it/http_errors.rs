@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request};
 use bytes::Bytes;
-use coldread::http::app;
+use coldread::http::{Caller, app};
 use hyper::body::Frame;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -356,4 +356,27 @@ async fn time_that_is_not_enough() {
     let late = error_of(app(state), post(r#"{"text":"good"}"#)).await;
     assert!(late.starts_with("504 deadline_exceeded"), "{late}");
     gate.open();
+}
+
+#[tokio::test]
+async fn nothing_is_computed_for_who_has_gone() {
+    let (state, gate) = stalled(limits(&["--half-close-ms", "1"]));
+    let app = app(state);
+    let from = |has_closed: bool| {
+        let mut request = post(r#"{"texts":["good","bad"]}"#);
+        let caller = Caller::new(move || has_closed);
+        request.extensions_mut().insert(caller);
+        request
+    };
+    // One post of it keeps the worker busy.
+    let stays = tokio::spawn(send(app.clone(), from(false)));
+    let gone = error_of(app.clone(), from(true)).await;
+    assert_snapshot!(gone, @r"
+    499 caller_gone
+    the caller closed the connection before it had its answer
+    ");
+    let metrics = send(app.clone(), get("/metrics")).await.text;
+    assert!(metrics.contains("coldread_pending_posts 2\n"), "{metrics}");
+    gate.open();
+    assert_eq!(stays.await.expect("no panic").status, 200);
 }

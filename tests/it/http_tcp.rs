@@ -205,6 +205,28 @@ fn who_has_sent_all_is_answered() {
 }
 
 #[test]
+fn nobody_works_for_who_has_left() {
+    let server = Server::start_with(&[("COLDREAD_HALF_CLOSE_MS", "1")]);
+    let body = format!("{{\"texts\":[\"good\"{}]}}", r#","good""#.repeat(999));
+    let mut leaves = server.connect();
+    write!(leaves, "{HEAD}content-length: {}\r\n\r\n{body}", body.len()).expect("sent");
+    drop(leaves);
+    let gone = r#"coldread_errors_total{code="caller_gone"} 1"#;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let mut metrics = server.connect();
+        let head = "GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        write!(metrics, "{head}").expect("sent");
+        let metrics = read_all(metrics);
+        if metrics.contains(gone) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{metrics}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn slow_clients_are_not_waited_for() {
     let server = Server::start_with(&[
         ("COLDREAD_HEAD_TIMEOUT_MS", "300"),
