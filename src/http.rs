@@ -223,10 +223,7 @@ pub fn app(state: AppState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(catch_panic))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            caller::watch,
-        ));
+        .layer(middleware::from_fn_with_state(state.clone(), caller::watch));
     if let Some(cors) = access::cors(&access.cors_origins) {
         router = router.layer(cors);
     }

@@ -241,6 +241,36 @@ fn a_batch_ends_at_its_token_budget() {
 }
 
 #[test]
+fn a_worker_that_waits_for_more_keeps_nobody_from_work() {
+    let held = Held::new(BatchOptions {
+        batch_wait: Duration::from_mins(1),
+        ..options(100, 10, 2)
+    });
+    let full = "one two three four five six seven eight nine ten";
+    let first = [0; 2].map(|_| {
+        let sent = held.send(&[full], None);
+        held.reached();
+        sent
+    });
+    // One worker waits for more than this, and then the other for anything at all.
+    held.open();
+    until(|| first.iter().any(Sent::is_finished));
+    let small = held.send(&["good"], None);
+    until(|| !held.batcher.0.shared.lock().wants_worker());
+    held.open();
+    until(|| first.iter().all(Sent::is_finished));
+    // However few are told that something came, both begin a batch.
+    let many = held.send(&[full; 3], None);
+    held.reached();
+    held.reached();
+    for _ in 0..3 {
+        held.open();
+    }
+    assert!(held.answer(small).is_ok());
+    assert_eq!(held.answer(many).expect("scored").len(), 3);
+}
+
+#[test]
 fn nothing_is_computed_for_callers_that_have_gone() {
     let held = Held::new(options(100, 1000, 1));
     let first = held.send(&["first"], None);

@@ -360,23 +360,31 @@ async fn time_that_is_not_enough() {
 
 #[tokio::test]
 async fn nothing_is_computed_for_who_has_gone() {
-    let (state, gate) = stalled(limits(&["--half-close-ms", "1"]));
+    // One worker and a post a batch, so that all but the first one wait.
+    let args = "--half-close-ms 1 --max-batch-tokens 1 --workers 1";
+    let args: Vec<&str> = args.split(' ').collect();
+    let (state, gate) = stalled(limits(&args));
     let app = app(state);
+    let pending = async |posts: usize| {
+        let metrics = send(app.clone(), get("/metrics")).await.text;
+        metrics.contains(&format!("coldread_pending_posts {posts}\n"))
+    };
     let from = |has_closed: bool| {
         let mut request = post(r#"{"texts":["good","bad"]}"#);
         let caller = Caller::new(move || has_closed);
         request.extensions_mut().insert(caller);
         request
     };
-    // One post of it keeps the worker busy.
     let stays = tokio::spawn(send(app.clone(), from(false)));
+    while !pending(2).await {
+        tokio::task::yield_now().await;
+    }
     let gone = error_of(app.clone(), from(true)).await;
     assert_snapshot!(gone, @r"
     499 caller_gone
     the caller closed the connection before it had its answer
     ");
-    let metrics = send(app.clone(), get("/metrics")).await.text;
-    assert!(metrics.contains("coldread_pending_posts 2\n"), "{metrics}");
+    assert!(pending(2).await);
     gate.open();
     assert_eq!(stays.await.expect("no panic").status, 200);
 }
