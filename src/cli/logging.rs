@@ -32,11 +32,14 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
         Some((name, value)) => value
             .parse::<Targets>()
             .with_context(|| format!("{name}={value} is not a log filter"))?,
-        None => Targets::new().with_default(if serves {
-            LevelFilter::INFO
-        } else {
-            LevelFilter::WARN
-        }),
+        None => Targets::new()
+            .with_default(if serves {
+                LevelFilter::INFO
+            } else {
+                LevelFilter::WARN
+            })
+            // It logs what it returns, and what it returns is told anyway.
+            .with_target("rustls_platform_verifier", LevelFilter::OFF),
     };
     let filter = filter
         // At level trace this part of the runtime logs whole events, posts included.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-const ID: &str = "acme/mood";
-const TOKEN: &str = "hf_dontTellAnybody";
+pub(crate) const ID: &str = "acme/mood";
+pub(crate) const TOKEN: &str = "hf_dontTellAnybody";
 /// The file of `roberta-binary` that goes through the CDN.
 const LARGE: &str = "pytorch_model.bin";
 
@@ -21,13 +21,13 @@ fn tiny(name: &str) -> PathBuf {
 }
 
 /// A person's machine: a cache of their own, and a Hub.
-struct Machine {
+pub(crate) struct Machine {
     home: TempDir,
     endpoint: String,
 }
 
 impl Machine {
-    fn new(endpoint: &str) -> Self {
+    pub(crate) fn new(endpoint: &str) -> Self {
         Self {
             home: tempfile::tempdir().expect("a folder"),
             endpoint: endpoint.to_owned(),
@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// Packs a model; standard output, or standard error where that fails.
-    fn pack_with(&self, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
+    pub(crate) fn pack_with(&self, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
         let packed = self.home.path().join("packed");
         let mut command = self.command(&["pack", "-o", packed.to_str().expect("UTF-8")]);
         let output = command.args(args).envs(env.iter().copied()).output();
@@ -101,7 +101,7 @@ fn start(folder: &str) -> (FakeHub, Machine) {
 
 /// A model that fails to come, for this reason.
 #[track_caller]
-fn fails(got: &Result<String, String>, code: &str, parts: &[&str]) {
+pub(crate) fn fails(got: &Result<String, String>, code: &str, parts: &[&str]) {
     let error = got.as_ref().expect_err("it cannot come");
     let start = format!("error: {code}: ");
     assert!(

@@ -16,6 +16,7 @@ mod http_api;
 mod http_errors;
 mod http_tcp;
 mod hub;
+mod hub_tls;
 mod lambda_events;
 mod lambda_runtime;
 mod observability;
