@@ -24,7 +24,7 @@ const NAMES: [&str; 10] = [
 
 static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::start(&["--api-keys", KEY]));
 
-/// Lines of a header's number and its value; the first line is the query.
+// Lines of a header's number and its value; the first line is the query.
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|&byte| byte == b'\n');
     let query = String::from_utf8_lossy(lines.next().unwrap_or_default());

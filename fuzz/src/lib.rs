@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use coldread::batcher::Batcher;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
-use coldread::config::{AccessArgs, Limits};
+use coldread::config::{AccessArgs, Compat, Limits};
 use coldread::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread::error::InferError;
 use coldread::http::{AppOptions, AppState, app};
@@ -17,6 +17,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
+
+/// Where Vertex AI would send posts.
+pub const VERTEX_PREDICT: &str = "/vertex/predict";
 
 /// Settings of a service under test, as on the command line.
 #[derive(clap::Parser)]
@@ -52,8 +55,14 @@ impl Engine for Anything {
     }
 }
 
+/// What futures run on: this thread.
+pub fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
 /// The service, and what it runs on.
 pub struct Service {
+    state: AppState,
     router: Router,
     runtime: Runtime,
 }
@@ -61,7 +70,7 @@ pub struct Service {
 impl Service {
     /// One with limits that inputs of a fuzzer reach, and whatever else `args` say.
     pub fn start(args: &[&str]) -> Self {
-        let small = "fuzz --max-body-bytes 20000 --max-post-bytes 300 --max-posts 20 --workers 1";
+        let small = "fuzz --max-body-bytes 20000 --max-posts 20 --workers 1";
         let Args { limits, access } = clap::Parser::parse_from(small.split(' ').chain(args.iter().copied()));
         let options = ModelOptions {
             model: None,
@@ -78,28 +87,43 @@ impl Service {
         let access = access.resolve().expect("sound");
         let options = AppOptions {
             access,
+            compat: Compat {
+                vertex_predict: Some(VERTEX_PREDICT.to_owned()),
+                ..Compat::default()
+            },
             ..AppOptions::from(limits)
         };
+        let state = AppState::new(batcher, options);
         Self {
-            router: app(AppState::new(batcher, options)),
-            runtime: Builder::new_current_thread().enable_all().build().expect("a runtime"),
+            router: app(state.clone()),
+            state,
+            runtime: runtime(),
         }
     }
 
+    /// What its handlers share.
+    pub fn state(&self) -> AppState {
+        self.state.clone()
+    }
+
     /// The answer's status and body. There is always one, and never for a fault of ours.
-    pub fn ask(&self, request: Request<Body>) -> (StatusCode, Bytes) {
+    pub fn answer(&self, request: Request<Body>) -> (StatusCode, Bytes) {
         self.runtime.block_on(async {
             let answer = self.router.clone().oneshot(request).await.expect("infallible");
             let status = answer.status();
             assert_ne!(status, 500);
-            let is_error = status.is_client_error() || status.is_server_error();
-            let body = answer.into_body().collect().await.expect("a whole body").to_bytes();
-            if is_error {
-                let error: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-                assert!(error["error"]["code"].is_string(), "{error}");
-            }
-            (status, body)
+            (status, answer.into_body().collect().await.expect("a whole body").to_bytes())
         })
+    }
+
+    /// The answer of our own format, whose errors have a code.
+    pub fn ask(&self, request: Request<Body>) -> (StatusCode, Bytes) {
+        let (status, body) = self.answer(request);
+        if status.is_client_error() || status.is_server_error() {
+            let error: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert!(error["error"]["code"].is_string(), "{error}");
+        }
+        (status, body)
     }
 
     /// The answer to posts.

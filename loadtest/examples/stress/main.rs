@@ -19,6 +19,7 @@ use serde_json::Value;
 use server::Server;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Runs the long tests of a server and prints a table
@@ -192,7 +193,8 @@ fn saturation(args: &Args, posts: &Path, rows: &mut Vec<Row>) -> Result<()> {
 }
 
 /// What HTTP adds to one post on an idle server: all that its caller waits for beyond
-/// tokenizing and inference.
+/// tokenizing and inference. Beside it stands what no server on these cores is spared that
+/// computes on another core than it listens on.
 fn idle(args: &Args, rows: &mut Vec<Row>) -> Result<()> {
     let server = Server::start(args, &[])?;
     let mut connection = Connection::open(&server.addr)?;
@@ -206,13 +208,41 @@ fn idle(args: &Args, rows: &mut Vec<Row>) -> Result<()> {
     }
     added.sort_by(f64::total_cmp);
     let (p50, p99) = (added[added.len() / 2], added[added.len() * 99 / 100]);
+    let wakes = wake_ups_ms(args)?;
     rows.push(Row {
         what: "added by HTTP to one post, idle server",
-        measured: format!("{p50:.3} ms (p99 {p99:.3})"),
+        measured: format!("{p50:.3} ms (p99 {p99:.3}); two cores' waking {wakes:.3}"),
         goal: "< 0.15 ms",
         holds: p50 < 0.15,
     });
     Ok(())
+}
+
+/// How long it takes to wake a thread on the core of the inference thread and to be woken by
+/// it, both cores having slept: the median, with 0.5 ms of work in between that do not count.
+fn wake_ups_ms(args: &Args) -> Result<f64> {
+    let (ask, asked) = mpsc::channel::<()>();
+    let (answer, answered) = mpsc::channel();
+    let core = args.inference_core;
+    let other = std::thread::spawn(move || -> Result<()> {
+        server::pin_self(core)?;
+        while asked.recv().is_ok() {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(500) {}
+            answer.send(began.elapsed())?;
+        }
+        Ok(())
+    });
+    let mut woken = Vec::new();
+    for _ in 0..3000 {
+        let sent = Instant::now();
+        ask.send(())?;
+        let worked = answered.recv()?;
+        woken.push((sent.elapsed() - worked).as_secs_f64() * 1e3);
+    }
+    drop(ask);
+    other.join().ok().context("the other thread failed")??;
+    Ok(median(woken.into_iter()))
 }
 
 /// Ten times what the server can do.

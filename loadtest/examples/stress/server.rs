@@ -23,7 +23,7 @@ fn only(core: usize) -> CpuSet {
 
 /// Puts this thread, and those that it starts, on a core.
 pub(crate) fn pin_self(core: usize) -> Result<()> {
-    sched_setaffinity(None, &only(core)).context("--other-core")
+    sched_setaffinity(None, &only(core)).with_context(|| format!("core {core}"))
 }
 
 /// What a program prints that runs on a core.
