@@ -31,7 +31,7 @@ mod posts;
 
 // What answers look like, whichever way posts came.
 pub(crate) use api::{Many, Scored};
-pub use caller::Caller;
+pub use caller::{Caller, Presence};
 pub(crate) use error::{ApiError, ErrorBody};
 pub(crate) use posts::{Posts, parse as parse_posts};
 

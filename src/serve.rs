@@ -12,6 +12,7 @@ use crate::http::{AppOptions, AppState};
 use crate::telemetry::{Emf, service_name};
 use std::io;
 use std::net::SocketAddr;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -68,18 +69,15 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     }
 }
 
-/// Ends at the first SIGTERM or Ctrl-C. As process 1 of a container neither would
-/// have any effect if it were not asked for.
-async fn stop_signal() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+/// Asks for SIGTERM and Ctrl-C; the future ends at the first of either. As process 1 of a
+/// container neither has any effect that was not asked for, and elsewhere they kill.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
         tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    })
 }

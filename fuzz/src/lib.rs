@@ -30,14 +30,17 @@ struct Args {
     access: AccessArgs,
 }
 
-/// An engine that gives some logits at once.
+/// An engine that gives some logits at once, the same for a post in any batch.
 struct Anything {
     labels: usize,
 }
 
 impl Engine for Anything {
     fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
-        logits.extend((0..batch.len() * self.labels).map(|i| (i % 7) as f32));
+        for post in batch.posts() {
+            let sum = post.iter().fold(0_u32, |sum, id| sum.rotate_left(5) ^ id);
+            logits.extend((0..self.labels).map(|i| (sum.rotate_left(7 * i as u32) % 7) as f32));
+        }
         Ok(())
     }
 

@@ -68,6 +68,10 @@ fn cost(post: &str, max: usize) -> usize {
     (post.len() + POST_COST).min(max)
 }
 
+/// A batch of less work tells nothing of the pace: what every batch costs, however small,
+/// is most of its time.
+const TELLING_COST: usize = 128 * BYTES_PER_TOKEN;
+
 /// What waits, what is in work, and who works.
 pub(super) struct Queue {
     /// Never one without posts. Workers take a post of the first and put it last.
@@ -231,12 +235,15 @@ impl Pace {
     const FORGET: f64 = 1.02;
 
     fn note(&mut self, cost: usize, took: Duration) {
-        let pace = took.as_nanos() as f64 / cost.max(1) as f64;
+        if cost < TELLING_COST {
+            return;
+        }
+        let pace = took.as_nanos() as f64 / cost as f64;
         let best = self.nanos_per_cost.map(|best| best * Self::FORGET);
         self.nanos_per_cost = Some(best.map_or(pace, |best| best.min(pace)));
     }
 
-    /// The least that so much work takes; nothing is known before the first batch.
+    /// The least that so much work takes; nothing is known before the first large batch.
     fn time(&self, cost: usize) -> Duration {
         let nanos = self.nanos_per_cost.unwrap_or(0.0) * cost as f64;
         Duration::from_nanos(nanos as u64)

@@ -91,11 +91,12 @@ pub struct Limits {
     pub request_timeout_ms: NonZeroU64,
 
     /// How long a body may take to arrive in milliseconds, counted from its head; then
-    /// the request is answered with 408.
+    /// the request is answered with 408. Of rows, which may come for as long as they like,
+    /// it is the longest pause.
     #[arg(
         long,
         env = "COLDREAD_BODY_TIMEOUT_MS",
-        default_value = "30000",
+        default_value = "20000",
         value_name = "MS"
     )]
     pub body_timeout_ms: NonZeroU64,
@@ -114,14 +115,24 @@ pub struct Limits {
     /// How long a caller that has closed its side of the connection is still worked for,
     /// in milliseconds. It may be done sending, or be gone: longer, and an overloaded
     /// server works for callers that are gone; shorter, and one that only listens loses
-    /// an answer that takes longer.
+    /// an answer that takes longer. One that resets the connection is gone at once.
     #[arg(
         long,
         env = "COLDREAD_HALF_CLOSE_MS",
-        default_value = "500",
+        default_value = "1000",
         value_name = "MS"
     )]
     pub half_close_ms: NonZeroU64,
+
+    /// How long a caller may take nothing of its answer, in milliseconds; then its
+    /// connection is cut.
+    #[arg(
+        long,
+        env = "COLDREAD_WRITE_TIMEOUT_MS",
+        default_value = "20000",
+        value_name = "MS"
+    )]
+    pub write_timeout_ms: NonZeroU64,
 
     /// Connections at a time; more wait in the kernel's backlog until one ends.
     #[arg(

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use coldread_model::ProblemType;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The sentiment of one post or many
 ///
@@ -53,7 +53,7 @@ pub(super) async fn sentiment(
 }
 
 async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
-    let arrival = Instant::now();
+    let arrival = deadline::arrival(request.extensions());
     let (limits, batcher) = (app.limits(), app.batcher());
     let media = Media::of(request.headers())?;
     let decoder = Decoder::of(request.headers())?;
@@ -79,7 +79,8 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let timeout = Duration::from_millis(limits.body_timeout_ms.get());
     let max_bytes = limits.max_body_bytes.get();
     let body = request.into_body();
-    let bytes = body::read(body, decoder, max_bytes, timeout, &mut share).await?;
+    let read = body::read(body, decoder, max_bytes, timeout, &mut share);
+    let bytes = deadline::within(deadline, read).await?;
     let text = body::utf8(&bytes)?;
     let (posts, in_body) = match media {
         Media::Json => posts::parse(text, limits.max_posts.get())?,

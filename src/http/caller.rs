@@ -8,28 +8,51 @@ use axum::response::{IntoResponse, Response};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// A way to ask whether the caller's side of its connection is closed. An adapter that
-/// can know puts it into a request's extensions.
+/// What is known of the caller's end of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Open.
+    There,
+    /// It sends nothing more, and may listen or be gone.
+    HalfClosed,
+    /// It takes nothing more either.
+    Gone,
+}
+
+/// A way to ask for the caller's [`Presence`]. An adapter that can know puts it into a
+/// request's extensions.
 #[derive(Clone)]
-pub struct Caller(Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct Caller(Arc<dyn Fn() -> Presence + Send + Sync>);
 
 impl Caller {
-    /// One of whom `has_closed` tells.
-    pub fn new(has_closed: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(has_closed))
+    /// One of whom `presence` tells.
+    pub fn new(presence: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
+        Self(Arc::new(presence))
     }
 
-    /// Resolves once its side has been seen closed for `grace`.
+    /// What is known now.
+    pub(crate) fn presence(&self) -> Presence {
+        (self.0)()
+    }
+
+    /// Resolves once the caller is gone, or has been half closed for `grace`, give or take
+    /// a quarter.
     async fn gone(&self, grace: Duration) {
-        let mut was_closed = false;
+        let mut half_closed = None;
         loop {
-            tokio::time::sleep(grace).await;
-            let is_closed = (self.0)();
-            if is_closed && was_closed {
-                return;
+            tokio::time::sleep(grace / 4).await;
+            match self.presence() {
+                Presence::There => half_closed = None,
+                Presence::HalfClosed => {
+                    let since = *half_closed.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= grace {
+                        return;
+                    }
+                }
+                Presence::Gone => return,
             }
-            was_closed = is_closed;
         }
     }
 }
@@ -42,8 +65,8 @@ impl fmt::Debug for Caller {
 
 /// Gives a request up whose caller has gone, and with it the posts that still wait.
 ///
-/// A closed side alone is no proof, since who has sent everything may close it and
-/// listen on: hence the grace.
+/// That it sends nothing more is no proof, since who has sent everything may close its
+/// side and listen on: hence the grace.
 pub(super) async fn watch(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return next.run(request).await;
@@ -61,13 +84,12 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
     use std::sync::Mutex;
-    use tokio::time::{Instant, sleep};
 
-    const GRACE: Duration = Duration::from_millis(100);
+    const QUARTER: Duration = Duration::from_millis(100);
 
-    /// After how many looks a caller is taken for gone who is seen as `looks` say, and
-    /// stays as it was last.
-    async fn looks_until_gone(looks: &[bool]) -> Option<u128> {
+    /// After how many quarters of the grace a caller is taken for gone who is seen as
+    /// `looks` say, and stays as it was last.
+    async fn quarters_until_gone(looks: &[Presence]) -> Option<u128> {
         let left = Mutex::new(VecDeque::from(looks.to_vec()));
         let caller = Caller::new(move || {
             let mut left = left.lock().expect("no panic");
@@ -79,17 +101,21 @@ mod tests {
         });
         let began = Instant::now();
         tokio::select! {
-            () = caller.gone(GRACE) => Some(began.elapsed().as_millis() / GRACE.as_millis()),
-            () = sleep(GRACE * 50) => None,
+            () = caller.gone(4 * QUARTER) => Some(began.elapsed().as_millis() / QUARTER.as_millis()),
+            () = tokio::time::sleep(100 * QUARTER) => None,
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_is_gone_when_it_stays_closed() {
-        assert_eq!(looks_until_gone(&[false]).await, None);
-        assert_eq!(looks_until_gone(&[true]).await, Some(2));
-        assert_eq!(looks_until_gone(&[false, false, true]).await, Some(4));
-        // Bytes that nobody has read yet hide the end for a while.
-        assert_eq!(looks_until_gone(&[true, false, true]).await, Some(4));
+    async fn a_caller_is_gone_when_it_stays_half_closed_or_is_reset() {
+        use Presence::{Gone, HalfClosed, There};
+        assert_eq!(quarters_until_gone(&[There]).await, None);
+        assert_eq!(quarters_until_gone(&[HalfClosed]).await, Some(5));
+        assert_eq!(
+            quarters_until_gone(&[There, There, HalfClosed]).await,
+            Some(7)
+        );
+        assert_eq!(quarters_until_gone(&[There, Gone]).await, Some(2));
+        assert_eq!(quarters_until_gone(&[HalfClosed, Gone]).await, Some(2));
     }
 }

@@ -9,6 +9,26 @@ use std::time::{Duration, Instant};
 /// The header by which a caller says how long it will wait, in milliseconds.
 pub(super) const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
+/// When a request came that one handler passes on to another.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival(pub(super) Instant);
+
+/// When a request came: now, unless it was passed on.
+pub(super) fn arrival(extensions: &Extensions) -> Instant {
+    let passed_on = extensions.get().map(|Arrival(at)| *at);
+    passed_on.unwrap_or_else(Instant::now)
+}
+
+/// What can be had before `deadline`.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    outcome: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout_at(deadline.into(), outcome)
+        .await
+        .unwrap_or(Err(ApiError::DeadlineExceeded))
+}
+
 /// When platform and caller want a request answered that came at `now`.
 pub(super) fn asked(
     headers: &HeaderMap,

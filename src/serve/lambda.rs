@@ -51,6 +51,7 @@ pub(super) async fn run(state: AppState, events: Events) -> Result<(), ServeErro
             return Err(ServeError::LambdaEnv(name));
         }
     }
+    let stop = stop_signal()?;
     state.batcher().metrics().ready();
     timings::mark(Phase::Ready);
     tokio::select! {
@@ -58,7 +59,7 @@ pub(super) async fn run(state: AppState, events: Events) -> Result<(), ServeErro
         // takes as many; elsewhere one after another.
         ended = run_concurrent(function(app(state), events)) => ended.map_err(ServeError::Lambda),
         // Lambda itself sends no signal; local emulators and containers do.
-        stopped = stop_signal() => Ok(stopped?),
+        () = stop => Ok(()),
     }
 }
 

@@ -13,7 +13,10 @@
 //! comes is read and thrown away for a moment. Where nothing is left unread there
 //! is nothing to wait for.
 
-use crate::http::Caller;
+use crate::http::{Caller, Presence};
+use axum::body::HttpBody;
+use hyper::body::{Frame, SizeHint};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use std::io;
@@ -35,11 +38,55 @@ const MAX_DISCARDED_BYTES: usize = 64 << 20;
 /// What is known of a connection's end, shared with who serves it.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
-    /// A body was left unread: read on after the write side is shut down.
-    pub(super) unread: AtomicBool,
+    /// A part of a body is unread: read on after the write side is shut down.
+    body_left: AtomicBool,
     /// The server stops: what the kernel holds is read whether the runtime knows of it
     /// or not.
-    pub(super) stopping: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Ending {
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// The same body, whose end is noticed.
+    pub(super) fn watch<B: HttpBody>(self: &Arc<Self>, body: B) -> Watched<B> {
+        self.body_left
+            .store(!body.is_end_stream(), Ordering::Release);
+        let ending = Arc::clone(self);
+        Watched { body, ending }
+    }
+}
+
+/// A body that tells when it has been read to its end.
+pub(super) struct Watched<B> {
+    body: B,
+    ending: Arc<Ending>,
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.ending.body_left.store(false, Ordering::Release);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A stream that ends as its [`Ending`] says.
@@ -48,6 +95,9 @@ pub(super) struct Linger<S> {
     /// that nobody ever waits for it.
     stream: Arc<Mutex<S>>,
     ending: Arc<Ending>,
+    write_timeout: Duration,
+    /// Until when the client may take nothing, while it does.
+    write_deadline: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
@@ -57,10 +107,12 @@ struct Closing {
 }
 
 impl<S> Linger<S> {
-    pub(super) fn new(stream: S, ending: Arc<Ending>) -> Self {
+    pub(super) fn new(stream: S, ending: Arc<Ending>, write_timeout: Duration) -> Self {
         Self {
             stream: Arc::new(Mutex::new(stream)),
             ending,
+            write_timeout,
+            write_deadline: None,
             closing: None,
         }
     }
@@ -68,19 +120,44 @@ impl<S> Linger<S> {
     fn stream(&self) -> MutexGuard<'_, S> {
         lock(&self.stream)
     }
+
+    /// What came of writing, and an error where nothing has come of it for too long.
+    fn in_time<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_deadline = None;
+            return written;
+        }
+        let deadline = self
+            .write_deadline
+            .get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
+        deadline
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S: AsFd + Send + 'static> Linger<S> {
-    /// A way to look whether the caller's side is closed and all that it sent is read.
+    /// A way to ask whether the client is still there.
     pub(super) fn caller(&self) -> Caller {
         let stream = Arc::clone(&self.stream);
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         Caller::new(move || {
-            match rustix::net::recv(&*lock(&stream), &mut [0; 1], flags) {
-                Ok((_, bytes)) => bytes == 0,
-                Err(Errno::AGAIN | Errno::INTR) => false,
-                // A reset, above all.
-                Err(_) => true,
+            let stream = lock(&stream);
+            let mut fds = [PollFd::new(&*stream, PollFlags::RDHUP)];
+            if poll(&mut fds, Some(&Timespec::default())).is_err() {
+                return Presence::There;
+            }
+            let seen = fds[0].revents();
+            if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
+                Presence::Gone
+            } else if seen.contains(PollFlags::RDHUP) {
+                Presence::HalfClosed
+            } else {
+                Presence::There
             }
         })
     }
@@ -143,19 +220,21 @@ fn receive(stream: &impl AsFd, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<S> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write(cx, buf)
+        let written = Pin::new(&mut *self.stream()).poll_write(cx, buf);
+        self.in_time(written, cx)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream()).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut *self.stream()).poll_write_vectored(cx, bufs);
+        self.in_time(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -169,10 +248,93 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Linger<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut *self.stream()).poll_shutdown(cx))?;
-            if !self.ending.unread.load(Ordering::Acquire) {
+            if !self.ending.body_left.load(Ordering::Acquire) {
                 return Poll::Ready(Ok(()));
             }
         }
         self.poll_discard(cx).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::Instant;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn pair() -> (TcpStream, Linger<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound"));
+        let (server, _) = listener.accept().expect("accepted");
+        let linger = Linger::new(server, Arc::default(), TIMEOUT);
+        (client.expect("connected"), linger)
+    }
+
+    fn wait_for(caller: &Caller, presence: Presence) {
+        while caller.presence() != presence {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_client_is_seen_to_leave_whatever_it_sent_before() {
+        let (mut client, server) = pair();
+        let caller = server.caller();
+        client.write_all(b"GET /next").expect("sent");
+        assert_eq!(caller.presence(), Presence::There);
+        client
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half closed");
+        wait_for(&caller, Presence::HalfClosed);
+
+        // Closed with something unread, which makes a reset of it.
+        let (client, server) = pair();
+        let caller = server.caller();
+        server.stream().write_all(b"an answer").expect("sent");
+        client.peek(&mut [0]).expect("it is there");
+        drop(client);
+        wait_for(&caller, Presence::Gone);
+        assert!(server.stream().read(&mut [0]).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_waited_for_in_vain_once() {
+        let (mut client, server) = tokio::io::duplex(8);
+        let mut server = Linger::new(server, Arc::default(), TIMEOUT);
+        let began = Instant::now();
+        // It takes some of it, late, and then no more.
+        let taken = tokio::spawn(async move {
+            tokio::time::sleep(TIMEOUT - Duration::from_secs(1)).await;
+            let mut taken = [0; 8];
+            tokio::io::AsyncReadExt::read_exact(&mut client, &mut taken)
+                .await
+                .expect("eight bytes");
+            client
+        });
+        let written = server.write_all(&[0; 24]).await;
+        let error = written.expect_err("twice eight fit at most");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), 2 * TIMEOUT.as_secs() - 1);
+        drop(taken.await);
+    }
+
+    #[tokio::test]
+    async fn only_what_is_left_of_a_body_is_read_on() {
+        let ending = Arc::<Ending>::default();
+        let is_left = || ending.body_left.load(Ordering::Acquire);
+        let body = ending.watch(Body::from("to be read"));
+        assert!(is_left());
+        body.collect().await.expect("a body");
+        assert!(!is_left());
+        drop(ending.watch(Body::from("not to be read")));
+        assert!(is_left());
+        drop(ending.watch(Body::empty()));
+        assert!(!is_left());
     }
 }

@@ -8,7 +8,7 @@ use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
 use crate::timings::{self, Phase};
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,7 +17,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,8 +32,8 @@ pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeEr
     let listener = TcpListener::bind(addr)
         .await
         .map_err(|source| ServeError::Bind { addr, source })?;
-    // The signal is asked for before anyone can know that the server is there.
-    let stop = stop_signal();
+    // Before anyone can know that the server is there.
+    let stop = stop_signal()?;
     state.batcher().metrics().ready();
     timings::mark(Phase::Ready);
     announce(listener.local_addr()?)?;
@@ -48,10 +47,17 @@ fn announce(addr: SocketAddr) -> io::Result<()> {
     stdout.flush()
 }
 
-struct Server {
-    state: AppState,
+/// What every connection is served with.
+#[derive(Clone)]
+struct Protocol {
     router: Router,
     http: http1::Builder,
+    write_timeout: Duration,
+}
+
+struct Server {
+    state: AppState,
+    protocol: Protocol,
     connections: Arc<Semaphore>,
     /// Set when connections are to end; each holds a receiver for as long as it lives.
     stopping: watch::Sender<bool>,
@@ -65,9 +71,13 @@ impl Server {
         http.half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
-        Self {
+        let protocol = Protocol {
             router: app(state.clone()),
             http,
+            write_timeout: Duration::from_millis(state.limits().write_timeout_ms.get()),
+        };
+        Self {
+            protocol,
             connections: Arc::new(Semaphore::new(state.limits().max_connections.get())),
             stopping: watch::Sender::new(false),
             state,
@@ -77,12 +87,12 @@ impl Server {
     async fn run(
         self,
         listener: TcpListener,
-        stop: impl Future<Output = io::Result<()>>,
+        stop: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
-                stopped = &mut stop => break stopped?,
+                () = &mut stop => break,
                 (stream, permit) = self.accept(&listener) => self.spawn(stream, Some(permit)),
             }
         }
@@ -109,10 +119,10 @@ impl Server {
 
     /// `permit` is missing where the last connections are taken, whatever their number.
     fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
-        let (http, router) = (self.http.clone(), self.router.clone());
+        let protocol = self.protocol.clone();
         let stopping = self.stopping.subscribe();
         tokio::spawn(async move {
-            serve_connection(stream, &http, router, stopping).await;
+            protocol.serve(stream, stopping).await;
             drop(permit);
         });
     }
@@ -172,52 +182,40 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    http: &http1::Builder,
-    router: Router,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Answers are small and written at once; waiting for more to send only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let ending = Arc::new(Ending::default());
-    let io = Linger::new(stream, Arc::clone(&ending));
-    let caller = io.caller();
-    let seen = Arc::clone(&ending);
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (mut router, ending) = (router.clone(), Arc::clone(&seen));
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(caller.clone());
-        async move {
-            let has_body = !request.body().is_end_stream();
-            let response = router.call(request).await?;
-            // A refusal may have left a body unread, which is still on its way.
-            if has_body && response.status().is_client_error() {
-                ending.unread.store(true, Ordering::Release);
-            }
-            Ok::<_, std::convert::Infallible>(response)
+impl Protocol {
+    async fn serve(self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
+        // Answers are small and written at once; waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stopping) => {
-            ending.stopping.store(true, Ordering::Release);
-            // One more look, so that hyper knows of every request that has come.
-            match poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
-                Poll::Ready(ended) => ended,
-                Poll::Pending => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+        let ending = Arc::new(Ending::default());
+        let io = Linger::new(stream, Arc::clone(&ending), self.write_timeout);
+        let caller = io.caller();
+        let seen = Arc::clone(&ending);
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request = request.map(|body| Body::new(seen.watch(body)));
+            request.extensions_mut().insert(caller.clone());
+            self.router.clone().call(request)
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut stopping) => {
+                ending.stop();
+                // One more look, so that hyper knows of every request that has come.
+                match poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
+                    Poll::Ready(ended) => ended,
+                    Poll::Pending => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             }
+        };
+        if let Err(error) = ended {
+            // Clients that go away are no news.
+            tracing::debug!(%error, "a connection ended");
         }
-    };
-    if let Err(error) = ended {
-        // Clients that go away are no news.
-        tracing::debug!(%error, "a connection ended");
     }
 }
 
@@ -227,6 +225,14 @@ mod tests {
     use axum::routing::get;
     use std::io::Read;
     use std::net::TcpStream as Client;
+
+    fn protocol(router: Router) -> Protocol {
+        Protocol {
+            router,
+            http: http1::Builder::new(),
+            write_timeout: Duration::from_mins(1),
+        }
+    }
 
     /// One that comes as the server stops, before the runtime has heard of its bytes.
     #[tokio::test]
@@ -242,7 +248,7 @@ mod tests {
         let stream = TcpStream::from_std(stream).expect("registered");
         let router = Router::new().route("/", get(|| async { "answered" }));
         let (_stop, stopping) = watch::channel(true);
-        serve_connection(stream, &http1::Builder::new(), router, stopping).await;
+        protocol(router).serve(stream, stopping).await;
 
         let mut reply = String::new();
         client.read_to_string(&mut reply).expect("readable");
@@ -258,10 +264,7 @@ mod tests {
         let mut client = Client::connect(addr).expect("connected");
         let (stream, _) = listener.accept().await.expect("accepted");
         let (stop, stopping) = watch::channel(false);
-        let http = http1::Builder::new();
-        let served = tokio::spawn(async move {
-            serve_connection(stream, &http, Router::new(), stopping).await;
-        });
+        let served = tokio::spawn(protocol(Router::new()).serve(stream, stopping));
         tokio::task::yield_now().await;
         stop.send_replace(true);
         stop.closed().await;

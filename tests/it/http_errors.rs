@@ -1,18 +1,19 @@
 //! Every fault has a status, a code and a message that says what to do.
 
 use crate::openapi::assert_described;
-use crate::support::{get, limits, post, post_as, request, send, service, stalled, state};
+use crate::support::{Piped, get, limits, post, post_as, request, send, service, stalled, state};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request};
 use bytes::Bytes;
-use coldread::http::{Caller, app};
+use coldread::http::{Caller, Presence, app};
 use hyper::body::Frame;
 use insta::assert_snapshot;
 use serde_json::json;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::sync::mpsc;
 
 /// Status, headers that matter, code and message, a line each.
 async fn error_of(app: Router, request: Request<Body>) -> String {
@@ -358,6 +359,17 @@ async fn time_that_is_not_enough() {
     gate.open();
 }
 
+/// However long a body may take by itself.
+#[tokio::test]
+async fn a_body_that_comes_late_is_not_waited_for() {
+    let (_never, pieces) = mpsc::unbounded_channel();
+    let late = error_of(
+        app(state(limits(&["--request-timeout-ms", "20"]))),
+        post(Body::new(Piped(pieces))),
+    );
+    assert!(late.await.starts_with("504 deadline_exceeded"));
+}
+
 #[tokio::test]
 async fn nothing_is_computed_for_who_has_gone() {
     // One worker and a post a batch, so that all but the first one wait.
@@ -369,17 +381,17 @@ async fn nothing_is_computed_for_who_has_gone() {
         let metrics = send(app.clone(), get("/metrics")).await.text;
         metrics.contains(&format!("coldread_pending_posts {posts}\n"))
     };
-    let from = |has_closed: bool| {
+    let from = |presence: Presence| {
         let mut request = post(r#"{"texts":["good","bad"]}"#);
-        let caller = Caller::new(move || has_closed);
+        let caller = Caller::new(move || presence);
         request.extensions_mut().insert(caller);
         request
     };
-    let stays = tokio::spawn(send(app.clone(), from(false)));
+    let stays = tokio::spawn(send(app.clone(), from(Presence::There)));
     while !pending(2).await {
         tokio::task::yield_now().await;
     }
-    let gone = error_of(app.clone(), from(true)).await;
+    let gone = error_of(app.clone(), from(Presence::HalfClosed)).await;
     assert_snapshot!(gone, @r"
     499 caller_gone
     the caller closed the connection before it had its answer

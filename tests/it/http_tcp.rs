@@ -205,6 +205,16 @@ fn who_has_sent_all_is_answered() {
 }
 
 #[test]
+fn a_signal_that_comes_at_once_is_heard() {
+    for _ in 0..5 {
+        let mut server = Server::start();
+        server.terminate();
+        let status = server.process.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{status}");
+    }
+}
+
+#[test]
 fn nobody_works_for_who_has_left() {
     let server = Server::start_with(&[("COLDREAD_HALF_CLOSE_MS", "1")]);
     let body = format!("{{\"texts\":[\"good\"{}]}}", r#","good""#.repeat(999));

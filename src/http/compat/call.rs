@@ -6,6 +6,7 @@ use crate::batcher::{Answer, Stages, Terms};
 use crate::classifier::{LongText, PostResult, Sentiment};
 use crate::error::PostError;
 use crate::http::body::{self, Media, Share};
+use crate::http::deadline::Arrival;
 use crate::http::decode::Decoder;
 use crate::http::error::{ApiError, post_status};
 use crate::http::observe::{Done, RequestId};
@@ -76,6 +77,7 @@ pub(super) struct Call {
     app: AppState,
     pub(super) parts: Parts,
     pub(super) body: Bytes,
+    arrival: Instant,
     deadline: Instant,
     /// Held until the answer is there: the posts are as long as the body they came in.
     _share: Share,
@@ -91,7 +93,7 @@ impl Call {
     /// Reads the body within the limits, unless there is no room for its posts. Whoever
     /// calls this has looked at the keys.
     pub(super) async fn read(app: &AppState, request: Request) -> Result<Self, ApiError> {
-        let arrival = Instant::now();
+        let arrival = deadline::arrival(request.extensions());
         let limits = app.limits();
         let decoder = Decoder::of(request.headers())?;
         let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
@@ -99,16 +101,19 @@ impl Call {
             return Err(ApiError::Overloaded);
         }
         let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
+        let deadline = asked.map_or(longest, |asked| asked.min(longest));
         let mut share = app.0.bodies.share();
         let timeout = Duration::from_millis(limits.body_timeout_ms.get());
         let max_bytes = limits.max_body_bytes.get();
         let (parts, body) = request.into_parts();
-        let body = body::read(body, decoder, max_bytes, timeout, &mut share).await?;
+        let read = body::read(body, decoder, max_bytes, timeout, &mut share);
+        let body = deadline::within(deadline, read).await?;
         Ok(Self {
             app: app.clone(),
             parts,
             body,
-            deadline: asked.map_or(longest, |asked| asked.min(longest)),
+            arrival,
+            deadline,
             _share: share,
         })
     }
@@ -217,8 +222,12 @@ impl Received {
             return Ok(Self::Ours(call));
         }
         let Call {
-            mut parts, body, ..
+            mut parts,
+            body,
+            arrival,
+            ..
         } = call;
+        parts.extensions.insert(Arrival(arrival));
         // It has been decoded.
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.remove(CONTENT_LENGTH);
