@@ -7,7 +7,7 @@
 
 use super::call::{Call, CompatError, done, refuse, whole};
 use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
-use super::shape;
+use super::shape::{self, Object};
 use crate::classifier::LongText;
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
@@ -16,14 +16,29 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is a number from 1 and `function_to_apply` is \
                      \"sigmoid\", \"softmax\" or \"none\"";
 
 /// Seconds after which a caller may try again.
 const ESTIMATED_TIME: f32 = 1.0;
 
-/// `POST /models/{id}`, and `POST /` where no AWS client asks.
+/// The labels of one text or many
+///
+/// There is one model, whatever the id. A text that cannot be scored refuses all.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/models/{id}",
+    tag = "Hugging Face",
+    operation_id = "huggingface",
+    params(("id" = String, Path, description = "Any, also with slashes")),
+    request_body(description = "The texts", content = Asked),
+    responses((
+        status = 200,
+        description = "A list of labels for each text, the highest score first",
+        body = Vec<Vec<Prediction>>,
+    )),
+))]
 pub(super) async fn classify(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
     answer.unwrap_or_else(|fault| error(app.refusal(fault)))
@@ -35,7 +50,7 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     let Parameters {
         top_k,
         function_to_apply,
-    } = asked.parameters.unwrap_or_default();
+    } = asked.parameters.unwrap_or_default().0;
     let top_k = match top_k {
         Some(0) => return Err(CompatError::Request(SHAPE).into()),
         Some(top_k) => top_k as usize,
@@ -64,15 +79,21 @@ pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, ApiError> {
     list.into_iter().map(text).collect()
 }
 
+/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Request))]
 struct Asked {
     #[serde(default)]
-    parameters: Option<Parameters>,
+    #[cfg_attr(test, schema(inline, value_type = Option<Parameters>))]
+    parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Parameters {
+    /// How many labels are answered; all, if nothing is said of it.
     #[serde(default)]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 4_294_967_295_u32, format = "uint32"))]
     top_k: Option<u32>,
     #[serde(default)]
     function_to_apply: Option<Function>,
@@ -80,13 +101,22 @@ struct Parameters {
 
 /// `{"error": "..."}`
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Refusal))]
+pub(super) struct Refusal {
     error: String,
+    /// Seconds after which a caller may try again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     estimated_time: Option<f32>,
 }
 
 fn error(error: ApiError) -> Response {
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (status, _) = error.status_and_code();
     let is_busy = matches!(error, ApiError::Overloaded | ApiError::ShuttingDown);
     let body = Refusal {
@@ -98,5 +128,5 @@ fn error(error: ApiError) -> Response {
     } else {
         status
     };
-    refuse(error, status, &body)
+    (status, body)
 }

@@ -5,8 +5,9 @@
 //! whose callers are the most; any other body is a native one.
 
 use super::call::{Call, CompatError, Received, done, whole};
-use super::inputs::{self, Function, Inputs, Prediction, predictions};
-use super::{huggingface, shape};
+use super::inputs::{self, Function, Inputs, Ranked, predictions};
+use super::shape::{self, Object};
+use super::huggingface;
 use crate::classifier::LongText;
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
@@ -15,11 +16,26 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is null or a number from 1 and \
                      `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\"";
 
-/// `POST /invocations`
+/// The labels of one text or many
+///
+/// `{"inputs": ...}` is answered as Hugging Face's inference toolkit does. Any other body
+/// is one of `POST /v1/sentiment`, and answered so; what stands in the query as well.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/invocations",
+    tag = "Amazon SageMaker",
+    operation_id = "sagemaker",
+    request_body(description = "The texts", content = Asked),
+    responses((
+        status = 200,
+        description = "The best label of each text, or with `top_k` a list of labels for each",
+        body = Vec<Ranked>,
+    )),
+))]
 pub(super) async fn invocations(
     State(app): State<AppState>,
     request: Request,
@@ -33,7 +49,7 @@ pub(super) async fn invocations(
 
 async fn answer(call: &Call) -> Result<Response, ApiError> {
     let asked: Asked = shape::parse(call.text()?, SHAPE)?;
-    let parameters = asked.parameters.unwrap_or_default();
+    let parameters = asked.parameters.unwrap_or_default().0;
     let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
     let is_one = matches!(inputs, Inputs::One(_));
     // Who says nothing of it gets the best label alone, and no list round it.
@@ -60,26 +76,29 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
             top_k,
         )
     };
-    let lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
-    let response = if is_one || is_best_only {
-        let flat: Vec<Prediction<'_>> = lists.into_iter().flatten().collect();
-        json(StatusCode::OK, &flat)
-    } else {
-        json(StatusCode::OK, &lists)
-    };
-    Ok(done(response, count, answer.stages))
+    let is_nested = !is_one && !is_best_only;
+    let ranked = Ranked::of(sentiments.map(predict), is_nested);
+    Ok(done(json(StatusCode::OK, &ranked), count, answer.stages))
 }
 
+/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Request))]
 struct Asked {
     #[serde(default)]
-    parameters: Option<Parameters>,
+    #[cfg_attr(test, schema(inline, value_type = Option<Parameters>))]
+    parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Parameters {
+    /// How many labels are answered: the best alone if nothing is said of it, all of them
+    /// for `null`.
     #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<u32>, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32"))]
     top_k: TopK,
+    /// The same as `"top_k": null`, where that is missing.
     #[serde(default)]
     return_all_scores: Option<bool>,
     #[serde(default)]
