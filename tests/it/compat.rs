@@ -230,7 +230,12 @@ async fn hugging_face() {
     content-type: application/json
     {"error":"the batch has more than 1000 items; split it"}
     "#);
-    for parameters in [r#"{"function_to_apply":"tanh"}"#, r#"[1,"softmax"]"#] {
+    for parameters in [
+        r#"{"function_to_apply":"tanh"}"#,
+        r#"[1,"softmax"]"#,
+        r#"{"top_k":0}"#,
+        r#"{"top_k":1.5}"#,
+    ] {
         let asked = format!(r#"{{"inputs":"a","parameters":{parameters}}}"#);
         let reply = answer(ask("/", asked)).await;
         assert!(reply.starts_with("400"), "{parameters}: {reply}");

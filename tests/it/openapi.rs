@@ -85,7 +85,10 @@ fn operations<'a>(document: &'a Value, path: &str) -> &'a Value {
 
 #[tokio::test]
 async fn other_services_routes_are_described_where_they_are_answered() {
-    let vertex = [("AIP_HEALTH_ROUTE", "/health"), ("AIP_PREDICT_ROUTE", "/~1")];
+    let vertex = [
+        ("AIP_HEALTH_ROUTE", "/health"),
+        ("AIP_PREDICT_ROUTE", "/~1"),
+    ];
     let same = ["AIP_HEALTH_ROUTE", "AIP_PREDICT_ROUTE"].map(|name| (name, "/health"));
     let taken = [
         ("AIP_HEALTH_ROUTE", "/predict"),

@@ -19,6 +19,12 @@ schemathesis.openapi.media_type("text/csv", csv)
 
 TARGET = "x-amz-target"
 COMPREHEND = "application/x-amz-json-1.1"
+schemathesis.serializer.alias(COMPREHEND, "application/json")
+
+
+@schemathesis.deserializer(COMPREHEND)
+def read_comprehend(context, response):
+    return json.loads(response.content)
 
 
 @schemathesis.hook
@@ -32,6 +38,8 @@ def map_case(context, case):
         if case.media_type == COMPREHEND:
             is_batch = "TextList" in case.body
             case.headers[TARGET] = f"Comprehend_20171127.{'Batch' if is_batch else ''}DetectSentiment"
+    if case.operation.definition.raw.get("tags") == ["pages"]:
+        case.headers["accept"] = "text/html"
     if case.operation.path.endswith("/language/:analyze-text"):
         # Azure asks for ids that differ.
         for i, document in enumerate(case.body["analysisInput"]["documents"]):

@@ -123,26 +123,26 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
 struct Asked {
     #[cfg_attr(test, schema(pattern = "^SentimentAnalysis$"))]
     kind: String,
-    #[cfg_attr(test, schema(inline, value_type = AnalysisInput))]
+    #[cfg_attr(test, schema(value_type = AnalysisInput))]
     analysis_input: Object<AnalysisInput>,
     #[serde(default)]
-    #[cfg_attr(test, schema(inline, value_type = Option<Parameters>))]
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
     parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::AnalysisInput))]
 struct AnalysisInput {
     /// No two have the same id.
-    #[cfg_attr(test, schema(inline, value_type = Vec<Document>))]
+    #[cfg_attr(test, schema(value_type = Vec<Document>))]
     documents: AtMost<Object<Document>, MAX_DOCUMENTS>,
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InputDocument))]
 struct Document {
     id: String,
-    /// Of at most 5120 characters.
+    /// One that is empty or too long errs in its place.
     text: String,
     /// A language's code, such as `en`.
     #[serde(default)]
@@ -150,7 +150,7 @@ struct Document {
 }
 
 #[derive(Deserialize, Default)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Parameters))]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
     /// There are none: lists of them are empty.
@@ -225,16 +225,15 @@ fn transactions(document: &Document) -> usize {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Reply))]
 struct Reply<'a> {
     kind: &'static str,
-    #[cfg_attr(test, schema(inline))]
     results: Results<'a>,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Results))]
 #[serde(rename_all = "camelCase")]
 struct Results<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(inline, nullable = false))]
+    #[cfg_attr(test, schema(nullable = false))]
     statistics: Option<RequestStatistics>,
     documents: Vec<Analyzed<'a>>,
     errors: Vec<DocumentError<'a>>,
@@ -242,7 +241,7 @@ struct Results<'a> {
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::RequestStatistics))]
 #[serde(rename_all = "camelCase")]
 struct RequestStatistics {
     documents_count: usize,
@@ -260,17 +259,17 @@ struct Analyzed<'a> {
     #[cfg_attr(test, schema(pattern = "^(negative|neutral|positive)$"))]
     sentiment: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(inline, nullable = false))]
+    #[cfg_attr(test, schema(nullable = false))]
     statistics: Option<DocumentStatistics>,
     confidence_scores: ConfidenceScores,
-    #[cfg_attr(test, schema(inline, value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
+    #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
     #[cfg_attr(test, schema(value_type = Vec<String>, max_items = 0))]
     warnings: [(); 0],
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::DocumentStatistics))]
 #[serde(rename_all = "camelCase")]
 struct DocumentStatistics {
     characters_count: usize,
@@ -287,7 +286,7 @@ struct ConfidenceScores {
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Sentence))]
 #[serde(rename_all = "camelCase")]
 struct Sentence<'a> {
     #[cfg_attr(test, schema(pattern = "^(negative|neutral|positive)$"))]
@@ -373,12 +372,12 @@ struct Detail {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(inline, nullable = false))]
+    #[cfg_attr(test, schema(nullable = false))]
     innererror: Option<Inner>,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InnerError))]
 struct Inner {
     code: &'static str,
     message: String,

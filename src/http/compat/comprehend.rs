@@ -61,7 +61,9 @@ pub(super) async fn call(State(app): State<AppState>, request: Request) -> Respo
     let id: Option<RequestId> = request.extensions().get().cloned();
     let answer = answer(&app, request).await;
     let mut response = answer.unwrap_or_else(|fault| error(app.refusal(fault)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON_1_1));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(JSON_1_1));
     with_id(response, "x-amzn-requestid", id)
 }
 
@@ -202,12 +204,11 @@ impl From<PostError> for CompatError {
 pub(super) struct Detected {
     #[cfg_attr(test, schema(pattern = "^(NEGATIVE|NEUTRAL|POSITIVE)$"))]
     sentiment: &'static str,
-    #[cfg_attr(test, schema(inline))]
     sentiment_score: SentimentScore,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::SentimentScore))]
 #[serde(rename_all = "PascalCase")]
 struct SentimentScore {
     positive: f32,
@@ -240,14 +241,12 @@ impl Detected {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Batch {
-    #[cfg_attr(test, schema(inline))]
     result_list: Vec<BatchItem>,
-    #[cfg_attr(test, schema(inline))]
     error_list: Vec<BatchError>,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchItem))]
 #[serde(rename_all = "PascalCase")]
 struct BatchItem {
     index: usize,
@@ -256,7 +255,7 @@ struct BatchItem {
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchError))]
 #[serde(rename_all = "PascalCase")]
 struct BatchError {
     index: usize,

@@ -98,7 +98,7 @@ fn is_english(language: &str) -> bool {
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Request))]
 struct Asked {
-    #[cfg_attr(test, schema(inline, value_type = Document))]
+    #[cfg_attr(test, schema(value_type = Document))]
     document: Object<Document>,
     /// Whether a sentence's offset is told: it is -1 if this is missing or `NONE`.
     #[serde(default, rename = "encodingType", alias = "encoding_type")]
@@ -107,7 +107,7 @@ struct Asked {
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Document))]
 struct Document {
     #[serde(default, rename = "type")]
     #[cfg_attr(test, schema(value_type = Value, required = true))]
@@ -208,7 +208,7 @@ impl<T: Copy> Visitor<'_> for NumberOrName<T> {
 struct Reply<'a> {
     document_sentiment: Sentiment,
     language_code: &'a str,
-    #[cfg_attr(test, schema(inline, value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
+    #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
     /// Whether it is English.
     language_supported: bool,
@@ -224,15 +224,14 @@ struct Sentiment {
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Sentence))]
 struct Sentence<'a> {
-    #[cfg_attr(test, schema(inline))]
     text: TextSpan<'a>,
     sentiment: Sentiment,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::TextSpan))]
 #[serde(rename_all = "camelCase")]
 struct TextSpan<'a> {
     content: &'a str,
@@ -243,13 +242,12 @@ struct TextSpan<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Refusal))]
 pub(super) struct Refusal {
-    #[cfg_attr(test, schema(inline))]
     error: Status,
 }
 
 /// `google.rpc.Status` as HTTP carries it.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Status))]
 struct Status {
     #[cfg_attr(test, schema(value_type = u32))]
     code: u16,

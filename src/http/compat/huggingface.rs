@@ -52,8 +52,7 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
         function_to_apply,
     } = asked.parameters.unwrap_or_default().0;
     let top_k = match top_k {
-        Some(0) => return Err(CompatError::Request(SHAPE).into()),
-        Some(top_k) => top_k as usize,
+        Some(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
         None => usize::MAX,
     };
     let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
@@ -84,17 +83,17 @@ pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, ApiError> {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Request))]
 struct Asked {
     #[serde(default)]
-    #[cfg_attr(test, schema(inline, value_type = Option<Parameters>))]
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
     parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Parameters))]
 struct Parameters {
     /// How many labels are answered; all, if nothing is said of it.
     #[serde(default)]
-    #[cfg_attr(test, schema(minimum = 1, maximum = 4_294_967_295_u32, format = "uint32"))]
-    top_k: Option<u32>,
+    #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
+    top_k: Option<f64>,
     #[serde(default)]
     function_to_apply: Option<Function>,
 }

@@ -6,8 +6,8 @@ use super::shape;
 use crate::classifier::Sentiment;
 use crate::http::error::ApiError;
 use serde::Serialize;
-use serde_json::{Value, json};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
 
@@ -41,7 +41,7 @@ pub(super) fn schema(text: &Value) -> Value {
     json!({ "anyOf": [text, {
         "type": "object",
         "properties": properties,
-        "anyOf": TEXT_KEYS.map(|key| json!({ "required": [key] })),
+        "oneOf": TEXT_KEYS.map(|key| json!({ "required": [key] })),
     }] })
 }
 
@@ -245,10 +245,13 @@ impl<'de> Visitor<'de> for Place {
     }
 }
 
-/// The text of `{"text": "..."}`.
+/// The text of `{"text": "..."}`, of which there is one.
 fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<String, A::Error> {
     let mut text = None;
     while let Some(is_text) = map.next_key_seed(IsKey(&TEXT_KEYS))? {
+        if is_text && text.is_some() {
+            return Err(A::Error::custom("two texts"));
+        }
         if is_text {
             text = Some(map.next_value()?);
         } else {
@@ -267,6 +270,12 @@ pub(super) enum Function {
     Softmax,
     /// The logits as they are.
     None,
+}
+
+/// How many labels are asked for, which is a whole number from 1. JSON does not tell 1.0
+/// from 1.
+pub(super) fn count(top_k: f64) -> Option<usize> {
+    (top_k >= 1.0 && top_k.fract() == 0.0).then_some(top_k as usize)
 }
 
 /// A label and its score.
@@ -370,6 +379,7 @@ mod tests {
             r#"{"inputs":["a",5]}"#,
             r#"{"inputs":[["a","b","c"]]}"#,
             r#"{"inputs":[{"txt":"a"}]}"#,
+            r#"{"inputs":{"text":"a","content":"b"}}"#,
         ] {
             assert_eq!(read(json), Err("the shape".to_owned()), "{json}");
         }

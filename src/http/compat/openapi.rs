@@ -247,7 +247,8 @@ fn requests(app: &AppState, schemas: &mut Value) {
             "items": items,
         })
     };
-    let only = |item: &Value| json!({ "type": "array", "items": item, "minItems": 1, "maxItems": 1 });
+    let only =
+        |item: &Value| json!({ "type": "array", "items": item, "minItems": 1, "maxItems": 1 });
 
     let text = json!({ "$ref": "#/components/schemas/huggingface.Text" });
     schemas["huggingface.Text"] = inputs::schema(&post);
@@ -257,7 +258,10 @@ fn requests(app: &AppState, schemas: &mut Value) {
     for (name, inputs) in [
         ("huggingface.Request", texts.clone()),
         ("sagemaker.Request", texts),
-        ("tei.Request", json!({ "anyOf": [text, only(&text), batch] })),
+        (
+            "tei.Request",
+            json!({ "anyOf": [text, only(&text), batch] }),
+        ),
     ] {
         schemas[name]["properties"]["inputs"] = inputs;
         schemas[name]["required"] = json!(["inputs"]);
@@ -271,7 +275,10 @@ fn requests(app: &AppState, schemas: &mut Value) {
     let labels = json!(app.batcher().model().labels);
     schemas["huggingface.Prediction"]["properties"]["label"]["enum"] = labels;
 
-    schemas["comprehend.DetectRequest"]["properties"]["Text"] = post.clone();
+    let max_bytes = comprehend::MAX_TEXT_BYTES.min(app.batcher().max_post_bytes());
+    let mut own_limit = post.clone();
+    own_limit["description"] = json!(format!("A text, of at most {max_bytes} bytes."));
+    schemas["comprehend.DetectRequest"]["properties"]["Text"] = own_limit;
     for name in ["comprehend.DetectRequest", "comprehend.BatchRequest"] {
         let language = &mut schemas[name]["properties"]["LanguageCode"];
         language["enum"] = json!(comprehend::LANGUAGES);
@@ -279,11 +286,10 @@ fn requests(app: &AppState, schemas: &mut Value) {
     let texts = &mut schemas["comprehend.BatchRequest"]["properties"]["TextList"];
     texts["minItems"] = json!(1);
     texts["maxItems"] = json!(comprehend::MAX_TEXTS);
-    let input = &mut schemas["azure.Request"]["properties"]["analysisInput"];
-    let documents = &mut input["properties"]["documents"];
+    let documents = &mut schemas["azure.AnalysisInput"]["properties"]["documents"];
     documents["minItems"] = json!(1);
     documents["maxItems"] = json!(azure::MAX_DOCUMENTS);
-    let document = &mut schemas["google.Request"]["properties"]["document"]["properties"];
+    let document = &mut schemas["google.Document"]["properties"];
     document["content"] = post;
     // Texts elsewhere are not read.
     document["gcsContentUri"] = json!({ "type": "null" });

@@ -5,9 +5,9 @@
 //! whose callers are the most; any other body is a native one.
 
 use super::call::{Call, CompatError, Received, done, whole};
+use super::huggingface;
 use super::inputs::{self, Function, Inputs, Ranked, predictions};
 use super::shape::{self, Object};
-use super::huggingface;
 use crate::classifier::LongText;
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
@@ -54,7 +54,6 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     let is_one = matches!(inputs, Inputs::One(_));
     // Who says nothing of it gets the best label alone, and no list round it.
     let top_k = match parameters.top_k {
-        TopK::Best(0) => return Err(CompatError::Request(SHAPE).into()),
         TopK::Unsaid if parameters.return_all_scores == Some(true) => TopK::All,
         other => other,
     };
@@ -62,7 +61,7 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     let top_k = match top_k {
         TopK::Unsaid => 1,
         TopK::All => usize::MAX,
-        TopK::Best(top_k) => top_k as usize,
+        TopK::Best(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
     };
     let posts = huggingface::texts(inputs)?;
     let count = posts.len();
@@ -86,17 +85,17 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Request))]
 struct Asked {
     #[serde(default)]
-    #[cfg_attr(test, schema(inline, value_type = Option<Parameters>))]
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
     parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Parameters))]
 struct Parameters {
     /// How many labels are answered: the best alone if nothing is said of it, all of them
     /// for `null`.
     #[serde(default)]
-    #[cfg_attr(test, schema(value_type = Option<u32>, minimum = 1, maximum = 4_294_967_295_u32, format = "uint32"))]
+    #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
     top_k: TopK,
     /// The same as `"top_k": null`, where that is missing.
     #[serde(default)]
@@ -106,17 +105,17 @@ struct Parameters {
 }
 
 /// How many labels are asked for: `null` is all of them, and not the same as nothing.
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(from = "Option<u32>")]
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(from = "Option<f64>")]
 enum TopK {
     #[default]
     Unsaid,
     All,
-    Best(u32),
+    Best(f64),
 }
 
-impl From<Option<u32>> for TopK {
-    fn from(top_k: Option<u32>) -> Self {
+impl From<Option<f64>> for TopK {
+    fn from(top_k: Option<f64>) -> Self {
         top_k.map_or(Self::All, Self::Best)
     }
 }
