@@ -45,7 +45,14 @@ pub(super) const SAME_ID: &str = "the request has duplicated ids; give each docu
         ("api-version" = Option<String>, Query, description = "Not looked at"),
         ("showStats" = Option<String>, Query, description = "`true` has documents and characters counted"),
     ),
-    request_body(description = "The documents", content = Asked),
+    request_body(
+        description = "The documents",
+        content = Asked,
+        example = json!({
+            "kind": "SentimentAnalysis",
+            "analysisInput": {"documents": [{"id": "0", "text": "I love this phone", "language": "en"}]},
+        }),
+    ),
     responses((
         status = 200,
         description = "A result or an error for each document",

@@ -48,7 +48,10 @@ pub(super) const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageC
     params(("x-amz-target" = String, Header, description = "The operation")),
     request_body(
         description = "What the operation asks for",
-        content((Object = "application/x-amz-json-1.1")),
+        content((
+            Object = "application/x-amz-json-1.1",
+            example = json!({"Text": "I love this phone", "LanguageCode": "en"}),
+        )),
     ),
     responses((
         status = 200,

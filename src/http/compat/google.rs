@@ -37,7 +37,11 @@ const LANGUAGE: &str = "en";
     path = "/v2/documents:analyzeSentiment",
     tag = "Google Cloud Natural Language",
     operation_id = "google",
-    request_body(description = "The document", content = Asked),
+    request_body(
+        description = "The document",
+        content = Asked,
+        example = json!({"document": {"type": "PLAIN_TEXT", "content": "I love this phone"}, "encodingType": "UTF8"}),
+    ),
     responses((status = 200, description = "Its sentiment", body = Reply)),
 ))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {

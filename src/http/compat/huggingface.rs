@@ -32,7 +32,11 @@ const ESTIMATED_TIME: f32 = 1.0;
     tag = "Hugging Face",
     operation_id = "huggingface",
     params(("id" = String, Path, description = "Any, also with slashes")),
-    request_body(description = "The texts", content = Asked),
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": "I love this phone", "parameters": {"top_k": 1}}),
+    ),
     responses((
         status = 200,
         description = "A list of labels for each text, the highest score first",

@@ -200,6 +200,7 @@ fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
         both["description"] = json!(
             "With `x-amz-target` this is `POST /comprehend`, and without `POST /models/{id}`."
         );
+        both["responses"]["200"]["description"] = json!("What the format answers");
         both["parameters"] = comprehend["parameters"].take();
         both["tags"] = json!([both["tags"][0], comprehend["tags"][0]]);
         both
@@ -221,10 +222,15 @@ fn two_operations(operation: &mut Value) {
     let either = |names: [&str; 2]| {
         let schemas =
             names.map(|it| json!({ "$ref": format!("#/components/schemas/comprehend.{it}") }));
-        json!({ comprehend::JSON_1_1: { "schema": { "anyOf": schemas } } })
+        json!({ "anyOf": schemas })
     };
-    operation["requestBody"]["content"] = either(["DetectRequest", "BatchRequest"]);
-    operation["responses"]["200"]["content"] = either(["Detected", "Batch"]);
+    for (part, names) in [
+        ("/requestBody", ["DetectRequest", "BatchRequest"]),
+        ("/responses/200", ["Detected", "Batch"]),
+    ] {
+        let part = operation.pointer_mut(part).expect("a test reads it");
+        part["content"][comprehend::JSON_1_1]["schema"] = either(names);
+    }
 }
 
 fn is_signed(app: &AppState, route: Route) -> bool {

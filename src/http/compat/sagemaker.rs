@@ -29,7 +29,11 @@ pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inp
     path = "/invocations",
     tag = "Amazon SageMaker",
     operation_id = "sagemaker",
-    request_body(description = "The texts", content = Asked),
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": ["I love this phone", "battery died after two days"]}),
+    ),
     responses((
         status = 200,
         description = "The best label of each text, or with `top_k` a list of labels for each",

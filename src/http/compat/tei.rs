@@ -30,7 +30,11 @@ pub(super) const NO_PAIRS: &str =
     path = "/predict",
     tag = "Text Embeddings Inference",
     operation_id = "tei",
-    request_body(description = "The texts", content = Asked),
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": [["I love this phone"], ["battery died after two days"]]}),
+    ),
     responses((
         status = 200,
         description = "A list of labels, the highest score first; of a batch one for each text",

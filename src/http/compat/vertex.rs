@@ -25,7 +25,11 @@ pub(super) const SHAPE: &str = "the body must be {\"instances\": [...]} with ins
     path = "AIP_PREDICT_ROUTE",
     tag = "Vertex AI",
     operation_id = "vertex",
-    request_body(description = "The instances", content = Object),
+    request_body(
+        description = "The instances",
+        content = Object,
+        example = json!({"instances": ["I love this phone", {"text": "battery died after two days"}]}),
+    ),
     responses((status = 200, description = "A prediction for each instance", body = Reply)),
 ))]
 pub(super) async fn predict(
