@@ -124,6 +124,7 @@ struct Document {
     gcs_content_uri: Option<serde::de::IgnoredAny>,
     /// A language's code, such as `en`, which it is if this is missing or empty.
     #[serde(default, rename = "languageCode", alias = "language_code")]
+    #[cfg_attr(test, schema(pattern = "^([a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*)?$"))]
     language_code: Option<String>,
 }
 

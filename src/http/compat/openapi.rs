@@ -348,7 +348,6 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<ApiError>, &'static Refusals
                 CompatError::Request(google::SHAPE),
                 CompatError::UnsupportedLanguage,
                 CompatError::EmptyText,
-                CompatError::from(too_long(app)),
             ];
             (own, &GOOGLE)
         }
@@ -366,6 +365,9 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<ApiError>, &'static Refusals
         own.push(CompatError::NoPolarity);
     }
     let mut errors: Vec<ApiError> = own.into_iter().map(ApiError::from).collect();
+    if route == Route::Google {
+        errors.push(too_long(app).into());
+    }
     if ![Route::Invocations, Route::VertexPredict].contains(&route) {
         errors.extend(body_errors(app));
         if !app.0.access.is_open() && route != Route::Comprehend {
