@@ -14,6 +14,7 @@
 //! | [`google`] | Google Cloud Natural Language v2 |
 //! | [`sagemaker`], [`vertex`] | containers on SageMaker and Vertex AI |
 //! | [`call`], [`shape`], [`inputs`] | what they share: the way in and out, and JSON |
+//! | [`openapi`] | their routes in the description of the API |
 
 mod azure;
 mod call;
@@ -21,6 +22,7 @@ mod comprehend;
 mod google;
 mod huggingface;
 mod inputs;
+mod openapi;
 mod sagemaker;
 mod shape;
 mod sigv4;
@@ -28,6 +30,9 @@ mod tei;
 mod vertex;
 
 pub(super) use call::CompatError;
+#[cfg(test)]
+pub(super) use openapi::Operations;
+pub(super) use openapi::{describe, native_errors};
 
 use super::error::ApiError;
 use super::{AppState, api};
@@ -37,100 +42,163 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 
-/// The routes by the templates that metrics and logs know them by, below any prefix.
-const PREFIXED: [&str; 6] = [
-    "/",
-    "/models/{*id}",
-    "/comprehend",
-    "/predict",
-    "/language/:analyze-text",
-    "/v2/documents:analyzeSentiment",
-];
+/// A route of another service's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    /// Hugging Face's and Comprehend's, told apart by a header.
+    Root,
+    Models,
+    Comprehend,
+    Predict,
+    Azure,
+    Google,
+    Ping,
+    Invocations,
+    VertexHealth,
+    VertexPredict,
+}
 
-/// Those that their platforms choose: never below a prefix.
-const PING: &str = "/ping";
-const INVOCATIONS: &str = "/invocations";
+impl Route {
+    /// Those that stand below any prefix. The others' paths are their platforms' choice.
+    const PREFIXED: [Self; 6] = [
+        Self::Root,
+        Self::Models,
+        Self::Comprehend,
+        Self::Predict,
+        Self::Azure,
+        Self::Google,
+    ];
 
-/// What stands in metrics and logs for Vertex AI's routes, which have any path.
-const VERTEX_HEALTH: &str = "AIP_HEALTH_ROUTE";
-const VERTEX_PREDICT: &str = "AIP_PREDICT_ROUTE";
+    /// By what metrics and logs know it: its path, where a configuration has no say.
+    fn template(self) -> &'static str {
+        match self {
+            Self::Root => "/",
+            Self::Models => "/models/{*id}",
+            Self::Comprehend => "/comprehend",
+            Self::Predict => "/predict",
+            Self::Azure => "/language/:analyze-text",
+            Self::Google => "/v2/documents:analyzeSentiment",
+            Self::Ping => "/ping",
+            Self::Invocations => "/invocations",
+            Self::VertexHealth => "AIP_HEALTH_ROUTE",
+            Self::VertexPredict => "AIP_PREDICT_ROUTE",
+        }
+    }
+
+    /// Whether a platform that wants to know of health asks for it.
+    fn is_health(self) -> bool {
+        matches!(self, Self::Ping | Self::VertexHealth)
+    }
+
+    fn is_spoken(self, compat: &Compat) -> bool {
+        match self {
+            Self::Root => [Self::Models, Self::Comprehend]
+                .iter()
+                .any(|it| it.is_spoken(compat)),
+            Self::Models => compat.speaks(Service::HuggingFace),
+            Self::Comprehend => compat.speaks(Service::Comprehend),
+            Self::Predict => compat.speaks(Service::Tei),
+            Self::Azure => compat.speaks(Service::Azure),
+            Self::Google => compat.speaks(Service::Google),
+            Self::Ping | Self::Invocations => compat.speaks(Service::SageMaker),
+            Self::VertexHealth => compat.vertex_health.is_some(),
+            Self::VertexPredict => compat.vertex_predict.is_some(),
+        }
+    }
+
+    fn handler(self) -> MethodRouter<AppState> {
+        match self {
+            Self::Root => post(root),
+            Self::Models => post(huggingface::classify),
+            Self::Comprehend => post(comprehend::call),
+            Self::Predict => post(tei::predict),
+            Self::Azure => post(azure::analyze),
+            Self::Google => post(google::analyze),
+            Self::Ping | Self::VertexHealth => get(api::readyz),
+            Self::Invocations => post(sagemaker::invocations),
+            Self::VertexPredict => post(vertex::predict),
+        }
+    }
+}
+
+/// The paths that the formats that are spoken ask for. Those who come first keep them.
+fn wanted(compat: &Compat) -> Vec<(String, Route)> {
+    let mut wanted = Vec::new();
+    // The operator names these paths one by one, so they come first.
+    let named = [
+        (&compat.vertex_health, Route::VertexHealth),
+        (&compat.vertex_predict, Route::VertexPredict),
+    ];
+    for (path, route) in named {
+        wanted.extend(path.clone().map(|path| (path, route)));
+    }
+    for route in [Route::Ping, Route::Invocations] {
+        wanted.push((route.template().to_owned(), route));
+    }
+    for route in Route::PREFIXED {
+        let path = format!("{}{}", compat.prefix, route.template());
+        // AWS's clients put a slash behind the path of an endpoint, and people none.
+        let other = match route {
+            Route::Root => path.strip_suffix('/').filter(|path| !path.is_empty()),
+            Route::Comprehend => Some(&*format!("{path}/")),
+            _ => None,
+        };
+        let other = other.map(|path| (path.to_owned(), route));
+        wanted.push((path, route));
+        wanted.extend(other);
+    }
+    wanted.retain(|(_, route)| route.is_spoken(compat));
+    wanted
+}
+
+/// Where the formats that are spoken are answered. A path that a platform's variable or
+/// the prefix moves onto one of the service's own, or onto another format's, keeps the
+/// meaning that it has.
+fn places(compat: &Compat) -> Vec<(String, Route)> {
+    let mut places: Vec<(String, Route)> = Vec::new();
+    for (path, route) in wanted(compat) {
+        // What is posted to the page is for others to read.
+        let is_native = super::ROUTES.contains(&path.as_str());
+        let is_native = is_native && (path != "/" || route.is_health());
+        let is_taken = places.iter().any(|(taken, by)| {
+            let is_vertex = (*by, route) == (Route::VertexHealth, Route::VertexPredict);
+            *taken == path && !is_vertex
+        });
+        if !is_native && !is_taken {
+            places.push((path, route));
+        }
+    }
+    places
+}
 
 /// The routes of all formats that are spoken. They look at keys themselves, for each
 /// format has its own way to refuse.
 pub(super) fn routes(compat: &Compat) -> Router<AppState> {
+    let places = places(compat);
+    for (path, _) in wanted(compat).iter().filter(|it| !places.contains(it)) {
+        tracing::warn!(
+            path,
+            "this path has another meaning already, which it keeps"
+        );
+    }
     // For `:analyze-text`, which axum would take for a slip.
-    let mut router = Router::new().without_v07_checks();
-    let mut taken: Vec<String> = Vec::new();
-    let mut add = |path: String, route: MethodRouter<AppState>| {
-        // A path that a platform's variable or the prefix moves onto one of the service's
-        // own, or onto another format's.
-        let is_native = path != "/" && super::ROUTES.contains(&path.as_str());
-        if is_native || taken.contains(&path) {
-            tracing::warn!(
-                path,
-                "this path has another meaning already, which it keeps"
-            );
-            return;
-        }
-        router = std::mem::take(&mut router).route(&path, route);
-        taken.push(path);
-    };
-    // The operator names these paths one by one, so they come first.
-    match (&compat.vertex_health, &compat.vertex_predict) {
-        (Some(health), Some(predict)) if health == predict => {
-            add(health.clone(), get(api::readyz).post(vertex::predict));
-        }
-        (health, predict) => {
-            if let Some(path) = health {
-                add(path.clone(), get(api::readyz));
-            }
-            if let Some(path) = predict {
-                add(path.clone(), post(vertex::predict));
-            }
-        }
-    }
-    if compat.speaks(Service::SageMaker) {
-        add(PING.to_owned(), get(api::readyz));
-        add(INVOCATIONS.to_owned(), post(sagemaker::invocations));
-    }
-    let prefix = &compat.prefix;
-    let mut add_below = |path: &str, route| add(format!("{prefix}{path}"), route);
-    if compat.speaks(Service::HuggingFace) || compat.speaks(Service::Comprehend) {
-        add_below("/", post(root));
-        if !prefix.is_empty() {
-            add_below("", post(root));
-        }
-    }
-    if compat.speaks(Service::HuggingFace) {
-        add_below("/models/{*id}", post(huggingface::classify));
-    }
-    if compat.speaks(Service::Comprehend) {
-        for path in ["/comprehend", "/comprehend/"] {
-            add_below(path, post(comprehend::call));
-        }
-    }
-    if compat.speaks(Service::Tei) {
-        add_below("/predict", post(tei::predict));
-    }
-    if compat.speaks(Service::Azure) {
-        add_below("/language/:analyze-text", post(azure::analyze));
-    }
-    if compat.speaks(Service::Google) {
-        add_below("/v2/documents:analyzeSentiment", post(google::analyze));
-    }
-    router
+    let router = Router::new().without_v07_checks();
+    places.into_iter().fold(router, |router, (path, route)| {
+        router.route(&path, route.handler())
+    })
 }
 
 /// The template of a path that the router matched, if it is one of ours.
 pub(super) fn template(compat: &Compat, path: &str) -> Option<&'static str> {
     let is = |route: &Option<String>| route.as_deref() == Some(path);
     if is(&compat.vertex_health) {
-        return Some(VERTEX_HEALTH);
+        return Some(Route::VertexHealth.template());
     }
     if is(&compat.vertex_predict) {
-        return Some(VERTEX_PREDICT);
+        return Some(Route::VertexPredict.template());
     }
-    let own = [PING, INVOCATIONS].into_iter().find(|own| *own == path);
+    let own = [Route::Ping, Route::Invocations].map(Route::template);
+    let own = own.into_iter().find(|own| *own == path);
     own.or_else(|| {
         let below = path.strip_prefix(compat.prefix.as_str())?;
         let below = match below.strip_suffix('/').unwrap_or(below) {
@@ -138,14 +206,16 @@ pub(super) fn template(compat: &Compat, path: &str) -> Option<&'static str> {
             other => other,
         };
         // What matches no route has no path.
-        let mut templates = PREFIXED.into_iter();
+        let mut templates = Route::PREFIXED.map(Route::template).into_iter();
         templates.find(|template| *template == below && !path.is_empty())
     })
 }
 
 /// Whether a route is asked all day long, by a platform that wants to know of health.
-pub(super) fn is_health(route: &str) -> bool {
-    route == PING || route == VERTEX_HEALTH
+pub(super) fn is_health(template: &str) -> bool {
+    [Route::Ping, Route::VertexHealth]
+        .iter()
+        .any(|route| route.template() == template)
 }
 
 /// `POST /`: an AWS client names its operation in a header; who does not is Hugging Face's.

@@ -5,19 +5,19 @@
 //! say, so that a program need not carry what derives them. What only a running server
 //! knows is put in here: its limits, its labels, whether it asks for keys; and the
 //! errors, each with the status, the code and the message that [`ApiError`] gives it.
+//! Other services' routes are put where this server has them by [`compat::describe`].
 //! Integration tests look every error up that they provoke, and schemathesis compares
 //! the rest (`tests/openapi/run`).
 
-use super::AppState;
 use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
 use super::error::{ApiError, ErrorBody, json as reply};
-use super::posts;
+use super::{AppState, ROUTES, compat, posts};
 use crate::error::PostError;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by
 /// itself. Joiners, selectors and control characters alone are no text.
@@ -27,8 +27,27 @@ const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
 /// the sake of programs that should be small.
 const OPERATIONS: &str = include_str!("openapi.json");
 
+/// How a format tells of errors.
+pub(super) struct Refusals {
+    /// Their content type.
+    pub(super) media: &'static str,
+    /// What the body is called among the schemas.
+    pub(super) schema: &'static str,
+    /// Where in the body the error's name stands, if it has one.
+    pub(super) name: &'static [&'static str],
+    /// Status and body.
+    pub(super) of: fn(&ApiError) -> (StatusCode, Value),
+}
+
+pub(super) const NATIVE: Refusals = Refusals {
+    media: "application/json",
+    schema: "ErrorBody",
+    name: &["error", "code"],
+    of: |error| (error.status_and_code().0, json!(ErrorBody::of(error))),
+};
+
 /// This description
-#[cfg_attr(test, utoipa::path(get, path = "/openapi.json", responses((
+#[cfg_attr(test, utoipa::path(get, path = "/openapi.json", tag = "api", responses((
     status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json",
 ))))]
 pub(super) async fn description(State(app): State<AppState>) -> Response {
@@ -39,30 +58,36 @@ pub(super) async fn description(State(app): State<AppState>) -> Response {
 fn document(app: &AppState) -> Value {
     let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
     document["x-limits"] = json!(InfoLimits::of(app));
-    requests(app, &mut document);
-    replies(app, &mut document);
-    for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {
-        for operation in item.as_object_mut().into_iter().flatten().map(|(_, it)| it) {
-            let mut errors = errors(app, path);
-            if has_key(app, path) {
-                operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
-                errors.push(ApiError::Unauthorized);
-            }
-            for error in &errors {
-                add_error(&mut operation["responses"], error);
-            }
-            for reply in operation["responses"].as_object_mut().into_iter().flatten() {
-                reply.1["headers"]["x-request-id"] =
-                    json!({ "$ref": "#/components/headers/RequestId" });
-            }
-        }
-    }
-    document["components"]["schemas"]["ErrorDetail"]["properties"]["code"]["enum"] = codes(app);
     document["components"]["securitySchemes"] = json!({
         "bearer": { "type": "http", "scheme": "bearer" },
         "api_key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
     });
     document["components"]["parameters"] = headers();
+    document["components"]["schemas"]["Post"] = json!({
+        "description": format!("A post, of at most {} bytes.", app.batcher().max_post_bytes()),
+        "type": "string",
+        "pattern": VISIBLE,
+    });
+    requests(app, &mut document);
+    replies(app, &mut document);
+    let paths = document["paths"].as_object_mut().map(std::mem::take);
+    let (mut native, others): (Map<_, _>, Map<_, _>) = paths
+        .into_iter()
+        .flatten()
+        .partition(|(path, _)| ROUTES.contains(&path.as_str()));
+    for (path, item) in &mut native {
+        for (_, operation) in item.as_object_mut().into_iter().flatten() {
+            let mut errors = errors(app, path);
+            if has_key(app, path) {
+                operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
+                errors.push(ApiError::Unauthorized);
+            }
+            add_errors(operation, &errors, &NATIVE);
+        }
+    }
+    document["paths"] = native.into();
+    document["components"]["schemas"]["ErrorDetail"]["properties"]["code"]["enum"] = codes(app);
+    compat::describe(app, &mut document, &others);
     document
 }
 
@@ -70,11 +95,7 @@ fn document(app: &AppState) -> Value {
 fn requests(app: &AppState, document: &mut Value) {
     let operation = &mut document["paths"]["/v1/sentiment"]["post"];
     let long_text = operation["parameters"][0]["schema"].clone();
-    let text = json!({
-        "description": format!("A post, of at most {} bytes.", app.batcher().max_post_bytes()),
-        "type": "string",
-        "pattern": VISIBLE,
-    });
+    let text = json!({ "$ref": "#/components/schemas/Post" });
     let content = &mut operation["requestBody"]["content"];
     content["text/plain"]["schema"] = text.clone();
     for (media, rows) in [
@@ -112,6 +133,7 @@ fn replies(app: &AppState, document: &mut Value) {
         "RequestId": { "description": "The request's own, or a new one", "schema": text, "required": true },
         "ServerTiming": { "description": "queue, tokenize, inference and total in milliseconds; of rows there is none", "schema": text },
         "RetryAfter": { "description": "Seconds to wait", "schema": { "type": "integer" }, "required": true },
+        "RetryAfterOverload": { "description": "Seconds to wait, if there are too many requests", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "schema": text, "required": true },
     });
     let labels = &app.batcher().model().labels;
@@ -146,10 +168,10 @@ fn has_key(app: &AppState, path: &str) -> bool {
     let is_public = match path {
         "/healthz" | "/readyz" => true,
         "/metrics" => access.public_metrics,
-        "/openapi.json" => !access.private_docs,
+        "/" | "/docs" | "/openapi.json" => !access.private_docs,
         _ => false,
     };
-    !access.keys.is_empty() && !is_public
+    !access.is_open() && !is_public
 }
 
 /// The errors that a route can answer with, beside a missing key's.
@@ -157,15 +179,14 @@ fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
     match path {
         "/v1/sentiment" => sentiment_errors(app),
         "/readyz" => vec![ApiError::ShuttingDown],
+        "/" => vec![ApiError::UnknownRoute],
         _ => Vec::new(),
     }
 }
 
-fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
+/// Errors of every request that has a body of JSON.
+pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
     let limits = app.limits();
-    let max_bytes = app.batcher().max_post_bytes();
-    let max_tokens = app.batcher().model().max_tokens;
-    let cause = String::new();
     vec![
         ApiError::InvalidJson("EOF while parsing an object at line 1 column 9".to_owned()),
         ApiError::JsonTooDeep {
@@ -181,19 +202,38 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
         ApiError::BodyTooLarge {
             max_bytes: limits.max_body_bytes.get(),
         },
-        ApiError::TooManyPosts {
-            max_posts: limits.max_posts.get(),
+        ApiError::UnsupportedEncoding,
+        ApiError::Overloaded,
+        ApiError::Internal {
+            cause: String::new(),
         },
-        ApiError::Post(PostError::TooLong {
-            bytes: max_bytes + 1,
-            max_bytes,
-        }),
+        ApiError::ShuttingDown,
+        ApiError::DeadlineExceeded,
+    ]
+}
+
+/// A post that has more bytes than are taken.
+pub(super) fn too_long(app: &AppState) -> PostError {
+    let max_bytes = app.batcher().max_post_bytes();
+    PostError::TooLong {
+        bytes: max_bytes + 1,
+        max_bytes,
+    }
+}
+
+fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
+    let max_tokens = app.batcher().model().max_tokens;
+    let mut errors = body_errors(app);
+    errors.extend([
+        ApiError::TooManyPosts {
+            max_posts: app.limits().max_posts.get(),
+        },
+        ApiError::Post(too_long(app)),
         ApiError::Post(PostError::TooManyTokens { max_tokens }),
         ApiError::ReplyTooLarge {
             max_bytes: 6_000_000,
         },
         ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
-        ApiError::UnsupportedEncoding,
         ApiError::Post(PostError::Empty),
         ApiError::NoTexts,
         ApiError::InvalidType {
@@ -205,55 +245,69 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
         ApiError::ConflictingFields,
         ApiError::UnknownField("txt".to_owned()),
         ApiError::DuplicateField("text"),
-        ApiError::Overloaded,
-        ApiError::Internal { cause },
-        ApiError::ShuttingDown,
-        ApiError::DeadlineExceeded,
         ApiError::CallerGone,
-    ]
+    ]);
+    errors
 }
 
 /// Every code that there is.
 fn codes(app: &AppState) -> Value {
     let mut errors = sentiment_errors(app);
-    let method = Method::DELETE;
+    errors.extend(compat::native_errors(app));
     errors.extend([
         ApiError::Unauthorized,
         ApiError::UnknownRoute,
-        ApiError::MethodNotAllowed(method),
+        ApiError::MethodNotAllowed(Method::DELETE),
     ]);
-    let mut codes: Vec<&str> = errors
-        .iter()
-        .map(|error| error.status_and_code().1)
-        .collect();
-    codes.dedup();
+    let mut codes: Vec<&str> = Vec::new();
+    for (_, code) in errors.iter().map(ApiError::status_and_code) {
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
+    }
     json!(codes)
 }
 
-/// Enters an error among the replies of its status.
-fn add_error(responses: &mut Value, error: &ApiError) {
-    let (status, code) = error.status_and_code();
-    let reply = &mut responses[status.as_str()];
+/// Enters errors among an operation's replies, as a format has them.
+pub(super) fn add_errors(operation: &mut Value, errors: &[ApiError], refusals: &Refusals) {
+    let replies = &mut operation["responses"];
+    for error in errors {
+        add_error(replies, error, refusals);
+    }
+    for (_, reply) in replies.as_object_mut().into_iter().flatten() {
+        reply["headers"]["x-request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
+    }
+}
+
+fn add_error(replies: &mut Value, error: &ApiError, refusals: &Refusals) {
+    let (status, body) = (refusals.of)(error);
+    let reply = &mut replies[status.as_str()];
     if reply.is_null() {
-        *reply = json!({
-            "description": status.canonical_reason().unwrap_or_default(),
-            "content": { "application/json": { "schema": {
-                "allOf": [{ "$ref": "#/components/schemas/ErrorBody" }],
-                "properties": { "error": { "properties": { "code": { "enum": [] } } } },
-            }, "examples": {} } },
-        });
+        *reply = json!({ "description": status.canonical_reason().unwrap_or_default() });
     }
-    let content = &mut reply["content"]["application/json"];
-    content["examples"][code] = json!({ "value": ErrorBody::of(error) });
-    let codes = &mut content["schema"]["properties"]["error"]["properties"]["code"]["enum"];
-    if let Some(codes) = codes.as_array_mut()
-        && !codes.contains(&json!(code))
-    {
-        codes.push(json!(code));
+    let content = &mut reply["content"][refusals.media];
+    if content.is_null() {
+        let body = format!("#/components/schemas/{}", refusals.schema);
+        *content = json!({ "schema": { "allOf": [{ "$ref": body }] } });
     }
+    let (mut schema, mut name) = (&mut content["schema"], &body);
+    for key in refusals.name {
+        (schema, name) = (&mut schema["properties"][key], &name[key]);
+    }
+    if !refusals.name.is_empty() {
+        add_to(&mut schema["enum"], name);
+    }
+    let (_, code) = error.status_and_code();
+    content["examples"][code] = json!({ "value": body });
     match error {
         ApiError::Overloaded | ApiError::ShuttingDown => {
-            reply["headers"]["retry-after"] = json!({ "$ref": "#/components/headers/RetryAfter" });
+            // Where others have the same status not every reply has it.
+            let header = match status {
+                StatusCode::BAD_REQUEST => "RetryAfterOverload",
+                _ => "RetryAfter",
+            };
+            let header = format!("#/components/headers/{header}");
+            reply["headers"]["retry-after"] = json!({ "$ref": header });
         }
         ApiError::Unauthorized => {
             reply["headers"]["www-authenticate"] =
@@ -263,9 +317,18 @@ fn add_error(responses: &mut Value, error: &ApiError) {
     }
 }
 
+/// Adds a value to a list that has it not yet.
+fn add_to(list: &mut Value, value: &Value) {
+    match list.as_array_mut() {
+        Some(values) if values.contains(value) => {}
+        Some(values) => values.push(value.clone()),
+        None => *list = json!([value]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{api, bulk::Line};
+    use super::super::{api, bulk::Line, page};
     use super::*;
     use utoipa::OpenApi;
 
@@ -278,16 +341,20 @@ mod tests {
             api::healthz,
             api::readyz,
             api::metrics,
-            description
+            description,
+            page::index,
+            page::docs
         ),
         components(schemas(ErrorBody, Line))
     )]
     struct Operations;
 
-    /// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test --lib openapi`.
+    /// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test --workspace --lib openapi`.
     #[test]
     fn operations_and_schemas_are_those_of_the_code() {
-        let of_the_code = serde_json::to_value(Operations::openapi()).expect("serializable");
+        let mut of_the_code = Operations::openapi();
+        of_the_code.merge(compat::Operations::openapi());
+        let of_the_code = serde_json::to_value(of_the_code).expect("serializable");
         if std::env::var_os("COLDREAD_WRITE_OPENAPI").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
             std::fs::write(path, format!("{of_the_code:#}\n")).expect("written");

@@ -14,7 +14,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
 
-/// `GET /`. Whoever does not ask for a page is told that there is no such route.
+/// The page to try it out
+///
+/// Whoever does not ask for `text/html` is told that there is no such route.
+#[cfg_attr(test, utoipa::path(get, path = "/", tag = "pages", responses((
+    status = 200, description = "HTML", body = String, content_type = "text/html",
+))))]
 pub(super) async fn index(headers: HeaderMap) -> Result<Response, ApiError> {
     let mut accepts = headers
         .get_all(ACCEPT)
@@ -29,7 +34,10 @@ pub(super) async fn index(headers: HeaderMap) -> Result<Response, ApiError> {
     ))
 }
 
-/// `GET /docs`: `/openapi.json` for people to read.
+/// This description for people to read
+#[cfg_attr(test, utoipa::path(get, path = "/docs", tag = "pages", responses((
+    status = 200, description = "HTML", body = String, content_type = "text/html",
+))))]
 pub(super) async fn docs() -> Response {
     part("text/html; charset=utf-8", include_str!("page/docs.html"))
 }

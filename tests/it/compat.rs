@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-const DETECT: &str = "Comprehend_20171127.DetectSentiment";
+pub(crate) const DETECT: &str = "Comprehend_20171127.DetectSentiment";
 const BATCH_DETECT: &str = "Comprehend_20171127.BatchDetectSentiment";
 const AZURE: &str = "/language/:analyze-text";
 const GOOGLE: &str = "/v2/documents:analyzeSentiment";
@@ -93,7 +93,7 @@ pub(crate) fn state_with(change: impl FnOnce(&mut AppOptions)) -> AppState {
     AppState::new(batcher, options)
 }
 
-fn compat(list: &str, prefix: &str, env: &[(&str, &str)]) -> Compat {
+pub(crate) fn compat(list: &str, prefix: &str, env: &[(&str, &str)]) -> Compat {
     let args = CompatArgs {
         compat: list.to_owned(),
         compat_prefix: prefix.to_owned(),
@@ -230,8 +230,16 @@ async fn hugging_face() {
     content-type: application/json
     {"error":"the batch has more than 1000 items; split it"}
     "#);
-    let function = r#"{"inputs":"a","parameters":{"function_to_apply":"tanh"}}"#;
-    assert!(answer(ask("/", function)).await.starts_with("400"));
+    for parameters in [
+        r#"{"function_to_apply":"tanh"}"#,
+        r#"[1,"softmax"]"#,
+        r#"{"top_k":0}"#,
+        r#"{"top_k":1.5}"#,
+    ] {
+        let asked = format!(r#"{{"inputs":"a","parameters":{parameters}}}"#);
+        let reply = answer(ask("/", asked)).await;
+        assert!(reply.starts_with("400"), "{parameters}: {reply}");
+    }
 }
 
 #[tokio::test]
@@ -579,6 +587,12 @@ async fn routes_that_two_ask_for_keep_one_meaning() {
         ];
         options.compat = compat("", "/v1/sentiment", &routes);
     });
+    let page = with_options(|options| {
+        options.compat = compat("", "", &[("AIP_HEALTH_ROUTE", "/")]);
+    });
+    let as_page = [("accept", "text/html")];
+    let page = send(page, request(Method::GET, "/", &as_page, "")).await;
+    assert!(page.text.starts_with("<!doctype html>"), "{}", page.text);
     assert_eq!(send(app.clone(), get("/healthz")).await.status, 200);
     let vertex = ask("/predict", r#"{"instances":["so good"]}"#);
     assert!(send(app.clone(), vertex).await.text.contains("predictions"));
@@ -646,7 +660,7 @@ async fn a_prefix_moves_the_routes() {
 }
 
 /// A well-formed request of each format.
-fn each() -> Vec<(&'static str, Request<Body>)> {
+pub(crate) fn each() -> Vec<(&'static str, Request<Body>)> {
     let detect = json!({"Text": "so good", "LanguageCode": "en"}).to_string();
     let document = json!([{"id": "0", "text": "so good"}]);
     vec![
@@ -793,6 +807,10 @@ async fn hostile_bodies_are_refused_in_the_callers_format() {
             b"\"inputs\"".to_vec(),
             br#"{"inputs":{"inputs":{}},"Text":[],"kind":{},"document":[],"instances":1}"#.to_vec(),
             br#"{"inputs":"\ud800","Text":"\ud800"}"#.to_vec(),
+            // Fields without their names, in the order of our own types.
+            br#"["so good","en"]"#.to_vec(),
+            br#"["SentimentAnalysis",[[["0","so good"]]]]"#.to_vec(),
+            br#"[["PLAIN_TEXT","so good"]]"#.to_vec(),
             format!(r#"{{"inputs":{}}}"#, "[[],".repeat(300_000)).into_bytes(),
         ] {
             let reply = send(

@@ -1,12 +1,19 @@
 //! The description of the API, and that it is one of this API.
 
-use crate::support::{get, instant, request, send};
+use crate::compat::{DETECT, compat, each, with_options};
+use crate::support::{get, instant, limits, request, send, service, stalled};
+use axum::Router;
 use axum::http::Method;
+use coldread::http::app;
 use serde_json::Value;
 use std::sync::OnceLock;
 
 async fn document(args: &[&str]) -> Value {
-    let reply = send(instant(args), get("/openapi.json")).await;
+    document_of(instant(args)).await
+}
+
+async fn document_of(app: Router) -> Value {
+    let reply = send(app, get("/openapi.json")).await;
     assert_eq!(reply.headers["content-type"], "application/json");
     reply.json()
 }
@@ -51,13 +58,127 @@ async fn what_is_described_is_there() {
     }
     for (path, item) in paths {
         for method in item.as_object().expect("operations").keys() {
-            let method: Method = method.to_uppercase().parse().expect("a method");
-            let status = send(instant(&[]), request(method, path, &[], ""))
-                .await
-                .status;
-            assert!(status != 404 && status != 405, "{path}: {status}");
+            let Ok(method) = method.to_uppercase().parse::<Method>() else {
+                continue;
+            };
+            let is_there = is_answered(&instant(&[]), &method, path).await;
+            assert!(method.as_str() == "$REF" || is_there, "{method} {path}");
         }
     }
+}
+
+/// Whether a route is there, whatever it makes of an empty request.
+async fn is_answered(app: &Router, method: &Method, path: &str) -> bool {
+    let headers = [("accept", "text/html"), ("x-amz-target", DETECT)];
+    let reply = send(app.clone(), request(method.clone(), path, &headers, "")).await;
+    ![404, 405].contains(&reply.status.as_u16())
+}
+
+/// What a path has, also where it is said to have what another one has.
+fn operations<'a>(document: &'a Value, path: &str) -> &'a Value {
+    let item = &document["paths"][path];
+    match item["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).expect("a path"),
+        None => item,
+    }
+}
+
+#[tokio::test]
+async fn other_services_routes_are_described_where_they_are_answered() {
+    let vertex = [
+        ("AIP_HEALTH_ROUTE", "/health"),
+        ("AIP_PREDICT_ROUTE", "/~1"),
+    ];
+    let same = ["AIP_HEALTH_ROUTE", "AIP_PREDICT_ROUTE"].map(|name| (name, "/health"));
+    let taken = [
+        ("AIP_HEALTH_ROUTE", "/predict"),
+        ("AIP_PREDICT_ROUTE", "/docs"),
+    ];
+    let mut found = 0;
+    for (list, prefix, env) in [
+        ("", "", &[][..]),
+        ("", "/~", &vertex),
+        ("none", "/~", &vertex),
+        ("huggingface", "", &same),
+        ("huggingface", "/~", &[]),
+        ("comprehend", "", &[]),
+        ("comprehend", "/~", &[]),
+        ("tei,azure,vertex", "", &taken),
+        ("google,sagemaker,vertex", "", &same),
+    ] {
+        let app = with_options(|options| options.compat = compat(list, prefix, env));
+        let document = document_of(app.clone()).await;
+        for path in [
+            "",
+            "/",
+            "/models/{id}",
+            "/comprehend",
+            "/comprehend/",
+            "/predict",
+            "/language/:analyze-text",
+            "/v2/documents:analyzeSentiment",
+            "/ping",
+            "/invocations",
+            "/health",
+            "/1",
+            "/docs",
+        ] {
+            for path in [path.to_owned(), format!("/~{path}")] {
+                if path.is_empty() {
+                    continue;
+                }
+                for method in [Method::GET, Method::POST] {
+                    let described = &operations(&document, &path)[method.as_str().to_lowercase()];
+                    let asked = path.replace("{id}", "a/b");
+                    let is_answered = is_answered(&app, &method, &asked).await;
+                    let of = format!("{method} {path} of {list} below {prefix} with {env:?}");
+                    assert_eq!(described.is_object(), is_answered, "{of}");
+                    found += usize::from(is_answered);
+                }
+            }
+        }
+        let text = document.to_string();
+        assert_eq!(text.contains("/schemas/google."), text.contains("/v2/doc"));
+    }
+    assert!(found > 40, "{found}");
+}
+
+#[tokio::test]
+async fn other_services_replies_are_described() {
+    let check = async |app: &Router, document: &Value, is_good: bool| {
+        for (name, request) in each() {
+            let path = request.uri().path().to_owned();
+            let reply = send(app.clone(), request).await;
+            assert_eq!(reply.status == 200, is_good, "{name}");
+            let described = &operations(document, &path)["post"];
+            let described = &described["responses"][reply.status.as_str()];
+            for header in ["retry-after", "apim-request-id", "x-amzn-requestid"] {
+                if reply.headers.contains_key(header) && (is_good || header == "retry-after") {
+                    assert!(described["headers"][header].is_object(), "{name}: {header}");
+                }
+            }
+            let media = reply.headers["content-type"].to_str().expect("ASCII");
+            let described = &described["content"][media];
+            assert!(described["schema"].is_object(), "{name}: {media}");
+            if !is_good {
+                let examples = described["examples"].as_object().expect("examples");
+                let is_one = examples.values().any(|it| it["value"] == reply.json());
+                assert!(is_one, "{name}: {}", reply.text);
+            }
+        }
+    };
+    let document = document(&[]).await;
+    check(&service(), &document, true).await;
+    let (state, gate) = stalled(limits(&["--max-pending-posts", "1", "--max-posts", "1"]));
+    let full = app(state.clone());
+    let waiting = send(full.clone(), crate::support::post(r#"{"text":"good"}"#));
+    let refused = async {
+        check(&full, &document, false).await;
+        state.start_draining();
+        check(&full, &document, false).await;
+        gate.open();
+    };
+    tokio::join!(waiting, refused);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! be scored errs alone, unless it is the request that is wrong.
 
 use super::call::{Call, CompatError, done, refuse, with_id};
-use super::shape::{self, AtMost};
+use super::shape::{self, AtMost, Object};
 use crate::classifier::Sentiment;
 use crate::error::PostError;
 use crate::http::AppState;
@@ -17,23 +17,49 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 /// Azure's own limits; a document's is in characters.
-const MAX_DOCUMENTS: usize = 10;
+pub(super) const MAX_DOCUMENTS: usize = 10;
 const MAX_CHARS: usize = 5120;
 
 /// How many characters Azure counts as one transaction.
 const CHARS_PER_TRANSACTION: usize = 1000;
 
-const SHAPE: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
+pub(super) const SHAPE: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
                      {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}}";
 
 /// What Azure calls a request that it makes nothing of.
 const BAD_FORMAT: &str = "InvalidRequestBodyFormat";
 
-const OTHER_KIND: &str = "only the kind SentimentAnalysis is there";
+pub(super) const OTHER_KIND: &str = "only the kind SentimentAnalysis is there";
 
-const SAME_ID: &str = "the request has duplicated ids; give each document a unique id";
+pub(super) const SAME_ID: &str = "the request has duplicated ids; give each document a unique id";
 
-/// `POST /language/:analyze-text`
+/// The sentiment of documents
+///
+/// What of a batch cannot be scored errs alone. A document is one sentence.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/language/:analyze-text",
+    tag = "Azure AI Language",
+    operation_id = "azure",
+    params(
+        ("api-version" = Option<String>, Query, description = "Not looked at"),
+        ("showStats" = Option<String>, Query, description = "`true` has documents and characters counted"),
+    ),
+    request_body(
+        description = "The documents",
+        content = Asked,
+        example = json!({
+            "kind": "SentimentAnalysis",
+            "analysisInput": {"documents": [{"id": "0", "text": "I love this phone", "language": "en"}]},
+        }),
+    ),
+    responses((
+        status = 200,
+        description = "A result or an error for each document",
+        body = Reply,
+        headers(("apim-request-id" = String, description = "The request's id")),
+    )),
+))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
     let answer = answer(&app, request).await;
@@ -49,9 +75,10 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     if asked.kind != "SentimentAnalysis" {
         return Err(CompatError::Request(OTHER_KIND).into());
     }
-    let parameters = asked.parameters.unwrap_or_default();
+    let parameters = asked.parameters.unwrap_or_default().0;
     let sides = call.polarities()?;
-    let documents = asked.analysis_input.documents.some()?;
+    let documents = asked.analysis_input.0.documents.some()?;
+    let documents: Vec<Document> = documents.into_iter().map(|Object(it)| it).collect();
     let is_same = |i: usize| {
         documents[..i]
             .iter()
@@ -96,33 +123,47 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     Ok(done(response, documents.len(), scored.stages))
 }
 
+/// What is asked.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Request))]
 #[serde(rename_all = "camelCase")]
 struct Asked {
+    #[cfg_attr(test, schema(pattern = "^SentimentAnalysis$"))]
     kind: String,
-    analysis_input: AnalysisInput,
+    #[cfg_attr(test, schema(value_type = AnalysisInput))]
+    analysis_input: Object<AnalysisInput>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
+    parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::AnalysisInput))]
 struct AnalysisInput {
-    documents: AtMost<Document, MAX_DOCUMENTS>,
+    /// No two have the same id.
+    #[cfg_attr(test, schema(value_type = Vec<Document>))]
+    documents: AtMost<Object<Document>, MAX_DOCUMENTS>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InputDocument))]
 struct Document {
     id: String,
+    /// One that is empty or too long errs in its place.
     text: String,
+    /// A language's code, such as `en`.
     #[serde(default)]
     language: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Parameters))]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
+    /// There are none: lists of them are empty.
     #[serde(default)]
     opinion_mining: Option<bool>,
+    /// `Utf16CodeUnit` has lengths counted so; otherwise they are in code points.
     #[serde(default)]
     string_index_type: Option<String>,
 }
@@ -186,16 +227,20 @@ fn transactions(document: &Document) -> usize {
         .div_ceil(CHARS_PER_TRANSACTION)
 }
 
+/// What is answered.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Reply))]
 struct Reply<'a> {
     kind: &'static str,
     results: Results<'a>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Results))]
 #[serde(rename_all = "camelCase")]
 struct Results<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     statistics: Option<RequestStatistics>,
     documents: Vec<Analyzed<'a>>,
     errors: Vec<DocumentError<'a>>,
@@ -203,6 +248,7 @@ struct Results<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::RequestStatistics))]
 #[serde(rename_all = "camelCase")]
 struct RequestStatistics {
     documents_count: usize,
@@ -211,26 +257,35 @@ struct RequestStatistics {
     transactions_count: usize,
 }
 
+/// A document's sentiment.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Document))]
 #[serde(rename_all = "camelCase")]
 struct Analyzed<'a> {
     id: &'a str,
+    #[cfg_attr(test, schema(pattern = "^(negative|neutral|positive)$"))]
     sentiment: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     statistics: Option<DocumentStatistics>,
     confidence_scores: ConfidenceScores,
+    #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
+    #[cfg_attr(test, schema(value_type = Vec<String>, max_items = 0))]
     warnings: [(); 0],
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::DocumentStatistics))]
 #[serde(rename_all = "camelCase")]
 struct DocumentStatistics {
     characters_count: usize,
     transactions_count: usize,
 }
 
+/// Their sum is 1.
 #[derive(Serialize, Clone, Copy)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::ConfidenceScores))]
 struct ConfidenceScores {
     positive: f32,
     neutral: f32,
@@ -238,8 +293,10 @@ struct ConfidenceScores {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Sentence))]
 #[serde(rename_all = "camelCase")]
 struct Sentence<'a> {
+    #[cfg_attr(test, schema(pattern = "^(negative|neutral|positive)$"))]
     sentiment: &'static str,
     confidence_scores: ConfidenceScores,
     offset: usize,
@@ -247,8 +304,10 @@ struct Sentence<'a> {
     text: &'a str,
     /// Opinions are not mined; who asks for them gets none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Vec<String>, required = false, max_items = 0))]
     targets: Option<[(); 0]>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Vec<String>, required = false, max_items = 0))]
     assessments: Option<[(); 0]>,
 }
 
@@ -298,35 +357,49 @@ impl<'a> Analyzed<'a> {
     }
 }
 
+/// Why a document has no sentiment.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::DocumentError))]
 struct DocumentError<'a> {
     id: &'a str,
     error: Detail,
 }
 
+/// `{"error": {"code": "...", "message": "..."}}`
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Refusal))]
+pub(super) struct Refusal {
     error: Detail,
 }
 
+/// What is wrong.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Error))]
 struct Detail {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     innererror: Option<Inner>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InnerError))]
 struct Inner {
     code: &'static str,
     message: String,
 }
 
 fn error(error: ApiError) -> Response {
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (own, code) = error.status_and_code();
     let message = error.to_string();
-    let (status, code, inner) = match &error {
+    let (status, code, inner) = match error {
         ApiError::Unauthorized => (own, "401", None),
         ApiError::Overloaded => (own, "429", None),
         ApiError::ShuttingDown => (own, "ServiceUnavailable", None),
@@ -363,5 +436,5 @@ fn error(error: ApiError) -> Response {
             innererror,
         },
     };
-    refuse(error, status, &body)
+    (status, body)
 }

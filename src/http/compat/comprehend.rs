@@ -23,26 +23,50 @@ use std::time::SystemTime;
 /// The header that names the operation.
 pub(super) const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 
-const JSON_1_1: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
+pub(super) const JSON_1_1: &str = "application/x-amz-json-1.1";
 
 /// Comprehend's own limits.
-const MAX_TEXTS: usize = 25;
-const MAX_TEXT_BYTES: usize = 5000;
+pub(super) const MAX_TEXTS: usize = 25;
+pub(super) const MAX_TEXT_BYTES: usize = 5000;
 
 /// The codes that Comprehend knows; `boto3` sends any.
-const LANGUAGES: [&str; 12] = [
+pub(super) const LANGUAGES: [&str; 12] = [
     "en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW",
 ];
 
-const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
+pub(super) const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
                      {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}";
 
-/// `POST /comprehend`, and `POST /` with an operation in the header.
+/// The sentiment of one text or many
+///
+/// `Mixed` is 0. In a batch a text that cannot be scored errs alone.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/comprehend",
+    tag = "Amazon Comprehend",
+    operation_id = "comprehend",
+    params(("x-amz-target" = String, Header, description = "The operation")),
+    request_body(
+        description = "What the operation asks for",
+        content((
+            Object = "application/x-amz-json-1.1",
+            example = json!({"Text": "I love this phone", "LanguageCode": "en"}),
+        )),
+    ),
+    responses((
+        status = 200,
+        description = "What the operation answers",
+        content((Object = "application/x-amz-json-1.1")),
+        headers(("x-amzn-requestid" = String, description = "The request's id")),
+    )),
+))]
 pub(super) async fn call(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
     let answer = answer(&app, request).await;
     let mut response = answer.unwrap_or_else(|fault| error(app.refusal(fault)));
-    response.headers_mut().insert(CONTENT_TYPE, JSON_1_1);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(JSON_1_1));
     with_id(response, "x-amzn-requestid", id)
 }
 
@@ -68,31 +92,43 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
 }
 
 #[derive(Clone, Copy)]
-enum Operation {
+pub(super) enum Operation {
     Detect,
     BatchDetect,
 }
 
 impl Operation {
+    /// All of them, by their names in the header.
+    pub(super) const ALL: [(&str, Self); 2] = [
+        ("Comprehend_20171127.DetectSentiment", Self::Detect),
+        (
+            "Comprehend_20171127.BatchDetectSentiment",
+            Self::BatchDetect,
+        ),
+    ];
+
     fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        match headers.get(TARGET).map(HeaderValue::as_bytes) {
-            Some(b"Comprehend_20171127.DetectSentiment") => Ok(Self::Detect),
-            Some(b"Comprehend_20171127.BatchDetectSentiment") => Ok(Self::BatchDetect),
-            _ => Err(CompatError::UnknownOperation.into()),
-        }
+        let asked = headers.get(TARGET).ok_or(CompatError::UnknownOperation)?;
+        let known = Self::ALL.into_iter().find(|(name, _)| asked == name);
+        Ok(known.ok_or(CompatError::UnknownOperation)?.1)
     }
 }
 
+/// What `DetectSentiment` is asked.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DetectRequest))]
 #[serde(rename_all = "PascalCase")]
-struct Detect {
+pub(super) struct Detect {
     text: String,
     language_code: String,
 }
 
+/// What `BatchDetectSentiment` is asked.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchRequest))]
 #[serde(rename_all = "PascalCase")]
-struct BatchDetect {
+pub(super) struct BatchDetect {
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     text_list: AtMost<String, MAX_TEXTS>,
     language_code: String,
 }
@@ -164,14 +200,18 @@ impl From<PostError> for CompatError {
     }
 }
 
+/// A text's sentiment.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Detected))]
 #[serde(rename_all = "PascalCase")]
-struct Detected {
+pub(super) struct Detected {
+    #[cfg_attr(test, schema(pattern = "^(NEGATIVE|NEUTRAL|POSITIVE)$"))]
     sentiment: &'static str,
     sentiment_score: SentimentScore,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::SentimentScore))]
 #[serde(rename_all = "PascalCase")]
 struct SentimentScore {
     positive: f32,
@@ -199,15 +239,17 @@ impl Detected {
     }
 }
 
-/// Both lists are always there.
+/// Sentiments and errors of a batch; both lists are always there.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
 #[serde(rename_all = "PascalCase")]
-struct Batch {
+pub(super) struct Batch {
     result_list: Vec<BatchItem>,
     error_list: Vec<BatchError>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchItem))]
 #[serde(rename_all = "PascalCase")]
 struct BatchItem {
     index: usize,
@@ -216,6 +258,7 @@ struct BatchItem {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchError))]
 #[serde(rename_all = "PascalCase")]
 struct BatchError {
     index: usize,
@@ -223,8 +266,10 @@ struct BatchError {
     error_message: String,
 }
 
+/// An exception.
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Refusal))]
+pub(super) struct Refusal {
     #[serde(rename = "__type")]
     kind: &'static str,
     #[serde(rename = "Message")]
@@ -261,10 +306,16 @@ fn name(error: &ApiError) -> (StatusCode, &'static str) {
 }
 
 fn error(error: ApiError) -> Response {
-    let (status, kind) = name(&error);
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+    let (status, kind) = name(error);
     let body = Refusal {
         kind,
         message: error.to_string(),
     };
-    refuse(error, status, &body)
+    (status, body)
 }

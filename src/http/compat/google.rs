@@ -7,7 +7,7 @@
 //! Overload is 503 `UNAVAILABLE`: Google's clients try that again, and 429 they do not.
 
 use super::call::{Call, CompatError, done, refuse};
-use super::shape;
+use super::shape::{self, Object};
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
 use axum::extract::{Request, State};
@@ -15,9 +15,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::fmt;
 
-const SHAPE: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
+pub(super) const SHAPE: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
                      \"...\", \"languageCode\": \"en\"}, \"encodingType\": \"UTF8\"}";
 
 const NO_URI: &str = "gcsContentUri is not supported; send the text as `content`";
@@ -27,7 +28,22 @@ const PLAIN_TEXT_ONLY: &str = "`document.type` must be PLAIN_TEXT";
 /// What is said of a language, where the caller does not say it: the default model's.
 const LANGUAGE: &str = "en";
 
-/// `POST /v2/documents:analyzeSentiment`
+/// The sentiment of a document
+///
+/// A document is one sentence. Its score is P(positive) - P(negative), its magnitude
+/// P(positive) + P(negative). Fields are taken in `snake_case` as well.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v2/documents:analyzeSentiment",
+    tag = "Google Cloud Natural Language",
+    operation_id = "google",
+    request_body(
+        description = "The document",
+        content = Asked,
+        example = json!({"document": {"type": "PLAIN_TEXT", "content": "I love this phone"}, "encodingType": "UTF8"}),
+    ),
+    responses((status = 200, description = "Its sentiment", body = Reply)),
+))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
     answer.unwrap_or_else(|fault| error(app.refusal(fault)))
@@ -36,7 +52,7 @@ pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Re
 async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let call = Call::receive(app, request).await?;
     let asked: Asked = shape::parse(call.text()?, SHAPE)?;
-    let document = asked.document;
+    let document = asked.document.0;
     if document.gcs_content_uri.is_some() {
         return Err(CompatError::Request(NO_URI).into());
     }
@@ -82,22 +98,33 @@ fn is_english(language: &str) -> bool {
     primary.eq_ignore_ascii_case(LANGUAGE)
 }
 
+/// What is asked.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Request))]
 struct Asked {
-    document: Document,
+    #[cfg_attr(test, schema(value_type = Document))]
+    document: Object<Document>,
+    /// Whether a sentence's offset is told: it is -1 if this is missing or `NONE`.
     #[serde(default, rename = "encodingType", alias = "encoding_type")]
+    #[cfg_attr(test, schema(value_type = Value))]
     encoding_type: Option<EncodingType>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Document))]
 struct Document {
     #[serde(default, rename = "type")]
+    #[cfg_attr(test, schema(value_type = Value, required = true))]
     kind: Option<DocumentType>,
     #[serde(default)]
+    #[cfg_attr(test, schema(required = true, nullable = false))]
     content: Option<String>,
     #[serde(default, rename = "gcsContentUri", alias = "gcs_content_uri")]
+    #[cfg_attr(test, schema(ignore))]
     gcs_content_uri: Option<serde::de::IgnoredAny>,
+    /// A language's code, such as `en`, which it is if this is missing or empty.
     #[serde(default, rename = "languageCode", alias = "language_code")]
+    #[cfg_attr(test, schema(pattern = "^([a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*)?$"))]
     language_code: Option<String>,
 }
 
@@ -108,6 +135,14 @@ enum DocumentType {
     Html,
 }
 
+impl DocumentType {
+    const ALL: [(&str, Self); 3] = [
+        ("TYPE_UNSPECIFIED", Self::Unspecified),
+        ("PLAIN_TEXT", Self::PlainText),
+        ("HTML", Self::Html),
+    ];
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EncodingType {
     None,
@@ -116,25 +151,34 @@ enum EncodingType {
     Utf32,
 }
 
+impl EncodingType {
+    const ALL: [(&str, Self); 4] = [
+        ("NONE", Self::None),
+        ("UTF8", Self::Utf8),
+        ("UTF16", Self::Utf16),
+        ("UTF32", Self::Utf32),
+    ];
+}
+
 impl<'de> Deserialize<'de> for DocumentType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrName(&[
-            ("TYPE_UNSPECIFIED", Self::Unspecified),
-            ("PLAIN_TEXT", Self::PlainText),
-            ("HTML", Self::Html),
-        ]))
+        deserializer.deserialize_any(NumberOrName(&Self::ALL))
     }
 }
 
 impl<'de> Deserialize<'de> for EncodingType {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrName(&[
-            ("NONE", Self::None),
-            ("UTF8", Self::Utf8),
-            ("UTF16", Self::Utf16),
-            ("UTF32", Self::Utf32),
-        ]))
+        deserializer.deserialize_any(NumberOrName(&Self::ALL))
     }
+}
+
+/// What `document.type` can be here, and `encodingType`.
+pub(super) fn types() -> (Value, Value) {
+    let (name, plain_text) = DocumentType::ALL[1];
+    let names = EncodingType::ALL.map(|(name, _)| json!(name)).into_iter();
+    let numbers = (0..EncodingType::ALL.len()).map(Value::from);
+    let encodings: Vec<Value> = names.chain(numbers).chain([Value::Null]).collect();
+    (json!([name, plain_text as u8]), encodings.into())
 }
 
 /// An enum of protocol buffers in JSON: Google's client sends its number, people its name.
@@ -162,50 +206,69 @@ impl<T: Copy> Visitor<'_> for NumberOrName<T> {
     }
 }
 
+/// What is answered.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Reply))]
 #[serde(rename_all = "camelCase")]
 struct Reply<'a> {
     document_sentiment: Sentiment,
     language_code: &'a str,
+    #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
+    /// Whether it is English.
     language_supported: bool,
 }
 
+/// On which side a text is, and how much it takes sides.
 #[derive(Serialize, Clone, Copy)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Sentiment))]
 struct Sentiment {
+    #[cfg_attr(test, schema(minimum = 0))]
     magnitude: f32,
     score: f32,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Sentence))]
 struct Sentence<'a> {
     text: TextSpan<'a>,
     sentiment: Sentiment,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::TextSpan))]
 #[serde(rename_all = "camelCase")]
 struct TextSpan<'a> {
     content: &'a str,
     begin_offset: i32,
 }
 
+/// `{"error": {"code": ..., "message": "...", "status": "..."}}`
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Refusal))]
+pub(super) struct Refusal {
     error: Status,
 }
 
 /// `google.rpc.Status` as HTTP carries it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Status))]
 struct Status {
+    #[cfg_attr(test, schema(value_type = u32))]
     code: u16,
     message: String,
     status: &'static str,
 }
 
 fn error(error: ApiError) -> Response {
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
-    let (http, status) = match &error {
+    let (http, status) = match error {
         ApiError::Unauthorized => (own, "UNAUTHENTICATED"),
         ApiError::Overloaded | ApiError::ShuttingDown => {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
@@ -221,5 +284,5 @@ fn error(error: ApiError) -> Response {
             status,
         },
     };
-    refuse(error, http, &body)
+    (http, body)
 }

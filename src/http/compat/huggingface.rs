@@ -7,7 +7,7 @@
 
 use super::call::{Call, CompatError, done, refuse, whole};
 use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
-use super::shape;
+use super::shape::{self, Object};
 use crate::classifier::LongText;
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
@@ -16,14 +16,33 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is a number from 1 and `function_to_apply` is \
                      \"sigmoid\", \"softmax\" or \"none\"";
 
 /// Seconds after which a caller may try again.
 const ESTIMATED_TIME: f32 = 1.0;
 
-/// `POST /models/{id}`, and `POST /` where no AWS client asks.
+/// The labels of one text or many
+///
+/// There is one model, whatever the id. A text that cannot be scored refuses all.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/models/{id}",
+    tag = "Hugging Face",
+    operation_id = "huggingface",
+    params(("id" = String, Path, description = "Any, also with slashes")),
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": "I love this phone", "parameters": {"top_k": 1}}),
+    ),
+    responses((
+        status = 200,
+        description = "A list of labels for each text, the highest score first",
+        body = Vec<Vec<Prediction>>,
+    )),
+))]
 pub(super) async fn classify(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
     answer.unwrap_or_else(|fault| error(app.refusal(fault)))
@@ -35,10 +54,9 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     let Parameters {
         top_k,
         function_to_apply,
-    } = asked.parameters.unwrap_or_default();
+    } = asked.parameters.unwrap_or_default().0;
     let top_k = match top_k {
-        Some(0) => return Err(CompatError::Request(SHAPE).into()),
-        Some(top_k) => top_k as usize,
+        Some(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
         None => usize::MAX,
     };
     let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
@@ -64,29 +82,44 @@ pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, ApiError> {
     list.into_iter().map(text).collect()
 }
 
+/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Request))]
 struct Asked {
     #[serde(default)]
-    parameters: Option<Parameters>,
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
+    parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Parameters))]
 struct Parameters {
+    /// How many labels are answered; all, if nothing is said of it.
     #[serde(default)]
-    top_k: Option<u32>,
+    #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
+    top_k: Option<f64>,
     #[serde(default)]
     function_to_apply: Option<Function>,
 }
 
 /// `{"error": "..."}`
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Refusal))]
+pub(super) struct Refusal {
     error: String,
+    /// Seconds after which a caller may try again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     estimated_time: Option<f32>,
 }
 
 fn error(error: ApiError) -> Response {
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (status, _) = error.status_and_code();
     let is_busy = matches!(error, ApiError::Overloaded | ApiError::ShuttingDown);
     let body = Refusal {
@@ -98,5 +131,5 @@ fn error(error: ApiError) -> Response {
     } else {
         status
     };
-    refuse(error, status, &body)
+    (status, body)
 }

@@ -7,8 +7,12 @@ use crate::classifier::Sentiment;
 use crate::http::error::ApiError;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
+
+/// Where an object that stands for a text has it.
+const TEXT_KEYS: [&str; 3] = ["text", "content", "inputs"];
 
 /// What stands under the key.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +30,19 @@ pub(super) enum Input {
     Text(String),
     /// `["..."]`, which is one text, or a pair of them.
     Sequence(Vec<String>),
+}
+
+/// One place of a list that holds no sequences, as a JSON schema; `text` is that of a text.
+pub(super) fn schema(text: &Value) -> Value {
+    let properties: serde_json::Map<_, _> = TEXT_KEYS
+        .iter()
+        .map(|key| ((*key).to_owned(), text.clone()))
+        .collect();
+    json!({ "anyOf": [text, {
+        "type": "object",
+        "properties": properties,
+        "oneOf": TEXT_KEYS.map(|key| json!({ "required": [key] })),
+    }] })
 }
 
 /// Reads the texts under `key`, and nothing else. Of a list at most `max` places are read.
@@ -228,10 +245,13 @@ impl<'de> Visitor<'de> for Place {
     }
 }
 
-/// The text of `{"text": "..."}`.
+/// The text of `{"text": "..."}`, of which there is one.
 fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<String, A::Error> {
     let mut text = None;
-    while let Some(is_text) = map.next_key_seed(IsKey(&["text", "content", "inputs"]))? {
+    while let Some(is_text) = map.next_key_seed(IsKey(&TEXT_KEYS))? {
+        if is_text && text.is_some() {
+            return Err(A::Error::custom("two texts"));
+        }
         if is_text {
             text = Some(map.next_value()?);
         } else {
@@ -243,6 +263,7 @@ fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<String, A::Error> {
 
 /// How logits become scores, where the caller has a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Function))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Function {
     Sigmoid,
@@ -251,11 +272,41 @@ pub(super) enum Function {
     None,
 }
 
+/// How many labels are asked for, which is a whole number from 1. JSON does not tell 1.0
+/// from 1.
+pub(super) fn count(top_k: f64) -> Option<usize> {
+    (top_k >= 1.0 && top_k.fract() == 0.0).then_some(top_k as usize)
+}
+
 /// A label and its score.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Prediction))]
 pub(super) struct Prediction<'a> {
     pub(super) label: &'a str,
     pub(super) score: f32,
+}
+
+/// A place of an answer: one label, or a list of them.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Ranked))]
+#[serde(untagged)]
+pub(super) enum Ranked<'a> {
+    One(Prediction<'a>),
+    List(Vec<Prediction<'a>>),
+}
+
+impl<'a> Ranked<'a> {
+    /// The answer of these lists, one a text, or of what is in them one after another.
+    pub(super) fn of(
+        lists: impl Iterator<Item = Vec<Prediction<'a>>>,
+        is_nested: bool,
+    ) -> Vec<Self> {
+        if is_nested {
+            lists.map(Self::List).collect()
+        } else {
+            lists.flatten().map(Self::One).collect()
+        }
+    }
 }
 
 /// The labels by score, highest first, and no more than `top_k`.
@@ -328,6 +379,7 @@ mod tests {
             r#"{"inputs":["a",5]}"#,
             r#"{"inputs":[["a","b","c"]]}"#,
             r#"{"inputs":[{"txt":"a"}]}"#,
+            r#"{"inputs":{"text":"a","content":"b"}}"#,
         ] {
             assert_eq!(read(json), Err("the shape".to_owned()), "{json}");
         }

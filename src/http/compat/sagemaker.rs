@@ -5,8 +5,9 @@
 //! whose callers are the most; any other body is a native one.
 
 use super::call::{Call, CompatError, Received, done, whole};
-use super::inputs::{self, Function, Inputs, Prediction, predictions};
-use super::{huggingface, shape};
+use super::huggingface;
+use super::inputs::{self, Function, Inputs, Ranked, predictions};
+use super::shape::{self, Object};
 use crate::classifier::LongText;
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
@@ -15,11 +16,30 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is null or a number from 1 and \
                      `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\"";
 
-/// `POST /invocations`
+/// The labels of one text or many
+///
+/// `{"inputs": ...}` is answered as Hugging Face's inference toolkit does. Any other body
+/// is one of `POST /v1/sentiment`, and answered so; what stands in the query as well.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/invocations",
+    tag = "Amazon SageMaker",
+    operation_id = "sagemaker",
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": ["I love this phone", "battery died after two days"]}),
+    ),
+    responses((
+        status = 200,
+        description = "The best label of each text, or with `top_k` a list of labels for each",
+        body = Vec<Ranked>,
+    )),
+))]
 pub(super) async fn invocations(
     State(app): State<AppState>,
     request: Request,
@@ -33,12 +53,11 @@ pub(super) async fn invocations(
 
 async fn answer(call: &Call) -> Result<Response, ApiError> {
     let asked: Asked = shape::parse(call.text()?, SHAPE)?;
-    let parameters = asked.parameters.unwrap_or_default();
+    let parameters = asked.parameters.unwrap_or_default().0;
     let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
     let is_one = matches!(inputs, Inputs::One(_));
     // Who says nothing of it gets the best label alone, and no list round it.
     let top_k = match parameters.top_k {
-        TopK::Best(0) => return Err(CompatError::Request(SHAPE).into()),
         TopK::Unsaid if parameters.return_all_scores == Some(true) => TopK::All,
         other => other,
     };
@@ -46,7 +65,7 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     let top_k = match top_k {
         TopK::Unsaid => 1,
         TopK::All => usize::MAX,
-        TopK::Best(top_k) => top_k as usize,
+        TopK::Best(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
     };
     let posts = huggingface::texts(inputs)?;
     let count = posts.len();
@@ -60,26 +79,29 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
             top_k,
         )
     };
-    let lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
-    let response = if is_one || is_best_only {
-        let flat: Vec<Prediction<'_>> = lists.into_iter().flatten().collect();
-        json(StatusCode::OK, &flat)
-    } else {
-        json(StatusCode::OK, &lists)
-    };
-    Ok(done(response, count, answer.stages))
+    let is_nested = !is_one && !is_best_only;
+    let ranked = Ranked::of(sentiments.map(predict), is_nested);
+    Ok(done(json(StatusCode::OK, &ranked), count, answer.stages))
 }
 
+/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Request))]
 struct Asked {
     #[serde(default)]
-    parameters: Option<Parameters>,
+    #[cfg_attr(test, schema(value_type = Option<Parameters>))]
+    parameters: Option<Object<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Parameters))]
 struct Parameters {
+    /// How many labels are answered: the best alone if nothing is said of it, all of them
+    /// for `null`.
     #[serde(default)]
+    #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
     top_k: TopK,
+    /// The same as `"top_k": null`, where that is missing.
     #[serde(default)]
     return_all_scores: Option<bool>,
     #[serde(default)]
@@ -87,17 +109,17 @@ struct Parameters {
 }
 
 /// How many labels are asked for: `null` is all of them, and not the same as nothing.
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
-#[serde(from = "Option<u32>")]
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(from = "Option<f64>")]
 enum TopK {
     #[default]
     Unsaid,
     All,
-    Best(u32),
+    Best(f64),
 }
 
-impl From<Option<u32>> for TopK {
-    fn from(top_k: Option<u32>) -> Self {
+impl From<Option<f64>> for TopK {
+    fn from(top_k: Option<f64>) -> Self {
         top_k.map_or(Self::All, Self::Best)
     }
 }

@@ -3,7 +3,8 @@
 use super::call::CompatError;
 use crate::http::error::ApiError;
 use crate::http::posts;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -13,7 +14,9 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(
     json: &'a str,
     shape: &'static str,
 ) -> Result<T, ApiError> {
-    serde_json::from_str(json).map_err(|error| fault(json, &error, shape))
+    serde_json::from_str(json)
+        .map(|Object(body)| body)
+        .map_err(|error| fault(json, &error, shape))
 }
 
 /// What to say of a body that could not be read.
@@ -33,6 +36,31 @@ pub(super) fn is_language(code: &str) -> bool {
     let primary = parts.next().unwrap_or_default();
     let is_primary = (2..=8).contains(&primary.len());
     is_primary && primary.bytes().all(|byte| byte.is_ascii_alphabetic()) && parts.all(is_part)
+}
+
+/// An object. Without this a list would be taken for one as well, its items for the
+/// values of the fields in the order of our own type.
+#[derive(Default)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }
 
 /// A list of which no more than `MAX` items are kept, however many there are.

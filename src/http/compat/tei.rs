@@ -5,7 +5,7 @@
 //! which a model of single posts can make nothing.
 
 use super::call::{Call, CompatError, done, refuse, whole};
-use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
+use super::inputs::{self, Function, Input, Inputs, Ranked, predictions};
 use super::shape;
 use crate::classifier::LongText;
 use crate::http::AppState;
@@ -15,14 +15,32 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
+pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
                      with `truncate` and `raw_scores` true or false and `truncation_direction` \
                      \"Left\" or \"Right\"";
 
-const NO_PAIRS: &str =
+pub(super) const NO_PAIRS: &str =
     "this model takes no pairs; send a batch as {\"inputs\": [[\"...\"], [\"...\"]]}";
 
-/// `POST /predict`
+/// The labels of one text or a batch
+///
+/// A text that cannot be scored refuses all.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/predict",
+    tag = "Text Embeddings Inference",
+    operation_id = "tei",
+    request_body(
+        description = "The texts",
+        content = Asked,
+        example = json!({"inputs": [["I love this phone"], ["battery died after two days"]]}),
+    ),
+    responses((
+        status = 200,
+        description = "A list of labels, the highest score first; of a batch one for each text",
+        body = Vec<Ranked>,
+    )),
+))]
 pub(super) async fn predict(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
     answer.unwrap_or_else(|fault| error(app.refusal(fault)))
@@ -39,13 +57,8 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     let function = function.then_some(Function::None);
     let sentiments = whole(&answer.results)?.into_iter();
     let predict = |sentiment| predictions(sentiment, call.labels(), function, usize::MAX);
-    let mut lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
-    let response = if is_batch {
-        json(StatusCode::OK, &lists)
-    } else {
-        json(StatusCode::OK, &lists.pop())
-    };
-    Ok(done(response, count, answer.stages))
+    let ranked = Ranked::of(sentiments.map(predict), is_batch);
+    Ok(done(json(StatusCode::OK, &ranked), count, answer.stages))
 }
 
 /// The texts, and whether they are answered by a list of lists.
@@ -71,17 +84,23 @@ fn texts(inputs: Inputs) -> Result<(Vec<String>, bool), ApiError> {
     Ok((texts?, is_batch))
 }
 
+/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = tei::Request))]
 struct Asked {
+    /// `false` refuses texts of more tokens than the model takes.
     #[serde(default)]
     truncate: Option<bool>,
+    /// `Left` refuses them too: only beginnings are read.
     #[serde(default)]
+    #[cfg_attr(test, schema(inline))]
     truncation_direction: Option<Direction>,
     #[serde(default)]
     raw_scores: Option<bool>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 enum Direction {
     #[serde(alias = "left")]
     Left,
@@ -102,15 +121,23 @@ impl Asked {
     }
 }
 
+/// `{"error": "...", "error_type": "..."}`
 #[derive(Serialize)]
-struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = tei::Refusal))]
+pub(super) struct Refusal {
     error: String,
     error_type: &'static str,
 }
 
 fn error(error: ApiError) -> Response {
+    let (status, body) = refusal(&error);
+    refuse(error, status, &body)
+}
+
+/// Its status and body.
+pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
-    let (status, error_type) = match &error {
+    let (status, error_type) = match error {
         ApiError::Overloaded => (own, "Overloaded"),
         ApiError::ShuttingDown => (own, "Unhealthy"),
         ApiError::Internal { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
@@ -120,7 +147,7 @@ fn error(error: ApiError) -> Response {
         _ if own == StatusCode::PAYLOAD_TOO_LARGE => (own, "Validation"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
     };
-    let message = match &error {
+    let message = match error {
         ApiError::Overloaded => "Model is overloaded".to_owned(),
         other => other.to_string(),
     };
@@ -128,5 +155,5 @@ fn error(error: ApiError) -> Response {
         error: message,
         error_type,
     };
-    refuse(error, status, &body)
+    (status, body)
 }

@@ -13,10 +13,25 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
-const SHAPE: &str = "the body must be {\"instances\": [...]} with instances that are strings, or \
+pub(super) const SHAPE: &str = "the body must be {\"instances\": [...]} with instances that are strings, or \
                      objects with the text under `text`, `content` or `inputs`";
 
-/// `POST` to `AIP_PREDICT_ROUTE`
+/// The scores of many instances
+///
+/// Any body but `{"instances": ...}` is one of `POST /v1/sentiment`, and answered so; what
+/// stands in the query as well.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "AIP_PREDICT_ROUTE",
+    tag = "Vertex AI",
+    operation_id = "vertex",
+    request_body(
+        description = "The instances",
+        content = Object,
+        example = json!({"instances": ["I love this phone", {"text": "battery died after two days"}]}),
+    ),
+    responses((status = 200, description = "A prediction for each instance", body = Reply)),
+))]
 pub(super) async fn predict(
     State(app): State<AppState>,
     request: Request,
@@ -49,7 +64,9 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     Ok(done(response, answer.results.len(), answer.stages))
 }
 
+/// What is answered.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = vertex::Reply))]
 struct Reply<'a> {
     predictions: Vec<api::Item<'a>>,
 }

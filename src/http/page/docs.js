@@ -21,7 +21,8 @@ const anchor = (...parts) => parts.join("-").replaceAll(/[^\w]+/g, "-").replace(
 let api = null;
 
 function resolve(thing) {
-  const target = thing?.$ref?.slice(2).split("/").reduce((found, key) => found?.[key], api);
+  const keys = thing?.$ref?.slice(2).split("/").map((key) => decodeURIComponent(key).replaceAll("~1", "/").replaceAll("~0", "~"));
+  const target = keys?.reduce((found, key) => found?.[key], api);
   return target ?? thing;
 }
 
@@ -107,12 +108,14 @@ function reply([status, response]) {
     table("Headers", ["header", ""], headers));
 }
 
-function operation(path, method, it) {
+function operation(path, method, it, others) {
   const id = anchor(method, path);
   const keys = (it.security ?? []).length > 0;
+  const also = others.length ? prose(`Also at ${others.map((other) => `\`${other}\``).join(", ")}.`) : null;
   return element("section", { id, ariaLabel: `${method.toUpperCase()} ${path}` },
     element("h2", {}, element("span", { className: "method", textContent: method.toUpperCase() }), " ", code(path)),
     prose(it.summary),
+    also,
     it.description ? prose(it.description) : null,
     keys ? prose("Needs an API key.") : null,
     parameters("Parameters", it.parameters ?? []),
@@ -131,18 +134,28 @@ function show() {
   $("title").textContent = `${api.info.title} ${api.info.version}`;
   $("about").textContent = api.info.description;
   const parts = api.components;
-  const sections = Object.entries(api.paths).flatMap(([path, item]) =>
-    Object.entries(item).map(([method, it]) => operation(path, method, it)));
+  const groups = new Map();
+  for (const [path, item] of Object.entries(api.paths).filter(([, item]) => !item.$ref)) {
+    const others = Object.keys(api.paths).filter((other) => resolve(api.paths[other]) === item && other !== path);
+    for (const [method, it] of Object.entries(item)) {
+      const group = it.tags?.join(", ");
+      if (!groups.has(group)) groups.set(group, []);
+      groups.get(group).push(operation(path, method, it, others));
+    }
+  }
+  const sections = [];
   sections.push(section("Headers of every request", parameters("Headers", Object.values(parts.parameters))));
   const limits = Object.entries(api["x-limits"]).map(([name, value]) => [code(name), value.toLocaleString("en")]);
   sections.push(section("Limits", table("Limits of this server", ["limit", ""], limits)));
-  const keys = Object.values(parts.securitySchemes).map((it) => [it.type === "http" ? code(`Authorization: ${it.scheme}`) : code(it.name)]);
-  sections.push(section("API keys", table("Where a key stands", ["header"], keys)));
+  const keys = Object.values(parts.securitySchemes).map((it) => [it.type === "http" ? code(`Authorization: ${it.scheme}`) : code(it.name), it.in ?? "header"]);
+  sections.push(section("API keys", table("Where a key stands", ["name", "in"], keys)));
   sections.push(section("Schemas", ...Object.entries(parts.schemas).map(([name, schema]) =>
     element("section", { id: anchor("schema", name) }, element("h3", {}, code(name)), shape(schema)))));
-  $("sections").replaceChildren(...sections);
-  $("contents").replaceChildren(...sections.map((it) =>
-    element("li", {}, element("a", { href: `#${it.id}`, textContent: it.ariaLabel }))));
+  $("sections").replaceChildren(...[...groups.values()].flat(), ...sections);
+  const link = (it) => element("li", {}, element("a", { href: `#${it.id}`, textContent: it.ariaLabel }));
+  $("contents").replaceChildren(
+    ...[...groups].map(([group, list]) => element("li", {}, group, element("ul", {}, ...list.map(link)))),
+    ...sections.map(link));
 }
 
 async function load() {
