@@ -3,8 +3,12 @@
 //!
 //! Rows are read as they arrive and cut into small requests to the batcher, one after
 //! another, so that a stream has the share of one request and no more. Little is read
-//! beyond the one under way: a slow model slows the sender down and not the service. A row that is no post has an
-//! error in its place; a body that breaks off, an error as the last row.
+//! beyond the one under way: a slow model slows the sender down and not the service. A row
+//! that is no post has an error in its place; a body that breaks off, an error as the last
+//! row.
+//!
+//! A stream is three tasks with room for little between them: one decodes and cuts into
+//! rows, one has these scored and writes, and the connection's sends what was written.
 
 mod input;
 mod output;
@@ -88,8 +92,11 @@ async fn read(mut source: Source, mut reader: RowReader, chunks: mpsc::Sender<Ch
         let piece = match source.next().await {
             Ok(Some(piece)) => piece,
             Ok(None) => {
-                // Whoever would read it has gone, otherwise; here and below.
-                let _ = chunks.send(Chunk::Rows(reader.finish())).await;
+                let last = reader.finish();
+                if !last.is_empty() {
+                    // Whoever would read it has gone, otherwise; here and below.
+                    let _ = chunks.send(Chunk::Rows(last)).await;
+                }
                 return;
             }
             Err(error) => {
@@ -196,7 +203,11 @@ async fn write(
         ended = write_all(&app, &mut writer, terms, chunks, reading, &lines) => ended,
         () = lines.closed() => Err(ApiError::CallerGone),
     };
-    let Tally { rows, posts, errors } = writer.tally;
+    let Tally {
+        rows,
+        posts,
+        errors,
+    } = writer.tally;
     let code = ended.err().map(|error| error.status_and_code().1);
     let duration_ms = ms(began.elapsed());
     tracing::info!(code, rows, posts, errors, duration_ms, "rows");
@@ -212,7 +223,7 @@ async fn write_all(
     lines: &mpsc::Sender<Bytes>,
 ) -> Result<(), ApiError> {
     let mut ended = Ok(());
-    let mut send = async |bytes: Bytes| {
+    let send = async |bytes: Bytes| {
         let sent = lines.send(bytes).await;
         sent.map_err(|_| ApiError::CallerGone)
     };

@@ -207,7 +207,10 @@ mod tests {
     #[test]
     fn a_bomb_goes_off_in_small_pieces() {
         let zeros = vec![0; 5 << 20];
-        for (name, encode) in [("identity", <[u8]>::to_vec as Encode)].into_iter().chain(ENCODINGS) {
+        for (name, encode) in [("identity", <[u8]>::to_vec as Encode)]
+            .into_iter()
+            .chain(ENCODINGS)
+        {
             let mut input = Bytes::from(encode(&zeros));
             let mut decoder = decoder(name);
             let (mut steps, mut length) = (0, 0);
@@ -237,7 +240,9 @@ mod tests {
         let held = |window_log| {
             let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("known");
             encoder.window_log(window_log).expect("known");
-            encoder.write_all(b"what a day").expect("a Vec takes everything");
+            encoder
+                .write_all(b"what a day")
+                .expect("a Vec takes everything");
             let input = encoder.finish().expect("a Vec takes everything");
             let mut decoder = decoder("zstd");
             decoded(&mut decoder, input.into());
