@@ -161,7 +161,7 @@ impl HttpBody for Counted {
         _: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let is_there = self.0.fetch_add(1, Ordering::Relaxed) < 1000;
-        Poll::Ready(is_there.then(|| Ok(Frame::data(Bytes::from_static(&[b'a'; 1 << 16])))))
+        Poll::Ready(is_there.then(|| Ok(Frame::data(Bytes::from("a".repeat(1 << 16))))))
     }
 }
 
