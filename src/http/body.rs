@@ -125,6 +125,23 @@ impl Share {
         }
         Ok(())
     }
+
+    /// Takes what is missing to hold `bytes` in all, if it is there.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
+        match bytes.saturating_sub(self.bytes) {
+            0 => Ok(()),
+            missing => self.grow(missing),
+        }
+    }
+
+    /// Another of the same budget, of nothing yet.
+    fn another(&self) -> Self {
+        Self {
+            bytes: 0,
+            held_bytes: Arc::clone(&self.held_bytes),
+            max_bytes: self.max_bytes,
+        }
+    }
 }
 
 impl Drop for Share {
@@ -160,20 +177,14 @@ async fn collect(
     max_bytes: usize,
     share: &mut Share,
 ) -> Result<Bytes, ApiError> {
+    // The decoder's own, which goes with it.
+    let mut window = share.another();
+    window.grow_to(decoder.held_bytes())?;
     // Nearly every body comes in one piece, which is then not copied.
-    let mut only = Bytes::new();
     let mut whole = BytesMut::new();
-    let mut keep = |whole: &mut BytesMut, piece: &[u8]| {
-        if whole.len() + piece.len() > max_bytes {
-            return Err(ApiError::BodyTooLarge { max_bytes });
-        }
-        share.grow(piece.len())?;
-        whole.extend_from_slice(piece);
-        Ok(())
-    };
     while let Some(frame) = body.frame().await {
         // Trailers say nothing that is of use here.
-        let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
+        let Ok(mut data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
         if matches!(decoder, Decoder::Identity)
@@ -181,16 +192,21 @@ async fn collect(
             && body.is_end_stream()
             && data.len() <= max_bytes
         {
-            only = data;
-            break;
+            share.grow(data.len())?;
+            return Ok(data);
         }
-        decoder.push(&data, |piece| keep(&mut whole, piece))?;
+        while let Some(piece) = decoder.step(&mut data)? {
+            window.grow_to(decoder.held_bytes())?;
+            if whole.len() + piece.len() > max_bytes {
+                return Err(ApiError::BodyTooLarge { max_bytes });
+            }
+            share.grow(piece.len())?;
+            whole.extend_from_slice(&piece);
+            // Steps can be many, of empty frames for instance.
+            tokio::task::coop::consume_budget().await;
+        }
     }
-    if !only.is_empty() {
-        share.grow(only.len())?;
-        return Ok(only);
-    }
-    decoder.finish(|piece| keep(&mut whole, piece))?;
+    decoder.finish()?;
     Ok(whole.freeze())
 }
 

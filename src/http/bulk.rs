@@ -3,8 +3,12 @@
 //!
 //! Rows are read as they arrive and cut into small requests to the batcher, one after
 //! another, so that a stream has the share of one request and no more. Little is read
-//! beyond the one under way: a slow model slows the sender down and not the service. A row that is no post has an
-//! error in its place; a body that breaks off, an error as the last row.
+//! beyond the one under way: a slow model slows the sender down and not the service. A row
+//! that is no post has an error in its place; a body that breaks off, an error as the last
+//! row.
+//!
+//! A stream is three tasks with room for little between them: one decodes and cuts into
+//! rows, one has these scored and writes, and the connection's sends what was written.
 
 mod input;
 mod output;
@@ -17,6 +21,7 @@ use super::AppState;
 use super::body::Share;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
+use super::observe::ms;
 use crate::batcher::{Answer, Terms};
 use crate::error::InferError;
 use axum::body::{Body, Bytes, HttpBody};
@@ -26,12 +31,13 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use input::{Row, RowReader};
-use output::Writer;
-use std::convert::Infallible;
+use output::{Tally, Writer};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 /// Rows that are scored together. Fewer would answer sooner, more would batch better.
 const ROWS_PER_CHUNK: usize = 32;
@@ -52,15 +58,26 @@ pub(super) fn respond(
     terms: Terms,
 ) -> Response {
     let (input, output) = formats;
-    let (lines, receiver) = mpsc::channel(1);
+    let mut source = Source {
+        app: app.clone(),
+        body,
+        frame: Bytes::new(),
+        share: app.0.bodies.share(),
+        decoder,
+    };
+    if let Err(error) = source.hold() {
+        return app.refusal(error).into_response();
+    }
     let (chunks, read_ahead) = mpsc::channel(CHUNKS_AHEAD);
-    let writer = Writer::new(output, app.batcher().model());
-    tokio::spawn(write(app.clone(), writer, terms, read_ahead, lines));
     let reader = RowReader::new(input, app.batcher().max_post_bytes());
-    tokio::spawn(read(app.clone(), body, decoder, reader, chunks));
+    let reading = tokio::spawn(read(source, reader, chunks));
+    let writer = Writer::new(output, app.batcher());
+    let answer = Lines::written_by(|lines| {
+        let written = write(app.clone(), writer, terms, read_ahead, reading, lines);
+        written.instrument(Span::current())
+    });
     let content_type = HeaderValue::from_static(output.content_type());
-    let body = Body::new(Lines(receiver));
-    ([(CONTENT_TYPE, content_type)], body).into_response()
+    ([(CONTENT_TYPE, content_type)], Body::new(answer)).into_response()
 }
 
 /// Some rows, or what ended the body before its time.
@@ -70,71 +87,74 @@ enum Chunk {
 }
 
 /// Reads the body to its end, as fast as chunks are taken.
-async fn read(
-    app: AppState,
-    body: Body,
-    decoder: Decoder,
-    mut reader: RowReader,
-    chunks: mpsc::Sender<Chunk>,
-) {
-    let mut source = Source {
-        app: &app,
-        body,
-        decoder,
-    };
+async fn read(mut source: Source, mut reader: RowReader, chunks: mpsc::Sender<Chunk>) {
     loop {
-        let next = source.next(&mut reader).await;
-        let mut rows = reader.take();
-        // A part of the rows that came together is never held back for more.
-        while !rows.is_empty() {
-            let rest = rows.split_off(rows.len().min(ROWS_PER_CHUNK));
-            if chunks.send(Chunk::Rows(rows)).await.is_err() {
+        let piece = match source.next().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => {
+                let last = reader.finish();
+                if !last.is_empty() {
+                    // Whoever would read it has gone, otherwise; here and below.
+                    let _ = chunks.send(Chunk::Rows(last)).await;
+                }
                 return;
             }
-            rows = rest;
-        }
-        match next {
-            Ok(true) => {}
-            Ok(false) => return,
             Err(error) => {
-                // Whoever would read it has gone, otherwise.
                 let _ = chunks.send(Chunk::Broken(error)).await;
                 return;
             }
+        };
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let rows = reader.read(&mut rest);
+            // Few rows that came together are never held back for more.
+            if !rows.is_empty() && chunks.send(Chunk::Rows(rows)).await.is_err() {
+                return;
+            }
         }
+        // A few bytes can stand for very many that are no row.
+        tokio::task::yield_now().await;
     }
 }
 
-struct Source<'a> {
-    app: &'a AppState,
+/// A body that is decoded no faster than it is read.
+struct Source {
+    app: AppState,
     body: Body,
+    /// What has come of it and is not decoded yet.
+    frame: Bytes,
     decoder: Decoder,
+    /// What the decoder holds, for as long as the stream lasts.
+    share: Share,
 }
 
-impl Source<'_> {
-    /// Reads the next piece of the body; false at its end.
-    async fn next(&mut self, reader: &mut RowReader) -> Result<bool, ApiError> {
+impl Source {
+    /// Takes what the decoder has come to hold.
+    fn hold(&mut self) -> Result<(), ApiError> {
+        self.share.grow_to(self.decoder.held_bytes())
+    }
+
+    /// The next piece of the body; `None` at its end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let timeout = Duration::from_millis(self.app.limits().body_timeout_ms.get());
-        let frame = tokio::time::timeout(timeout, self.body.frame()).await;
-        let frame = frame.map_err(|_| ApiError::RequestTimeout {
-            milliseconds: timeout.as_millis() as u64,
-        })?;
-        let Some(frame) = frame else {
-            self.decoder.finish(|piece| {
-                reader.push(piece);
-                Ok(())
+        loop {
+            if let Some(piece) = self.decoder.step(&mut self.frame)? {
+                self.hold()?;
+                return Ok(Some(piece));
+            }
+            let frame = tokio::time::timeout(timeout, self.body.frame()).await;
+            let frame = frame.map_err(|_| ApiError::RequestTimeout {
+                milliseconds: timeout.as_millis() as u64,
             })?;
-            reader.finish();
-            return Ok(false);
-        };
-        let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
-            return Ok(true);
-        };
-        self.decoder.push(&data, |piece| {
-            reader.push(piece);
-            Ok(())
-        })?;
-        Ok(true)
+            let Some(frame) = frame else {
+                self.decoder.finish()?;
+                return Ok(None);
+            };
+            // Trailers say nothing that is of use here.
+            if let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() {
+                self.frame = data;
+            }
+        }
     }
 }
 
@@ -168,47 +188,120 @@ fn room(app: &AppState, bytes: usize) -> Option<Share> {
     share.grow(bytes).ok().map(|()| share)
 }
 
-/// Has rows scored and writes their results, until the caller leaves.
+/// Has rows scored and writes their results, until the caller leaves, and says what was
+/// done: the request's own line was written when the first row was yet to come.
 async fn write(
     app: AppState,
     mut writer: Writer,
     terms: Terms,
-    mut chunks: mpsc::Receiver<Chunk>,
+    chunks: mpsc::Receiver<Chunk>,
+    reading: JoinHandle<()>,
     lines: mpsc::Sender<Bytes>,
 ) {
+    let began = Instant::now();
+    let ended = tokio::select! {
+        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines) => ended,
+        () = lines.closed() => Err(ApiError::CallerGone),
+    };
+    let Tally {
+        rows,
+        posts,
+        errors,
+    } = writer.tally;
+    let code = ended.err().map(|error| error.status_and_code().1);
+    let duration_ms = ms(began.elapsed());
+    tracing::info!(code, rows, posts, errors, duration_ms, "rows");
+}
+
+/// Fails with what ended the stream before its time.
+async fn write_all(
+    app: &AppState,
+    writer: &mut Writer,
+    terms: Terms,
+    mut chunks: mpsc::Receiver<Chunk>,
+    reading: JoinHandle<()>,
+    lines: &mpsc::Sender<Bytes>,
+) -> Result<(), ApiError> {
+    let mut ended = Ok(());
+    let send = async |bytes: Bytes| {
+        let sent = lines.send(bytes).await;
+        sent.map_err(|_| ApiError::CallerGone)
+    };
     let head = writer.take();
-    if !head.is_empty() && lines.send(head).await.is_err() {
-        return;
+    if !head.is_empty() {
+        send(head).await?;
     }
     while let Some(chunk) = chunks.recv().await {
         match chunk {
             Chunk::Rows(mut rows) => {
-                let answer = tokio::select! {
-                    answer = score(&app, &mut rows, terms) => answer,
-                    () = lines.closed() => return,
-                };
+                let answer = score(app, &mut rows, terms).await;
                 writer.rows(&rows, answer);
+                send(writer.take()).await?;
             }
-            Chunk::Broken(error) => writer.broken(&ErrorBody::of(&error)),
+            Chunk::Broken(error) => ended = Err(app.refusal(error)),
         }
-        if lines.send(writer.take()).await.is_err() {
-            return;
-        }
+    }
+    if reading.await.is_err() {
+        ended = Err(ApiError::panicked());
+    }
+    if let Err(error) = &ended {
+        writer.broken(&ErrorBody::of(error));
+        send(writer.take()).await?;
+    }
+    ended
+}
+
+/// A body of what a task writes; if that panics, the body ends with an error, for it
+/// must not be taken for whole.
+struct Lines {
+    lines: mpsc::Receiver<Bytes>,
+    writing: JoinHandle<()>,
+}
+
+impl Lines {
+    fn written_by<F>(write: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, lines) = mpsc::channel(1);
+        let writing = tokio::spawn(write(sender));
+        Self { lines, writing }
     }
 }
 
-/// A body of what comes through a channel.
-struct Lines(mpsc::Receiver<Bytes>);
-
 impl HttpBody for Lines {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = ApiError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.0.poll_recv(cx);
-        next.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
+        if let Some(bytes) = ready!(self.lines.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let written = ready!(Pin::new(&mut self.writing).poll(cx));
+        // What it panicked with may quote a post.
+        Poll::Ready(written.err().map(|_| Err(ApiError::panicked())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_whose_writer_panics_is_not_whole() {
+        let whole = Lines::written_by(async |lines: mpsc::Sender<Bytes>| {
+            lines.send(Bytes::from("1\n")).await.expect("it is read");
+        });
+        let whole = whole.collect().await.expect("it came to its end");
+        assert_eq!(whole.to_bytes(), "1\n");
+        let mut broken = Lines::written_by(async |lines: mpsc::Sender<Bytes>| {
+            lines.send(Bytes::from("1\n")).await.expect("it is read");
+            panic!("in the middle");
+        });
+        assert!(matches!(broken.frame().await, Some(Ok(_))));
+        assert!(matches!(broken.frame().await, Some(Err(_))));
     }
 }

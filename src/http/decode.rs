@@ -1,20 +1,22 @@
-//! Content encodings of request bodies, undone piece by piece and in constant memory.
+//! Content encodings of request bodies, undone step by step and in constant memory.
 //!
-//! A few bytes can stand for gigabytes. So what comes out is handed on in pieces of
-//! bounded length, to a sink that says when it is enough.
+//! A few bytes can stand for gigabytes. So what comes out is asked for in pieces of
+//! bounded length, each of them in a short time, and whoever asks decides when it is
+//! enough, waits until there is room for more, or lets others run.
 
 use super::error::ApiError;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
+use bytes::{Buf, Bytes};
 use flate2::write::MultiGzDecoder;
 use std::io::Write;
-use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-/// How much gzip is decoded at a time: one byte of it can be a thousand.
-const GZIP_PIECE_BYTES: usize = 1024;
+/// How much is read, and how much comes out, at a time; of gzip up to twice as much.
+const PIECE_BYTES: usize = 32 << 10;
 
-/// How much comes out of zstd at a time.
-const ZSTD_PIECE_BYTES: usize = 32 << 10;
+/// What a decoder of gzip holds: flate2's buffer, and a window with its tables.
+const GZIP_HELD_BYTES: usize = 80 << 10;
 
 /// The window that HTTP allows zstd, 8 MB (RFC 9659): it is memory of ours.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -24,7 +26,7 @@ pub(super) enum Decoder {
     /// The body is as it is.
     Identity,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
-    Zstd(Box<Zstd>),
+    Zstd(Zstd),
 }
 
 impl Decoder {
@@ -38,91 +40,92 @@ impl Decoder {
                 ("gzip" | "x-gzip", Self::Identity) => {
                     Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
                 }
-                ("zstd", Self::Identity) => Self::Zstd(Box::new(Zstd::new()?)),
+                ("zstd", Self::Identity) => Self::Zstd(Zstd::new()?),
                 _ => return Err(ApiError::UnsupportedEncoding),
             };
         }
         Ok(decoder)
     }
 
-    /// Decodes what came, and hands it on in pieces of bounded length.
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
+    /// Decodes some of `input`, which is moved on, into a piece of bounded length that may
+    /// be empty. `None` says that nothing more comes out before there is more input.
+    pub(super) fn step(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ApiError> {
         match self {
-            Self::Identity => sink(bytes),
-            Self::Gzip(gzip) => {
-                for piece in bytes.chunks(GZIP_PIECE_BYTES) {
-                    gzip.write_all(piece)
-                        .map_err(|_| ApiError::InvalidEncoding)?;
-                    let decoded = gzip.get_mut();
-                    sink(decoded)?;
-                    decoded.clear();
-                }
-                Ok(())
-            }
-            Self::Zstd(zstd) => zstd.push(bytes, sink),
+            Self::Zstd(zstd) if zstd.is_full => zstd.step(input),
+            _ if input.is_empty() => return Ok(None),
+            Self::Identity => Ok(input.split_to(input.len().min(PIECE_BYTES))),
+            Self::Gzip(gzip) => gzip_step(gzip, input).map_err(|_| ApiError::InvalidEncoding),
+            Self::Zstd(zstd) => zstd.step(input),
         }
+        .map(Some)
     }
 
     /// The body is at its end: so should be what it encodes.
-    pub(super) fn finish(
-        &mut self,
-        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
+    pub(super) fn finish(&mut self) -> Result<(), ApiError> {
+        let is_whole = match self {
+            Self::Identity => true,
+            Self::Gzip(gzip) => gzip.try_finish().is_ok(),
+            Self::Zstd(zstd) => zstd.is_whole,
+        };
+        is_whole.then_some(()).ok_or(ApiError::InvalidEncoding)
+    }
+
+    /// How much memory it needs at the moment, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
         match self {
-            Self::Identity => Ok(()),
-            Self::Gzip(gzip) => {
-                gzip.try_finish().map_err(|_| ApiError::InvalidEncoding)?;
-                sink(gzip.get_ref())
-            }
-            Self::Zstd(zstd) if zstd.is_whole => Ok(()),
-            Self::Zstd(_) => Err(ApiError::InvalidEncoding),
+            Self::Identity => 0,
+            Self::Gzip(_) => GZIP_HELD_BYTES,
+            Self::Zstd(zstd) => zstd.context.sizeof(),
         }
     }
+}
+
+/// A write ends when flate2's buffer is full, and flushing brings what its window still
+/// has: nothing is held back until there is more.
+fn gzip_step(gzip: &mut MultiGzDecoder<Vec<u8>>, input: &mut Bytes) -> std::io::Result<Bytes> {
+    let read = gzip.write(&input[..input.len().min(PIECE_BYTES)])?;
+    input.advance(read);
+    gzip.flush()?;
+    Ok(std::mem::take(gzip.get_mut()).into())
 }
 
 /// Frames of zstd, one after another.
 pub(super) struct Zstd {
-    decoder: raw::Decoder<'static>,
+    context: DCtx<'static>,
     /// Whether the last frame is at its end.
     is_whole: bool,
+    /// Whether there may be more than the last piece had room for.
+    is_full: bool,
 }
 
 impl Zstd {
     fn new() -> Result<Self, ApiError> {
-        let internal = |error: std::io::Error| ApiError::Internal {
-            cause: error.to_string(),
+        let internal = |cause: &str| ApiError::Internal {
+            cause: cause.to_owned(),
         };
-        let mut decoder = raw::Decoder::new().map_err(internal)?;
-        let window = DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX);
-        decoder.set_parameter(window).map_err(internal)?;
+        let mut context = DCtx::try_create().ok_or_else(|| internal("no memory for zstd"))?;
+        context
+            .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))
+            .map_err(|code| internal(get_error_name(code)))?;
         Ok(Self {
-            decoder,
+            context,
             is_whole: false,
+            is_full: false,
         })
     }
 
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        mut sink: impl FnMut(&[u8]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
-        let mut piece = vec![0; ZSTD_PIECE_BYTES];
-        let mut input = InBuffer::around(bytes);
-        let mut is_full = false;
-        while input.pos() < bytes.len() || is_full {
-            let mut output = OutBuffer::around(piece.as_mut_slice());
-            let run = self.decoder.run(&mut input, &mut output);
-            let missing = run.map_err(|_| ApiError::InvalidEncoding)?;
-            self.is_whole = missing == 0;
-            // What is left of a whole frame is the next frame's.
-            is_full = output.pos() == ZSTD_PIECE_BYTES && !self.is_whole;
-            sink(output.as_slice())?;
-        }
-        Ok(())
+    fn step(&mut self, input: &mut Bytes) -> Result<Bytes, ApiError> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let mut output = OutBuffer::around(&mut piece);
+        let mut coming = InBuffer::around(&input[..input.len().min(PIECE_BYTES)]);
+        let run = self.context.decompress_stream(&mut output, &mut coming);
+        let missing = run.map_err(|_| ApiError::InvalidEncoding)?;
+        self.is_whole = missing == 0;
+        // What is left of a whole frame is the next frame's.
+        self.is_full = output.pos() == output.capacity() && !self.is_whole;
+        let read = coming.pos();
+        input.advance(read);
+        Ok(piece.into())
     }
 }
 
@@ -150,7 +153,7 @@ mod tests {
     async fn read_as(encoding: &'static str, max: usize, body: Vec<u8>) -> Result<Bytes, ApiError> {
         let encoding = HeaderValue::from_static(encoding);
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
-        let (decoder, budget) = (Decoder::of(&headers)?, Budget::new(max));
+        let (decoder, budget) = (Decoder::of(&headers)?, Budget::new(64 << 20));
         let timeout = Duration::from_mins(1);
         read(body.into(), decoder, max, timeout, &mut budget.share()).await
     }
@@ -167,6 +170,23 @@ mod tests {
         }
     }
 
+    fn decoder(encoding: &'static str) -> Decoder {
+        let encoding = HeaderValue::from_static(encoding);
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
+        Decoder::of(&headers).expect("known")
+    }
+
+    /// What comes out by now.
+    fn decoded(decoder: &mut Decoder, mut input: Bytes) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(piece) = decoder.step(&mut input).expect("sound") {
+            assert!(piece.len() <= 3 * PIECE_BYTES, "{} bytes", piece.len());
+            all.extend_from_slice(&piece);
+        }
+        assert!(input.is_empty());
+        all
+    }
+
     #[test]
     fn pieces_of_every_length_give_the_same() {
         let text: Vec<u8> = (0..100_000_u32)
@@ -175,21 +195,63 @@ mod tests {
         for (name, encode) in ENCODINGS {
             let encoded = encode(&text);
             for length in [1, 2, 7, 1000, encoded.len()] {
-                let value = HeaderValue::from_static(name);
-                let headers = HeaderMap::from_iter([(CONTENT_ENCODING, value)]);
-                let mut decoder = Decoder::of(&headers).expect("known");
-                let mut decoded = Vec::new();
-                let mut keep = |piece: &[u8]| {
-                    decoded.extend_from_slice(piece);
-                    Ok(())
-                };
-                for piece in encoded.chunks(length) {
-                    decoder.push(piece, &mut keep).expect("sound");
-                }
-                decoder.finish(&mut keep).expect("whole");
-                assert!(decoded == text, "{name} in pieces of {length}");
+                let mut decoder = decoder(name);
+                let pieces = encoded.chunks(length).map(Bytes::copy_from_slice);
+                let all: Vec<u8> = pieces.flat_map(|it| decoded(&mut decoder, it)).collect();
+                decoder.finish().expect("whole");
+                assert!(all == text, "{name} in pieces of {length}");
             }
         }
+    }
+
+    #[test]
+    fn a_bomb_goes_off_in_small_pieces() {
+        let zeros = vec![0; 5 << 20];
+        for (name, encode) in [("identity", <[u8]>::to_vec as Encode)]
+            .into_iter()
+            .chain(ENCODINGS)
+        {
+            let mut input = Bytes::from(encode(&zeros));
+            let mut decoder = decoder(name);
+            let (mut steps, mut length) = (0, 0);
+            while let Some(piece) = decoder.step(&mut input).expect("sound") {
+                assert!(piece.len() <= 3 * PIECE_BYTES, "{} bytes", piece.len());
+                (steps, length) = (steps + 1, length + piece.len());
+            }
+            assert_eq!(length, zeros.len(), "{name}");
+            assert!(steps >= zeros.len() / (3 * PIECE_BYTES), "{name}: {steps}");
+        }
+    }
+
+    #[test]
+    fn what_has_come_is_decoded_at_once() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut decoder = decoder("gzip");
+        let long = "x".repeat(100_000);
+        for row in [&b"what\n"[..], b"a\n", long.as_bytes()] {
+            encoder.write_all(row).expect("a Vec takes everything");
+            encoder.flush().expect("a Vec takes everything");
+            let sent = Bytes::from(std::mem::take(encoder.get_mut()));
+            assert!(decoded(&mut decoder, sent) == row);
+        }
+    }
+
+    #[test]
+    fn a_window_is_known() {
+        let held = |window_log| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("known");
+            encoder.window_log(window_log).expect("known");
+            encoder
+                .write_all(b"what a day")
+                .expect("a Vec takes everything");
+            let input = encoder.finish().expect("a Vec takes everything");
+            let mut decoder = decoder("zstd");
+            decoded(&mut decoder, input.into());
+            decoder.held_bytes()
+        };
+        assert!((8 << 20..9 << 20).contains(&held(23)), "{}", held(23));
+        assert!((1 << 20..2 << 20).contains(&held(20)), "{}", held(20));
+        assert_eq!(Decoder::Identity.held_bytes(), 0);
     }
 
     #[tokio::test]

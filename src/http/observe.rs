@@ -130,7 +130,7 @@ fn log(
 }
 
 /// Milliseconds, to the microsecond.
-fn ms(took: Duration) -> f64 {
+pub(super) fn ms(took: Duration) -> f64 {
     took.as_micros() as f64 / 1e3
 }
 

@@ -125,8 +125,7 @@ fn replies(app: &AppState, document: &mut Value) {
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
     let rows = json!("A `Row` a line");
     scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
-    let rows =
-        "A header and a row for each: row, id, label, score, a column a label, truncated, error";
+    let rows = "A header and a row for each: row, id, label, score, a column a label, truncated, windows, error";
     scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
     let text = json!({ "type": "string" });
     document["components"]["headers"] = json!({

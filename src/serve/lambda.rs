@@ -18,10 +18,10 @@ use crate::events::{Events, InvocationError, is_request};
 use crate::http::{AppState, OriginalPath, Platform, app, reply_too_large};
 use crate::timings::{self, Phase};
 use axum::Router;
-use axum::http::response::Parts;
+use axum::body::Body;
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{HeaderValue, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use lambda_http::ext::RequestExt;
 use lambda_http::lambda_runtime::{Diagnostic, run_concurrent};
@@ -171,11 +171,16 @@ pub fn service(
         };
         async move {
             let reply = router.call(request.map(into_axum_body)).await?;
+            let (mut parts, body) = reply.into_parts();
             // axum's bodies are not `Sync`, which events at a time ask for.
-            let (mut parts, mut body) = collected(reply).await?;
-            if event_bytes(&body) > max_bytes {
-                (parts, body) = collected(reply_too_large(max_bytes)).await?;
-            }
+            let body = match collected(body, max_bytes).await? {
+                Some(body) => body,
+                None => {
+                    let body;
+                    (parts, body) = reply_too_large(max_bytes).into_parts();
+                    body.collect().await?.to_bytes()
+                }
+            };
             if std::str::from_utf8(&body).is_ok() {
                 // Else what is no well-known text would travel as base64, which REST
                 // APIs hand on as it is.
@@ -193,10 +198,21 @@ const MAX_REPLY_BYTES: usize = 6_000_000;
 /// Load balancers take 1 MB.
 const MAX_ALB_REPLY_BYTES: usize = 950_000;
 
-/// A reply, read whole.
-async fn collected(reply: axum::response::Response) -> Result<(Parts, Bytes), axum::Error> {
-    let (parts, body) = reply.into_parts();
-    Ok((parts, body.collect().await?.to_bytes()))
+/// A reply, read whole; `None` once it is more than `max_bytes` as a string of JSON.
+async fn collected(mut body: Body, max_bytes: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut whole = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        length += event_bytes(&data);
+        if length > max_bytes {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole.freeze()))
 }
 
 /// How long a body is as a string of JSON.

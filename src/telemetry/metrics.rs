@@ -96,8 +96,13 @@ impl Metrics {
         let duration = self.request_duration.get_or_create(&[("route", route)]);
         duration.observe(took.as_secs_f64());
         if let Some(code) = code {
-            self.refusals.get_or_create(&[("code", code)]).inc();
+            self.error(code);
         }
+    }
+
+    /// A request, or a row of one, was answered with an error.
+    pub fn error(&self, code: &'static str) {
+        self.refusals.get_or_create(&[("code", code)]).inc();
     }
 
     /// Posts were scored for a request.
@@ -135,7 +140,7 @@ impl Metrics {
         );
         registry.register(
             "errors",
-            "Requests answered with an error",
+            "Requests and rows answered with an error",
             self.refusals.clone(),
         );
         registry.register("posts", "Posts scored", self.posts.clone());

@@ -1,6 +1,7 @@
 //! Rows of NDJSON and CSV: results in order and as they are ready.
 
-use crate::support::{Piped, instant, limits, post, post_as, request, send, service, stalled};
+use crate::support::{Piped, get, instant, limits, post, post_as, request, send, service, stalled};
+use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
@@ -8,10 +9,13 @@ use coldread::http::app;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::io::Write;
-use tokio::sync::mpsc;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tower::ServiceExt;
 
 fn lines(text: &str) -> Vec<Value> {
@@ -53,18 +57,18 @@ async fn csv_is_answered_with_csv_unless_something_else_is_asked_for() {
     let rows: Vec<&str> = reply.text.lines().collect();
     assert_eq!(
         rows[0],
-        "row,id,label,score,negative,neutral,positive,truncated,error"
+        "row,id,label,score,negative,neutral,positive,truncated,windows,error"
     );
     let first: Vec<&str> = rows[1].split(',').collect();
     assert_eq!(
-        (first[..2].join(","), first[7], first[8]),
-        ("1,7".to_owned(), "false", "")
+        (first[..2].join(","), &first[7..]),
+        ("1,7".to_owned(), &["false", "", ""][..])
     );
     assert!(
         first[3..7].iter().all(|score| score.parse::<f32>().is_ok()),
         "{first:?}"
     );
-    assert_eq!(rows[2], "2,8,,,,,,,empty_text");
+    assert_eq!(rows[2], "2,8,,,,,,,,empty_text");
 
     let headers = [
         ("content-type", "text/csv"),
@@ -72,6 +76,21 @@ async fn csv_is_answered_with_csv_unless_something_else_is_asked_for() {
     ];
     let as_json = request(Method::POST, "/v1/sentiment", &headers, body);
     assert_eq!(lines(&send(instant(&[]), as_json).await.text)[1]["id"], "8");
+}
+
+#[tokio::test]
+async fn csv_says_over_how_many_windows_scores_are_the_mean() {
+    let path = "/v1/sentiment?long_text=window";
+    let body = format!("text\ngood\n{}\n", "good ".repeat(1200));
+    let csv = request(Method::POST, path, &[("content-type", "text/csv")], body);
+    let reply = send(instant(&[]), csv).await;
+    let windows = reply.text.lines().map(|row| row.split(',').nth(8));
+    let windows: Vec<&str> = windows.collect::<Option<_>>().expect("a column");
+    assert_eq!(windows[..2], ["windows", ""]);
+    assert!(
+        windows[2].parse::<usize>().is_ok_and(|n| n > 1),
+        "{windows:?}"
+    );
 }
 
 #[tokio::test]
@@ -163,4 +182,139 @@ async fn encodings_that_are_not_what_they_say() {
         let last = lines(&reply.text).pop().expect("a line");
         assert_eq!(last["error"]["code"], "invalid_encoding");
     }
+}
+
+fn zstd(window_log: Option<u32>) -> zstd::Encoder<'static, Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("known");
+    if let Some(log) = window_log {
+        encoder.window_log(log).expect("known");
+    }
+    encoder
+}
+
+#[tokio::test]
+async fn a_body_without_rows_lets_others_run() {
+    let mut encoder = zstd(None);
+    encoder
+        .write_all(&vec![b'\n'; 4 << 20])
+        .expect("a Vec takes everything");
+    let body = encoder.finish().expect("a Vec takes everything");
+    let headers = [
+        ("content-type", "application/x-ndjson"),
+        ("content-encoding", "zstd"),
+    ];
+    let others = async {
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let blank = request(Method::POST, "/v1/sentiment", &headers, body);
+    tokio::select! {
+        reply = send(instant(&[]), blank) => panic!("nobody else came to run: {reply:?}"),
+        () = others => {}
+    }
+}
+
+/// A stream that stalls after its first row, and the line that comes.
+async fn stall(
+    app: &Router,
+    window_log: Option<u32>,
+) -> (UnboundedSender<Result<Bytes, std::io::Error>>, Body, Value) {
+    let mut encoder = zstd(window_log);
+    encoder
+        .write_all(b"\"post\"\n")
+        .expect("a Vec takes everything");
+    encoder.flush().expect("a Vec takes everything");
+    let (pieces, body) = mpsc::unbounded_channel();
+    let mut sent = post_as("application/x-ndjson", Body::new(Piped(body)));
+    let encoding = "zstd".parse().expect("a value");
+    sent.headers_mut().insert("content-encoding", encoding);
+    let sent_by_now = Bytes::from(encoder.get_ref().clone());
+    pieces.send(Ok(sent_by_now)).expect("it is read");
+    let reply = app.clone().oneshot(sent).await;
+    let mut reply = reply.unwrap_or_else(|e: Infallible| match e {}).into_body();
+    let frame = reply.frame().await.expect("a line").expect("no error");
+    let line = frame.into_data().expect("data");
+    let line = lines(std::str::from_utf8(&line).expect("UTF-8")).remove(0);
+    (pieces, reply, line)
+}
+
+#[tokio::test]
+async fn windows_of_streams_have_a_limit_together() {
+    let app = instant(&["--max-pending-bytes", "20000000"]);
+    let first = stall(&app, Some(23)).await;
+    let second = stall(&app, Some(23)).await;
+    assert_eq!((&first.2["row"], &second.2["row"]), (&json!(1), &json!(1)));
+    let (_, _, refused) = stall(&app, Some(23)).await;
+    assert_eq!(refused["error"]["code"], "overloaded");
+    let held = async || {
+        let metrics = send(app.clone(), get("/metrics")).await.text;
+        let held = "coldread_pending_bodies_bytes ";
+        let held = metrics.lines().find_map(|line| line.strip_prefix(held));
+        held.and_then(|bytes| bytes.parse().ok()).expect("a number")
+    };
+    assert!((16_u64 << 20..20_000_000).contains(&held().await));
+    drop((first, second));
+    while held().await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        stall(&app, Some(23)).await.2["row"],
+        1,
+        "there is room again"
+    );
+
+    let no_room = instant(&["--max-pending-bytes", "1000"]);
+    let headers = [
+        ("content-type", "application/x-ndjson"),
+        ("content-encoding", "gzip"),
+    ];
+    let gzip = request(Method::POST, "/v1/sentiment", &headers, "");
+    assert_eq!(send(no_room, gzip).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_dozen_ordinary_compressed_streams_have_room() {
+    let app = instant(&[]);
+    let mut streams = Vec::new();
+    for _ in 0..12 {
+        streams.push(stall(&app, None).await);
+    }
+    assert!(streams.iter().all(|(_, _, line)| line["row"] == 1));
+}
+
+#[tokio::test]
+async fn errors_of_rows_are_counted() {
+    let app = instant(&[]);
+    let body = "\"good\"\n\"\"\n{}\n5\n";
+    send(app.clone(), post_as("application/x-ndjson", body)).await;
+    let metrics = send(app, get("/metrics")).await.text;
+    for line in [
+        "coldread_errors_total{code=\"empty_text\"} 1",
+        "coldread_errors_total{code=\"missing_field\"} 2",
+    ] {
+        assert!(metrics.lines().any(|is| is == line), "{metrics}");
+    }
+}
+
+/// A body whose reader fails in a way that nobody thought of.
+struct Panics;
+
+impl axum::body::HttpBody for Panics {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        panic!("in the middle");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_panics_does_not_end_the_body() {
+    let sent = post_as("application/x-ndjson", Body::new(Panics));
+    let reply = send(instant(&[]), sent).await;
+    assert_eq!(lines(&reply.text)[0]["error"]["code"], "internal");
 }

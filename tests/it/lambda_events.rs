@@ -1,12 +1,23 @@
 //! Recorded events through what the Lambda adapter runs for each of them.
 
 use crate::support::{event, invoked, limits, stalled, state};
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
 use coldread::config::EventOptions;
 use coldread::events::Events;
 use coldread::http::AppState;
-use lambda_http::Context;
+use coldread::serve::lambda;
+use hyper::body::Frame;
+use lambda_http::{Context, LambdaEvent};
 use serde_json::Value;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tower::Service;
 
 /// The platform's view of the reply to an event.
 async fn invoke(event: &str) -> Value {
@@ -136,4 +147,35 @@ async fn what_lambda_cannot_carry_is_refused() {
         let body = reply["body"].as_str().expect("a body");
         assert_eq!(body.contains("reply_too_large"), status == 413);
     }
+}
+
+/// A body of a thousand pieces, of which it counts how many were taken.
+struct Counted(Arc<AtomicUsize>);
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let is_there = self.0.fetch_add(1, Ordering::Relaxed) < 1000;
+        Poll::Ready(is_there.then(|| Ok(Frame::data(Bytes::from("a".repeat(1 << 16))))))
+    }
+}
+
+#[tokio::test]
+async fn more_than_lambda_can_carry_is_not_gathered() {
+    let taken = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&taken);
+    let router = Router::new().fallback(async move || Body::new(Counted(counted)));
+    let (state, _gate) = stalled(limits(&[]));
+    let events = Events::new(state, &EventOptions::default(), None);
+    let payload = serde_json::from_str(&event("rest_prod")).expect("JSON");
+    let mut function = lambda::function(router, events);
+    let reply = function.call(LambdaEvent::new(payload, Context::default()));
+    let reply = serde_json::to_value(reply.await.expect("a reply")).expect("JSON");
+    assert_eq!(reply["statusCode"], 413);
+    assert_eq!(taken.load(Ordering::Relaxed), 6_000_000 / (1 << 16) + 1);
 }

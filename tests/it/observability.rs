@@ -339,6 +339,34 @@ fn log_lines_are_json_with_the_requests_ids() {
     );
 }
 
+#[test]
+fn rows_have_a_line_at_their_end() {
+    let head = "POST /v1/sentiment HTTP/1.1\r\nx-request-id: mine\r\n\
+                content-type: text/csv\r\ncontent-encoding: gzip";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, b"text\ngood\n\"\"\nbad\n").expect("in memory");
+    let gzip = gzip.finish().expect("in memory");
+    let written = everything_written(&[("COLDREAD_LOG_FORMAT", "json")], |addr| {
+        exchange(addr, head, &gzip);
+        exchange(addr, head, &gzip[..gzip.len() - 1]);
+    });
+    let lines: Vec<Value> = written
+        .lines()
+        .filter(|line| line.contains(r#""message":"rows""#))
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{written}");
+    for (line, (code, errors)) in lines
+        .iter()
+        .zip([(Value::Null, 1), ("invalid_encoding".into(), 2)])
+    {
+        assert_eq!(line["request_id"], "mine");
+        assert_eq!((&line["rows"], &line["posts"]), (&3.into(), &2.into()));
+        assert_eq!((&line["code"], &line["errors"]), (&code, &errors.into()));
+        assert!(line["duration_ms"].is_f64());
+    }
+}
+
 #[tokio::test]
 async fn a_plain_text_post_is_counted_as_one() {
     let app = app(state(limits(&[])));

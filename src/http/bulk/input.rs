@@ -1,9 +1,9 @@
 //! Rows out of pieces of a body, however those are cut.
 //!
-//! Each format is a reader that is pushed bytes and keeps at most one row of bounded
+//! Each format is a reader that gives some rows at a time and keeps at most one of bounded
 //! length. What is longer is read over and becomes an error in its place.
 
-use super::Format;
+use super::{Format, ROWS_PER_CHUNK};
 use crate::error::PostError;
 use csv_core::{ReadRecordResult, Reader};
 use serde_json::Value;
@@ -63,7 +63,6 @@ pub(super) struct RowReader {
     parser: Parser,
     max_row_bytes: usize,
     max_post_bytes: usize,
-    rows: Vec<Row>,
 }
 
 enum Parser {
@@ -88,22 +87,22 @@ impl RowReader {
             parser,
             max_row_bytes: max_post_bytes.saturating_mul(ROW_BYTES_PER_POST_BYTE),
             max_post_bytes,
-            rows: Vec::new(),
         }
     }
 
-    /// The rows that are complete by now.
-    pub(super) fn take(&mut self) -> Vec<Row> {
-        std::mem::take(&mut self.rows)
-    }
-
-    /// Reads on.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Reads on in `bytes`, which are moved on: to their end, or up to as many rows as are
+    /// scored together, for a few bytes can be many rows.
+    pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Vec<Row> {
         let max_bytes = self.max_post_bytes;
         let too_long = |bytes| RowError::Post(PostError::TooLong { bytes, max_bytes });
+        let mut rows = Vec::new();
         match &mut self.parser {
             Parser::Ndjson { line, skipped } => {
                 for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+                    if rows.len() == ROWS_PER_CHUNK {
+                        break;
+                    }
+                    *bytes = &bytes[piece.len()..];
                     if *skipped > 0 || line.len() + piece.len() > self.max_row_bytes {
                         *skipped += line.len() + piece.len();
                         line.clear();
@@ -112,25 +111,26 @@ impl RowReader {
                     }
                     if piece.ends_with(b"\n") {
                         if *skipped > 0 {
-                            self.rows.push(Row::new(Err(too_long(*skipped))));
+                            rows.push(Row::new(Err(too_long(*skipped))));
                         } else {
-                            self.rows.extend(ndjson(line));
+                            rows.extend(ndjson(line));
                         }
                         line.clear();
                         *skipped = 0;
                     }
                 }
             }
-            Parser::Csv(csv) => csv.push(bytes, self.max_row_bytes, &too_long, &mut self.rows),
+            Parser::Csv(csv) => csv.read(bytes, self.max_row_bytes, &too_long, &mut rows),
         }
+        rows
     }
 
     /// The body is at its end, and with it the last row.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self) -> Vec<Row> {
         match self.parser {
-            Parser::Ndjson { .. } => self.push(b"\n"),
+            Parser::Ndjson { .. } => self.read(&mut &b"\n"[..]),
             // To its parser nothing is the end.
-            Parser::Csv(_) => self.push(b""),
+            Parser::Csv(_) => self.read(&mut &b""[..]),
         }
     }
 }
@@ -191,21 +191,21 @@ impl Default for Csv {
 }
 
 impl Csv {
-    fn push(
+    fn read(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &mut &[u8],
         max_row_bytes: usize,
         too_long: &impl Fn(usize) -> RowError,
         rows: &mut Vec<Row>,
     ) {
         let is_end = bytes.is_empty();
-        loop {
+        while rows.len() < ROWS_PER_CHUNK {
             let (fields, ends) = (
                 &mut self.fields[self.used..],
                 &mut self.ends[self.num_ends..],
             );
             let (result, read, written, ended) = self.reader.read_record(bytes, fields, ends);
-            bytes = &bytes[read..];
+            *bytes = &bytes[read..];
             self.used += written;
             self.num_ends += ended;
             self.length += read;
@@ -271,16 +271,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// All rows of `bytes`, some at a time.
+    fn read(reader: &mut RowReader, mut bytes: &[u8]) -> Vec<Row> {
+        let mut rows = Vec::new();
+        while !bytes.is_empty() {
+            let some = reader.read(&mut bytes);
+            assert!(some.len() <= ROWS_PER_CHUNK);
+            rows.extend(some);
+        }
+        rows
+    }
+
     /// What is read of a body in pieces of every length.
     fn check(format: Format, body: &[u8], expected: &[(Option<Value>, Result<&str, RowError>)]) {
         for length in 1..=body.len() {
             let mut reader = RowReader::new(format, 6);
-            for piece in body.chunks(length) {
-                reader.push(piece);
-            }
-            reader.finish();
-            let rows: Vec<_> = reader
-                .take()
+            let pieces = body.chunks(length);
+            let mut rows: Vec<Row> = pieces.flat_map(|it| read(&mut reader, it)).collect();
+            rows.extend(reader.finish());
+            let rows: Vec<_> = rows
                 .into_iter()
                 .map(|row| (row.id, row.post.map(Option::unwrap_or_default)))
                 .collect();
@@ -316,6 +325,19 @@ mod tests {
     }
 
     #[test]
+    fn some_rows_at_a_time() {
+        let rows = "\"\"\n".repeat(100);
+        for (format, head) in [(Format::Ndjson, ""), (Format::Csv, "text\n")] {
+            let body = format!("{head}{rows}");
+            let (mut reader, mut rest) = (RowReader::new(format, 6), body.as_bytes());
+            for left in [68, 36, 4, 0] {
+                assert!(reader.read(&mut rest).len() <= ROWS_PER_CHUNK);
+                assert_eq!(rest.len(), 3 * left, "{format:?}");
+            }
+        }
+    }
+
+    #[test]
     fn ndjson_rows_that_are_too_long_or_no_text() {
         let long = "a".repeat(50);
         let body = [b"\"", long.as_bytes(), b"\"\n\"\xff\"\n\"b\"\n"].concat();
@@ -348,12 +370,11 @@ mod tests {
     #[test]
     fn a_csv_row_without_end_is_read_over() {
         let mut reader = RowReader::new(Format::Csv, 4);
-        reader.push(b"text\n\"");
+        assert!(read(&mut reader, b"text\n\"").is_empty());
         for _ in 0..10_000 {
-            reader.push(&[b'a'; 100]);
+            assert!(read(&mut reader, &[b'a'; 100]).is_empty());
         }
-        reader.push(b"\"\nb\n");
-        let rows = reader.take();
+        let rows = read(&mut reader, b"\"\nb\n");
         let post = |i: usize| rows[i].post.clone().map(Option::unwrap_or_default);
         assert!(matches!(
             post(0),

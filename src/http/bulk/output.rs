@@ -1,8 +1,8 @@
 //! Results as lines of JSON or of CSV.
 
 use super::input::{Row, RowError};
-use crate::batcher::Answer;
-use crate::classifier::{ModelInfo, Sentiment};
+use crate::batcher::{Answer, Batcher};
+use crate::classifier::Sentiment;
 use crate::error::InferError;
 use crate::http::api::Scored;
 use crate::http::error::{ApiError, ErrorBody};
@@ -29,12 +29,23 @@ impl Format {
     }
 }
 
-/// Writes results; rows are counted from 1.
+/// Writes results and counts them.
 pub(super) struct Writer {
     format: Format,
-    model: Arc<ModelInfo>,
-    row: u64,
+    batcher: Batcher,
+    pub(super) tally: Tally,
     bytes: Vec<u8>,
+}
+
+/// What was written by now.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    /// Rows, counted from 1.
+    pub(super) rows: u64,
+    /// Those that were scored.
+    pub(super) posts: u64,
+    /// Errors: of the others, and what ended the body before its time.
+    pub(super) errors: u64,
 }
 
 /// A row of an answer: a post that was scored, or why it was not.
@@ -63,17 +74,17 @@ enum Outcome<'a> {
 }
 
 impl Writer {
-    pub(super) fn new(format: Format, model: &Arc<ModelInfo>) -> Self {
+    pub(super) fn new(format: Format, batcher: &Batcher) -> Self {
         let mut writer = Self {
             format,
-            model: Arc::clone(model),
-            row: 0,
+            batcher: batcher.clone(),
+            tally: Tally::default(),
             bytes: Vec::new(),
         };
         if format == Format::Csv {
-            let scores = model.labels.iter().map(String::as_str);
+            let scores = batcher.model().labels.iter().map(String::as_str);
             let head = ["row", "id", "label", "score"].into_iter();
-            writer.csv(head.chain(scores).chain(["truncated", "error"]));
+            writer.csv(head.chain(scores).chain(["truncated", "windows", "error"]));
         }
         writer
     }
@@ -103,8 +114,8 @@ impl Writer {
                     None => Err(ErrorBody::of(&ApiError::panicked())),
                 },
             };
-            self.row += 1;
-            self.line(Some(self.row), row.id.as_ref(), &result);
+            self.tally.rows += 1;
+            self.line(Some(self.tally.rows), row.id.as_ref(), &result);
         }
     }
 
@@ -119,7 +130,14 @@ impl Writer {
         id: Option<&Value>,
         result: &Result<Sentiment, ErrorBody>,
     ) {
-        let model = Arc::clone(&self.model);
+        match result {
+            Ok(_) => self.tally.posts += 1,
+            Err(error) => {
+                self.tally.errors += 1;
+                self.batcher.metrics().error(error.code());
+            }
+        }
+        let model = Arc::clone(self.batcher.model());
         match self.format {
             Format::Ndjson => {
                 let result = match result {
@@ -144,10 +162,12 @@ impl Writer {
                         fields.push(sentiment.score().to_string());
                         fields.extend(sentiment.scores.iter().map(ToString::to_string));
                         fields.push(sentiment.truncated.to_string());
+                        let windows = Some(sentiment.windows).filter(|&windows| windows > 1);
+                        fields.push(windows.map(|it| it.to_string()).unwrap_or_default());
                         fields.push(String::new());
                     }
                     Err(error) => {
-                        fields.extend(vec![String::new(); model.labels.len() + 3]);
+                        fields.extend(vec![String::new(); model.labels.len() + 4]);
                         fields.push(error.code().to_owned());
                     }
                 }
