@@ -238,7 +238,8 @@ fn wake_ups_ms(args: &Args) -> Result<f64> {
         let sent = Instant::now();
         ask.send(())?;
         let worked = answered.recv()?;
-        woken.push((sent.elapsed() - worked).as_secs_f64() * 1e3);
+        let waited = sent.elapsed().saturating_sub(worked);
+        woken.push(waited.as_secs_f64() * 1e3);
     }
     drop(ask);
     other.join().ok().context("the other thread failed")??;
