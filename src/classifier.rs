@@ -162,16 +162,19 @@ impl Classifier {
     ) -> Result<Self, LoadError> {
         let done = &mut done;
         match &options.model {
-            None => Self::from_packed(crate::embedded_model()?, options, done),
+            None => Self::from_packed(crate::embedded_model()?, TextPipeline::of, options, done),
             Some(path) if path.is_dir() => {
                 Self::from_folder(&ModelFolder::open(path)?, options, done)
             }
-            Some(path) => Self::from_packed(PackedModel::open(path)?, options, done),
+            Some(path) => {
+                Self::from_packed(PackedModel::open(path)?, TextPipeline::of, options, done)
+            }
         }
     }
 
     fn from_packed(
         model: PackedModel,
+        text: impl FnOnce(&PackedModel) -> Result<TextPipeline, LoadError>,
         options: &ModelOptions,
         done: &mut dyn FnMut(LoadStep),
     ) -> Result<Self, LoadError> {
@@ -190,7 +193,7 @@ impl Classifier {
                 "the reference engine runs model folders, not packed files; name a folder with --model",
             ));
         }
-        let text = TextPipeline::of(&model)?;
+        let text = text(&model)?;
         let kernels = match options.isa {
             None => Kernels::detect(),
             Some(isa) => Kernels::new(isa)
@@ -209,7 +212,10 @@ impl Classifier {
         if options.engine != EngineChoice::Reference {
             match coldread_model::pack(folder) {
                 Ok(bytes) => {
-                    return Self::from_packed(PackedModel::from_bytes(bytes)?, options, done);
+                    let packed = PackedModel::from_bytes(bytes)?;
+                    // From the folder again, so that an error names its file.
+                    let text = |_: &PackedModel| TextPipeline::open(folder);
+                    return Self::from_packed(packed, text, options, done);
                 }
                 Err(LoadError::Unsupported { reason, .. })
                     if options.engine == EngineChoice::Auto && cfg!(feature = "reference") =>

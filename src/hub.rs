@@ -17,6 +17,7 @@
 
 mod cache;
 mod download;
+mod environment;
 mod error;
 mod id;
 
@@ -28,11 +29,15 @@ use cache::Repo;
 use coldread_model::tokenizer::TokenizerFiles;
 use coldread_model::{ModelConfig, Weights, config, profile, tensors};
 use download::Downloader;
+use environment::Environment;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Files of ours that a model may have: how its text is normalised, and its temperature.
 const OPTIONAL: [&str; 2] = [profile::FILE, "calibration.json"];
+
+/// Larger configurations and tokenizers are refused: the largest known have some 35 MB.
+const MAX_SMALL_FILE: u64 = 64 << 20;
 
 /// The Hub and its local cache.
 pub struct Hub {
@@ -46,11 +51,11 @@ impl Hub {
     /// `HF_TOKEN_PATH`, `HF_HOME`, `HF_HUB_CACHE`. With `offline` nothing is asked of
     /// the network.
     pub fn from_env(offline: bool) -> Result<Self, HubError> {
-        let downloader = Downloader::from_env()?;
+        let environment = Environment::read()?;
         Ok(Self {
-            cache: downloader.cache_dir().to_owned(),
+            cache: environment.cache.clone(),
             offline,
-            downloader,
+            downloader: Downloader::new(environment)?,
         })
     }
 
@@ -96,7 +101,13 @@ impl Hub {
         let folder = repo.snapshot(&commit);
         let mut get = |name: &str| {
             let place = repo.place(&commit, name);
-            self.downloader.get(id, &commit, name, &place, progress)
+            let limit = if is_weights(name) {
+                u64::MAX
+            } else {
+                MAX_SMALL_FILE
+            };
+            self.downloader
+                .get(id, &commit, name, &place, limit, progress)
         };
         let wanted = wanted(&names).map_err(|reason| HubError::Unusable {
             id: id.to_string(),
@@ -104,7 +115,13 @@ impl Hub {
         })?;
         // First, so that a model that cannot run is refused before its weights come down.
         get(config::FILE)?;
-        ModelConfig::open(&folder)?;
+        let config = ModelConfig::open(&folder)?;
+        if !TokenizerFiles::are_there(&config, |name| names.contains(name)) {
+            return Err(HubError::Unusable {
+                id: id.to_string(),
+                reason: "it has no tokenizer of a kind that is read".into(),
+            });
+        }
         for name in &wanted {
             get(name)?;
         }
@@ -120,6 +137,13 @@ impl Hub {
         repo.remember(&id.revision, &commit)?;
         Ok(folder)
     }
+}
+
+/// Whether the file, one of those that are taken, holds weights: it may have any size.
+fn is_weights(name: &str) -> bool {
+    [".safetensors", ".bin"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// The files to take of those that there are, `config.json` apart.
@@ -169,7 +193,10 @@ fn is_complete(folder: &Path) -> bool {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| there(name))
         .collect();
+    // A model that cannot run is complete as well: loading it says why.
     wanted(&names).is_ok()
+        && ModelConfig::open(folder)
+            .map_or(true, |config| TokenizerFiles::are_there(&config, there))
         && further(folder).is_ok_and(|names| names.iter().all(|name| there(name)))
 }
 

@@ -6,9 +6,10 @@
 //! cannot depend on its neighbours.
 //!
 //! `candle-transformers` has the encoders; what it lacks of BERT's family stands in
-//! `bert`, how it is told of a `ModernBERT` in `modernbert`.
+//! `bert`, how it is told of the others in `deberta` and `modernbert`.
 
 mod bert;
+mod deberta;
 mod modernbert;
 
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
@@ -62,8 +63,8 @@ impl Reference {
             Architecture::DebertaV2 => Model::Deberta(Box::new(
                 debertav2::DebertaV2SeqClassificationModel::load(
                     var_builder(weights).pp("deberta"),
-                    &config_json(folder)?,
-                    None,
+                    &deberta::config(folder)?,
+                    Some(deberta::id2label(config)),
                 )
                 .map_err(invalid)?,
             )),
@@ -74,13 +75,14 @@ impl Reference {
                     "ModernBERT runs only as a single-label classifier",
                 ));
             }
-            Architecture::ModernBert => Model::ModernBert(
-                ModernBertForSequenceClassification::load(
-                    var_builder(weights),
-                    &modernbert::config(folder)?,
-                )
-                .map_err(invalid)?,
-            ),
+            Architecture::ModernBert => {
+                modernbert::check_norms(&weights, config)
+                    .map_err(|e| LoadError::invalid(path, e))?;
+                let config = modernbert::config(folder)?;
+                let model =
+                    ModernBertForSequenceClassification::load(var_builder(weights), &config);
+                Model::ModernBert(model.map_err(invalid)?)
+            }
         };
         Ok(Self {
             model: Arc::new(model),

@@ -60,8 +60,9 @@ pub use normalize::Normalizer;
 pub use tokenize::{Tokenizer, Truncated};
 
 use crate::error::InferError;
-use coldread_model::{LoadError, ModelFolder, PackedModel};
+use coldread_model::{LoadError, ModelConfig, ModelFolder, PackedModel};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// A model's way from a post to token ids.
 pub struct TextPipeline {
@@ -74,10 +75,13 @@ impl TextPipeline {
     /// rules: vocabulary and emoji table wait for the first post that needs them.
     pub fn of(model: &PackedModel) -> Result<Self, LoadError> {
         let emoji = EmojiSource::Packed(model.clone());
-        Ok(Self {
-            normalizer: model.profile().map(|p| Normalizer::new(p, emoji)),
-            tokenizer: Tokenizer::of(model)?,
-        })
+        let normalizer = model.profile().map(|p| Normalizer::new(p, emoji));
+        Self::new(
+            model.path(),
+            normalizer,
+            Tokenizer::of(model)?,
+            model.config(),
+        )
     }
 
     /// Reads a model folder's tokenizer and prepares its profile.
@@ -86,9 +90,27 @@ impl TextPipeline {
         let normalizer = folder.profile.as_ref().map(|profile| {
             Normalizer::new(profile, EmojiSource::Owned(profile.emoji_table.clone()))
         });
+        let tokenizer = Tokenizer::from_bytes(path, &json, folder.config.vocab_size)?;
+        Self::new(path, normalizer, tokenizer, &folder.config)
+    }
+
+    /// Sees that the special tokens leave a post room; `path` is named if they do not.
+    fn new(
+        path: &Path,
+        normalizer: Option<Normalizer>,
+        tokenizer: Tokenizer,
+        config: &ModelConfig,
+    ) -> Result<Self, LoadError> {
+        let (specials, max_tokens) = (tokenizer.num_special_tokens(), config.max_tokens);
+        if specials >= max_tokens {
+            return Err(LoadError::invalid(
+                path,
+                format!("{specials} special tokens leave no room in {max_tokens} tokens"),
+            ));
+        }
         Ok(Self {
             normalizer,
-            tokenizer: Tokenizer::from_bytes(path, &json, folder.config.vocab_size)?,
+            tokenizer,
         })
     }
 

@@ -4,22 +4,29 @@
 //! Python's. This machine has no functions: it knows the names by which PyTorch
 //! writes a dictionary of tensors, and whatever else a pickle calls becomes an
 //! opaque value. Objects lie side by side in one arena and refer to each other by
-//! index, so that time and memory grow with the pickle's length alone: neither
+//! index, texts stay where they stand in the pickle, and what is copied of an object has
+//! a limit of its own, so that time and memory grow with the pickle's length alone: neither
 //! a deep nest nor one object a thousand times over costs more than its bytes.
 //!
 //! Opcodes are those of Python's `pickletools`; the arguments of the calls are in
 //! PyTorch's `torch/_utils.py` and `torch/serialization.py`.
 
 use safetensors::tensor::Dtype;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Longer pickles are refused: the largest models have some hundred kilobytes.
 const MAX_LEN: usize = 4 << 20;
 
+/// Of a storage's name, which is looked up for each tensor; PyTorch's are numbers.
+const MAX_KEY_LEN: usize = 64;
+
+/// Of a tensor, whose shape and strides are copied.
+const MAX_DIMS: usize = 8;
+
 /// A tensor, and where in which storage its elements are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredTensor {
-    pub(crate) name: String,
+pub(crate) struct StoredTensor<'a> {
+    pub(crate) name: &'a str,
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
     /// Elements to skip in the storage.
@@ -27,11 +34,11 @@ pub(crate) struct StoredTensor {
     /// How far apart neighbours stand, in elements, by dimension.
     pub(crate) stride: Vec<usize>,
     /// The storage's name in the archive.
-    pub(crate) storage: String,
+    pub(crate) storage: &'a str,
 }
 
 /// The tensors of a `state_dict`, in its order.
-pub(crate) fn state_dict(pickle: &[u8]) -> Result<Vec<StoredTensor>, String> {
+pub(crate) fn state_dict(pickle: &[u8]) -> Result<Vec<StoredTensor<'_>>, String> {
     if pickle.len() > MAX_LEN {
         return Err(format!("its pickle has more than {MAX_LEN} bytes"));
     }
@@ -57,14 +64,14 @@ enum Value {
 }
 
 #[derive(Debug)]
-enum Object {
-    Text(String),
+enum Object<'a> {
+    Text(&'a str),
     Tuple(Vec<Value>),
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
     Name(Name),
-    Storage(Dtype, String),
-    Tensor(StoredTensor),
+    Storage(Dtype, &'a str),
+    Tensor(StoredTensor<'a>),
 }
 
 /// The names that mean something here.
@@ -102,7 +109,7 @@ struct Machine<'a> {
     rest: &'a [u8],
     stack: Vec<Value>,
     memo: HashMap<u32, Value>,
-    objects: Vec<Object>,
+    objects: Vec<Object<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -261,12 +268,12 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, len: usize) -> Result<(), String> {
         let text = str::from_utf8(self.take(len)?).map_err(|e| e.to_string())?;
-        self.put(Object::Text(text.to_owned()));
+        self.put(Object::Text(text));
         Ok(())
     }
 
     /// Puts an object into the arena and on the stack.
-    fn put(&mut self, object: Object) {
+    fn put(&mut self, object: Object<'a>) {
         self.stack.push(Value::Object(self.objects.len()));
         self.objects.push(object);
     }
@@ -300,14 +307,14 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn object(&self, value: Value) -> Option<&Object> {
+    fn object(&self, value: Value) -> Option<&Object<'a>> {
         match value {
             Value::Object(index) => self.objects.get(index),
             _ => None,
         }
     }
 
-    fn top_object(&mut self) -> Result<Option<&mut Object>, String> {
+    fn top_object(&mut self) -> Result<Option<&mut Object<'a>>, String> {
         match self.stack.last().ok_or_else(unsound)? {
             &Value::Object(index) => Ok(self.objects.get_mut(index)),
             _ => Ok(None),
@@ -334,7 +341,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn text_of(&self, value: Value) -> Result<&str, String> {
+    fn text_of(&self, value: Value) -> Result<&'a str, String> {
         match self.object(value) {
             Some(Object::Text(text)) => Ok(text),
             _ => Err(unsound()),
@@ -359,8 +366,13 @@ impl<'a> Machine<'a> {
             self.stack.push(Value::Opaque);
             return Ok(());
         };
-        let storage = Object::Storage(*dtype, self.text_of(key)?.to_owned());
-        self.put(storage);
+        let key = self.text_of(key)?;
+        if key.len() > MAX_KEY_LEN {
+            return Err(format!(
+                "its pickle names a storage by more than {MAX_KEY_LEN} bytes"
+            ));
+        }
+        self.put(Object::Storage(*dtype, key));
         Ok(())
     }
 
@@ -385,7 +397,7 @@ impl<'a> Machine<'a> {
     }
 
     /// `(storage, offset, size, stride, ...)`; its name is not known yet.
-    fn rebuilt(&self, arguments: Value) -> Result<Option<StoredTensor>, String> {
+    fn rebuilt(&self, arguments: Value) -> Result<Option<StoredTensor<'a>>, String> {
         let &[storage, Value::Int(offset), size, stride, ..] = self.tuple(arguments)? else {
             return Err(unsound());
         };
@@ -393,25 +405,31 @@ impl<'a> Machine<'a> {
             return Ok(None);
         };
         let sizes = |value| {
-            let sizes = self.tuple(value)?.iter().map(|&size| match size {
+            let sizes = self.tuple(value)?;
+            if sizes.len() > MAX_DIMS {
+                return Err(format!(
+                    "its pickle has a tensor of more than {MAX_DIMS} dimensions"
+                ));
+            }
+            let sizes = sizes.iter().map(|&size| match size {
                 Value::Int(size) => usize::try_from(size).map_err(|_| unsound()),
                 _ => Err(unsound()),
             });
             sizes.collect::<Result<Vec<usize>, String>>()
         };
         Ok(Some(StoredTensor {
-            name: String::new(),
+            name: "",
             dtype: *dtype,
             shape: sizes(size)?,
             offset: usize::try_from(offset).map_err(|_| unsound())?,
             stride: sizes(stride)?,
-            storage: storage.clone(),
+            storage,
         }))
     }
 
     /// The tensors of the dictionary that the pickle left, or of the one that it calls
     /// `state_dict`, as training programs save it.
-    fn tensors(&self, top: Value) -> Result<Vec<StoredTensor>, String> {
+    fn tensors(&self, top: Value) -> Result<Vec<StoredTensor<'a>>, String> {
         let dict = |value| match self.object(value) {
             Some(Object::Dict(pairs)) => Some(pairs),
             _ => None,
@@ -423,17 +441,23 @@ impl<'a> Machine<'a> {
         if let Some(nested) = nested {
             pairs = nested;
         }
-        let named = pairs.iter().filter_map(|&(key, value)| {
+        let mut seen = HashSet::new();
+        let mut named = Vec::new();
+        for &(key, value) in pairs {
             let (Ok(name), Some(Object::Tensor(tensor))) = (self.text_of(key), self.object(value))
             else {
-                return None;
+                continue;
             };
-            Some(StoredTensor {
-                name: name.to_owned(),
+            // One text may be the key of any number of pairs.
+            if !seen.insert(name) {
+                return Err("its pickle names two tensors alike".to_owned());
+            }
+            named.push(StoredTensor {
+                name,
                 ..tensor.clone()
-            })
-        });
-        Ok(named.collect())
+            });
+        }
+        Ok(named)
     }
 }
 

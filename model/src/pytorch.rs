@@ -40,7 +40,7 @@ fn read(file: &[u8]) -> Result<Vec<(String, Place)>, String> {
     let tensors = state_dict(&file[pickle])?;
     let places = tensors.into_iter().map(|tensor| {
         let storage = storages
-            .entry(tensor.storage.clone())
+            .entry(tensor.storage)
             .or_insert_with(|| find(&format!("data/{}", tensor.storage)));
         place(tensor, storage.clone())
     });
@@ -72,7 +72,10 @@ fn stored(archive: &mut Archive<'_>, len: usize, name: &str) -> Option<Range<usi
 }
 
 /// Checks that the tensor's elements are in its storage, row by row.
-fn place(tensor: StoredTensor, storage: Option<Range<usize>>) -> Result<(String, Place), String> {
+fn place(
+    tensor: StoredTensor<'_>,
+    storage: Option<Range<usize>>,
+) -> Result<(String, Place), String> {
     let StoredTensor {
         name,
         dtype,
@@ -103,7 +106,7 @@ fn place(tensor: StoredTensor, storage: Option<Range<usize>>) -> Result<(String,
     }
     let bytes = storage.start + start..storage.start + end;
     Ok((
-        name,
+        name.to_owned(),
         Place {
             dtype,
             shape,

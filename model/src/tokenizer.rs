@@ -57,17 +57,35 @@ impl TokenizerFiles {
     /// The first form that the folder has and the family knows. Without any it is
     /// `tokenizer.json`, for an error to name.
     pub(crate) fn find(folder: &Path, config: &ModelConfig) -> Self {
-        let file = |name: &str| Some(folder.join(name)).filter(|path| path.exists());
         let json = folder.join("tokenizer.json");
         if json.exists() {
             return Self::Json(json);
         }
-        let sentencepiece = |name, of| Some(Self::SentencePiece(file(name)?, of));
-        let found = match (config.architecture, &*config.model_type) {
+        Self::of_family(folder, config)
+            .filter(|own| own.path().exists())
+            .unwrap_or(Self::Json(json))
+    }
+
+    /// Whether the files that are there hold a tokenizer of the model's family.
+    pub fn are_there(config: &ModelConfig, there: impl Fn(&str) -> bool) -> bool {
+        let is_there = |path: &Path| path.to_str().is_some_and(&there);
+        let own = Self::of_family(Path::new(""), config);
+        there("tokenizer.json")
+            || own.is_some_and(|own| {
+                let merges = matches!(own, Self::BytePairs(_)).then_some("merges.txt");
+                is_there(own.path()) && merges.is_none_or(&there)
+            })
+    }
+
+    /// The form that the family's own files have.
+    fn of_family(folder: &Path, config: &ModelConfig) -> Option<Self> {
+        let file = |name: &str| folder.join(name);
+        let sentencepiece = |name, of| Some(Self::SentencePiece(file(name), of));
+        match (config.architecture, &*config.model_type) {
             (Architecture::Bert | Architecture::DistilBert | Architecture::Electra, _) => {
-                file("vocab.txt").map(Self::WordPiece)
+                Some(Self::WordPiece(file("vocab.txt")))
             }
-            (_, "roberta") => file("vocab.json").map(Self::BytePairs),
+            (_, "roberta") => Some(Self::BytePairs(file("vocab.json"))),
             (_, "xlm-roberta") => {
                 sentencepiece("sentencepiece.bpe.model", SentencePieceOf::XlmRoberta)
             }
@@ -76,8 +94,7 @@ impl TokenizerFiles {
             }
             (_, "deberta-v2") => sentencepiece("spm.model", SentencePieceOf::DebertaV2),
             _ => None,
-        };
-        found.unwrap_or(Self::Json(json))
+        }
     }
 
     /// The tokenizer's main file.

@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use coldread::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
 use coldread::config::ModelArgs;
-use coldread_model::{ModelFolder, ProblemType};
+use coldread::text::TextPipeline;
+use coldread_model::{LoadError, ModelFolder, ProblemType};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -60,6 +61,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let path = hub::locate(&args.model_to_pack, model)?;
     let started = Instant::now();
     let folder = ModelFolder::open(&path)?;
+    check_text(&folder)?;
     coldread_model::pack_to_file(&folder, &args.output)?;
     let size = |path: &Path| {
         let metadata = fs::metadata(path).with_context(|| path.display().to_string());
@@ -86,6 +88,15 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         agreement.print(&mut out)?;
     }
     Ok(())
+}
+
+/// Sees that posts can become tokens, so that no file is written that cannot be loaded.
+fn check_text(folder: &ModelFolder) -> Result<(), LoadError> {
+    match TextPipeline::open(folder) {
+        // Another build may run what this one is too small for.
+        Err(LoadError::Unsupported { .. }) if !cfg!(feature = "tokenizers") => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// What of a model is not in its numbers.

@@ -10,12 +10,12 @@
 //!   CDN, and takes `Range`.
 
 use super::cache::Place;
+use super::environment::Environment;
 use super::id::{is_commit, is_hex};
 use super::{HubError, HubId};
 use hf_hub::{HFClient, HFError};
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LOCATION, RANGE,
-    RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
@@ -69,15 +69,19 @@ struct Announced {
 }
 
 impl Downloader {
-    pub(super) fn from_env() -> Result<Self, HubError> {
-        let token = token()?;
+    pub(super) fn new(environment: Environment) -> Result<Self, HubError> {
+        let Environment {
+            endpoint,
+            cache,
+            token,
+        } = environment;
         let bad = |e: &dyn std::fmt::Display| HubError::BadAnswer(e.to_string());
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| bad(&e))?;
         // Encrypted all the way, or as its user says.
-        let https_only = std::env::var("HF_ENDPOINT").map_or(true, |url| url.starts_with("https:"));
+        let https_only = endpoint.starts_with("https:");
         let client = |redirects| {
             let client = Client::builder()
                 .user_agent(concat!("coldread/", env!("CARGO_PKG_VERSION")))
@@ -90,6 +94,8 @@ impl Downloader {
         let follow = client(Policy::default())?;
         let mut hub = HFClient::builder()
             .client(follow.clone())
+            .endpoint(endpoint)
+            .cache_dir(cache)
             .retry_max_attempts(0);
         if let Some(token) = &token {
             hub = hub.token(token);
@@ -101,10 +107,6 @@ impl Downloader {
             stay: client(Policy::none())?,
             token,
         })
-    }
-
-    pub(super) fn cache_dir(&self) -> &Path {
-        self.hub.cache_dir()
     }
 
     /// The commit of a revision, and the names of its files.
@@ -141,13 +143,14 @@ impl Downloader {
         }
     }
 
-    /// Sees that a file is in its place in the cache.
+    /// Sees that a file of at most `limit` bytes is in its place in the cache.
     pub(super) fn get(
         &self,
         id: &HubId,
         commit: &str,
         name: &str,
         place: &Place,
+        limit: u64,
         progress: &mut dyn FnMut(Transfer<'_>),
     ) -> Result<(), HubError> {
         if place.is_filled() {
@@ -156,6 +159,13 @@ impl Downloader {
         self.runtime.block_on(async {
             let url = self.url(id, commit, name)?;
             let announced = self.head(id, commit, name, url.clone()).await?;
+            if announced.size > limit {
+                let size = announced.size;
+                return Err(HubError::Unusable {
+                    id: id.to_string(),
+                    reason: format!("{name} has {size} bytes; such a file may have {limit}"),
+                });
+            }
             let _lock = place.lock(&announced.hash, name)?;
             if place.is_filled() {
                 // Another process has just finished it.
@@ -376,13 +386,16 @@ impl Tries {
 }
 
 /// Where a redirect without a host leads: a model under its new name, or in its true case.
+/// The token goes along, and `/\evil` is a host as well, so that it is the address it makes
+/// that has to be the Hub's.
 fn relative_redirect(response: &Response) -> Option<Url> {
     if !response.status().is_redirection() {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    (location.starts_with('/') && !location.starts_with("//"))
-        .then(|| response.url().join(location).ok())?
+    let url = response.url().join(location).ok()?;
+    let is_the_hubs = url.origin() == response.url().origin();
+    (location.starts_with('/') && is_the_hubs).then_some(url)
 }
 
 /// Reads the headers that are the Hub's own.
@@ -546,28 +559,5 @@ impl Partial {
         let synced = self.file.sync_all();
         synced.map_err(HubError::cache(&self.path))?;
         fs::rename(&self.path, blob).map_err(HubError::cache(blob))
-    }
-}
-
-/// The token, from the places where Python's client looks for it.
-fn token() -> Result<Option<String>, HubError> {
-    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if var("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some() {
-        return Ok(None);
-    }
-    let file = |path: PathBuf| fs::read_to_string(path).ok();
-    let home = || {
-        let cache = || var("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || Some(PathBuf::from(var("HOME")?).join(".cache"));
-        let own = || Some(cache().or_else(home)?.join("huggingface"));
-        var("HF_HOME").map(PathBuf::from).or_else(own)
-    };
-    let token = var("HF_TOKEN")
-        .or_else(|| file(var("HF_TOKEN_PATH")?.into()))
-        .or_else(|| file(home()?.join("token")));
-    let token = token.map(|token| token.trim().to_owned());
-    match token.filter(|token| !token.is_empty()) {
-        Some(token) if HeaderValue::from_str(&token).is_err() => Err(HubError::InvalidToken),
-        token => Ok(token),
     }
 }

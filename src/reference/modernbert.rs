@@ -2,6 +2,8 @@
 //! `config.json` has: older files name the distance between global layers and two
 //! rotary bases, newer ones list the layers' kinds and the bases by kind.
 
+use super::Weights;
+use candle_core::Tensor;
 use candle_transformers::models::modernbert::{ClassifierConfig, ClassifierPooling, Config};
 use coldread_model::{Activation, LoadError, ModelConfig, ModelFolder};
 use serde::Deserialize;
@@ -21,6 +23,7 @@ struct Fields {
     local_attention: usize,
     #[serde(default)]
     classifier_pooling: ClassifierPooling,
+    classifier_activation: Option<String>,
     #[serde(default)]
     attention_bias: bool,
     #[serde(default)]
@@ -51,7 +54,10 @@ pub(super) fn config(folder: &ModelFolder) -> Result<Config, LoadError> {
         LoadError::unsupported(&path, format!("the engine for ModernBERT has {what}"))
     };
     let config = &folder.config;
-    if config.hidden_act != Activation::GeluErf {
+    let is_gelu = |name: &String| name == "gelu";
+    if config.hidden_act != Activation::GeluErf
+        || !fields.classifier_activation.as_ref().is_none_or(is_gelu)
+    {
         return Err(unsupported("no other activation than gelu"));
     }
     if fields.attention_bias || fields.mlp_bias || fields.norm_bias || fields.classifier_bias {
@@ -86,6 +92,23 @@ pub(super) fn config(folder: &ModelFolder) -> Result<Config, LoadError> {
         local_rope_theta: local,
         classifier_config: Some(classifier(config, fields.classifier_pooling)),
     })
+}
+
+/// Sees that each layer but the first has the norm before its attention: candle goes
+/// without one that it cannot read.
+pub(super) fn check_norms(weights: &Weights, config: &ModelConfig) -> Result<(), String> {
+    for layer in 1..config.num_hidden_layers {
+        let name = format!("model.layers.{layer}.attn_norm.weight");
+        let shape = weights.get(&name).map(Tensor::dims);
+        if shape != Some(&[config.hidden_size]) {
+            let expected = config.hidden_size;
+            return Err(match shape {
+                None => format!("tensor {name} is missing"),
+                Some(shape) => format!("tensor {name} has the shape {shape:?}, not [{expected}]"),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl Fields {

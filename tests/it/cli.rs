@@ -1,6 +1,6 @@
 //! The binary as a person uses it: arguments, files and pipes in, lines and exit codes out.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -567,6 +567,59 @@ fn pack_writes_a_model_that_scores_the_same() {
         &["pack", MODEL, "-o", "no/folder/model"],
         &["no/folder/model"],
     );
+}
+
+/// What could not be loaded is not written, and scoring the folder says why as well.
+#[test]
+fn pack_refuses_what_it_could_not_load() {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny/xlm-roberta");
+    let files = Files::new();
+    for name in ["config.json", "model.safetensors"] {
+        files.write(name, fs::read(tiny.join(name)).unwrap());
+    }
+    let folder = files.0.path().to_str().unwrap();
+    let packed = files.0.path().join("packed");
+    let original = fs::read_to_string(tiny.join("tokenizer.json")).unwrap();
+    let cases: [(&str, Value, &str); 4] = [
+        (
+            "/post_processor/special_tokens/<~1s>/ids/0",
+            99_999.into(),
+            "special token 99999",
+        ),
+        (
+            "/post_processor/special_tokens/<~1s>",
+            json!({"id": "</s>", "ids": vec![2; 60], "tokens": vec!["</s>"; 60]}),
+            "61 special tokens leave no room in 46 tokens",
+        ),
+        (
+            "/normalizer",
+            json!({"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="}),
+            "panics",
+        ),
+        ("/model/type", "Guess".into(), ""),
+    ];
+    for (pointer, value, reason) in cases {
+        let mut tokenizer: Value = serde_json::from_str(&original).unwrap();
+        *tokenizer.pointer_mut(pointer).expect(pointer) = value;
+        files.write("tokenizer.json", tokenizer.to_string());
+        for args in [
+            &["pack", folder, "-o", packed.to_str().unwrap()][..],
+            &["score", "--model", folder, "good"],
+        ] {
+            let (code, _, stderr) = run(args, b"");
+            assert_eq!(code, 1, "{stderr}");
+            let error = stderr.lines().last().unwrap_or_default();
+            assert!(
+                error.starts_with("error: ")
+                    && error.contains("tokenizer.json")
+                    && error.contains(reason),
+                "{stderr}"
+            );
+        }
+        assert!(!packed.exists(), "{pointer}");
+    }
+    files.write("tokenizer.json", original);
+    succeed(&["pack", folder, "-o", packed.to_str().unwrap()], b"");
 }
 
 #[test]

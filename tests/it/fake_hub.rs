@@ -39,6 +39,8 @@ pub(crate) struct Model {
     /// What a commit or a hash is said to be, whatever it is.
     pub(crate) commit: Option<&'static str>,
     pub(crate) etag: Option<&'static str>,
+    /// Where small files are said to be, whoever is there.
+    pub(crate) location: Option<String>,
 }
 
 /// What the CDN does with a request.
@@ -159,6 +161,11 @@ impl FakeHub {
     /// Changes the model or what goes wrong with it.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Model)) {
         change(&mut self.state().model);
+    }
+
+    /// The CDN's host and port.
+    pub(crate) fn cdn(&self) -> &str {
+        &self.listeners[1]
     }
 
     /// What was asked since this was last asked.
@@ -323,7 +330,9 @@ impl State {
             return Reply::new(302, &headers, Vec::new());
         }
         if !is_second {
-            headers.push(format!("location: /api/resolve-cache{path}"));
+            let own = || format!("/api/resolve-cache{path}");
+            let location = self.model.location.clone().unwrap_or_else(own);
+            headers.push(format!("location: {location}"));
             return Reply::new(307, &headers, Vec::new());
         }
         headers.push(format!("etag: W/\"{etag}\""));

@@ -517,6 +517,8 @@ fn the_token_goes_to_the_hub_alone_and_into_no_message() {
     home.pack().expect("packed");
     let disabled = [("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")];
     fails(&home.pack_with(&[ID], &disabled), "hub_unauthorized", &[ID]);
+    let disabled = [("HF_HUB_DISABLE_IMPLICIT_TOKEN", "0")];
+    home.pack_with(&[ID], &disabled).expect("packed");
     let on_cdn = hub.cdn_requests();
     assert_eq!(on_cdn.len(), 2);
     assert!(on_cdn.iter().all(|request| request.authorization.is_none()));
@@ -531,6 +533,65 @@ fn the_token_goes_to_the_hub_alone_and_into_no_message() {
     assert!(!told.contains("5e1f"), "a signature is in the log");
     let odd = [("HF_TOKEN", "hf_\u{e4}\n\u{1}x")];
     fails(&machine.pack_with(&[ID], &odd), "hub_invalid_token", &[]);
+}
+
+/// What begins with a slash and names a host all the same.
+#[test]
+fn the_token_goes_to_no_other_host_by_way_of_a_redirect() {
+    let (hub, machine) = start("roberta-binary");
+    hub.change(|model| model.token = Some(TOKEN));
+    for start in ["//", "/\\", "/\t/", "\\\\"] {
+        let location = format!("{start}{}/x", hub.cdn());
+        hub.change(|model| model.location = Some(location.clone()));
+        let got = machine.pack_with(&[ID], &[("HF_TOKEN", TOKEN)]);
+        fails(&got, "hub_bad_answer", &["config.json"]);
+        assert_eq!(hub.cdn_requests().len(), 0, "{location}");
+    }
+}
+
+#[test]
+fn a_snapshot_without_its_tokenizer_is_not_whole() {
+    for (folder, file) in [
+        ("roberta-binary", "merges.txt"),
+        ("bert", "tokenizer.json"),
+        ("xlm-roberta-sentencepiece", "sentencepiece.bpe.model"),
+    ] {
+        let (_hub, machine) = start(folder);
+        let pinned = format!("{ID}@{COMMIT}");
+        machine.pack_with(&[&pinned], &[]).expect("packed");
+        let snapshot = machine.repo().join("snapshots").join(COMMIT);
+        fs::remove_file(snapshot.join(file)).expect("a file");
+        let offline = machine.pack_with(&[&pinned, "--offline"], &[]);
+        fails(&offline, "hub_not_cached", &[ID]);
+        machine.pack_with(&[&pinned], &[]).expect("fetched again");
+        let offline = machine.pack_with(&[&pinned, "--offline"], &[]);
+        offline.expect("whole again");
+    }
+}
+
+#[test]
+fn a_model_without_a_tokenizer_is_refused_before_its_weights_come_down() {
+    let (hub, machine) = start("roberta-binary");
+    hub.change(|model| drop(model.files.remove("merges.txt")));
+    fails(&machine.pack(), "hub_unusable_model", &[ID, "no tokenizer"]);
+    assert_eq!(hub.cdn_requests().len(), 0);
+}
+
+#[test]
+fn small_files_have_a_limit() {
+    let (hub, machine) = start("roberta-binary");
+    hub.change(|model| {
+        let huge = vec![b' '; (64 << 20) + 1];
+        model.files.insert("config.json".to_owned(), huge);
+        // Instead of its hash, which takes long to compute.
+        model.etag = Some("00112233445566778899aabbccddeeff00112233");
+    });
+    fails(
+        &machine.pack(),
+        "hub_unusable_model",
+        &["config.json has 67108865 bytes"],
+    );
+    assert_eq!(machine.names("blobs"), [""; 0]);
 }
 
 #[test]

@@ -13,10 +13,12 @@ use coldread::reference::Reference;
 use coldread::text::TextPipeline;
 use coldread_model::{ModelFolder, PackedModel, ProblemType};
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Folders that the int8 engine runs.
 pub(crate) const INT8: [&str; 13] = [
@@ -149,6 +151,70 @@ fn reference_logits_are_those_of_transformers() {
         let worst = worst(&posts, &run(&mut reference, &posts));
         assert!(worst <= 2e-5, "{name}: logits differ by {worst}");
     }
+}
+
+/// A copy of a folder with another `config.json`.
+fn changed(name: &str, change: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(path(name)).expect("a folder") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("a file");
+    }
+    let config = copy.path().join("config.json");
+    let text = std::fs::read(&config).expect("a file");
+    let mut fields = serde_json::from_slice(&text).expect("an object");
+    change(&mut fields);
+    std::fs::write(config, json!(fields).to_string()).expect("a file");
+    copy
+}
+
+/// transformers leaves out what it takes for granted, and labels may be called 0, 1, 2.
+#[test]
+fn a_deberta_runs_without_what_transformers_takes_for_granted() {
+    let posts = expected("deberta-v2");
+    let check = |change: &dyn Fn(&mut Map<String, Value>)| {
+        let copy = changed("deberta-v2", change);
+        let folder = ModelFolder::open(copy.path()).unwrap_or_else(|e| panic!("{e}"));
+        let mut reference = Reference::load(&folder).unwrap_or_else(|e| panic!("{e}"));
+        let worst = worst(&posts, &run(&mut reference, &posts));
+        assert!(worst <= 2e-5, "logits differ by {worst}");
+    };
+    check(&|fields| {
+        fields.remove("id2label");
+        fields.remove("label2id");
+        fields.insert("num_labels".into(), json!(3));
+    });
+    check(&|fields| {
+        fields.insert("id2label".into(), json!({"0": 0, "1": 1, "2": 2}));
+        fields.insert("label2id".into(), json!({"0": 0, "1": 1, "2": 2}));
+    });
+    check(&|fields| {
+        for name in ["pooler_hidden_act", "pooler_hidden_size", "pooler_dropout"] {
+            fields.remove(name);
+        }
+    });
+}
+
+#[test]
+fn what_candle_would_run_otherwise_is_refused() {
+    let refused = |copy: &TempDir, part: &str| {
+        let folder = ModelFolder::open(copy.path()).unwrap_or_else(|e| panic!("{e}"));
+        let error = Reference::load(&folder).map(drop).expect_err("refused");
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    let copy = changed("modernbert", |fields| {
+        fields.insert("classifier_activation".into(), json!("silu"));
+    });
+    refused(&copy, "no other activation than gelu");
+    let copy = changed("modernbert", |_| {});
+    let weights = copy.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).expect("a file");
+    let name = b"model.layers.2.attn_norm.weight";
+    let mut parts = bytes.windows(name.len());
+    let at = parts.position(|part| part == name).expect("it is there");
+    bytes[at + name.len() - 1] = b'_';
+    std::fs::write(&weights, bytes).expect("a file");
+    refused(&copy, "model.layers.2.attn_norm.weight is missing");
 }
 
 #[test]

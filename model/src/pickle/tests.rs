@@ -21,12 +21,12 @@ fn a_dictionary_of_tensors() {
         ("torch\nLongStorage", Dtype::I64),
     ] {
         let expected = StoredTensor {
-            name: "w".into(),
+            name: "w",
             dtype,
             shape: vec![2, 3],
             offset: 1,
             stride: vec![3, 1],
-            storage: "0".into(),
+            storage: "0",
         };
         assert_eq!(state_dict(&pickle(global)), Ok(vec![expected]), "{global}");
     }
@@ -84,6 +84,41 @@ fn many_references_and_deep_nests_cost_their_bytes() {
     p.extend(b"a".repeat(99_999));
     p.extend(b"0}.");
     assert_eq!(state_dict(&p), Ok(Vec::new()));
+}
+
+/// What is copied for each reference to it is short, and no name is used twice.
+#[test]
+fn what_is_copied_is_bounded() {
+    let refused = |changed: Vec<u8>, part: &str| {
+        let error = state_dict(&changed).unwrap_err();
+        assert!(error.contains(part), "{error}");
+    };
+    let whole = pickle("torch\nFloatStorage");
+    let replace = |part: &[u8], by: &[u8]| {
+        let found = whole.windows(part.len()).rposition(|bytes| bytes == part);
+        let at = found.expect("it is there");
+        [&whole[..at], by, &whole[at + part.len()..]].concat()
+    };
+    let key = |len: u8| {
+        let text = [
+            b"X",
+            &u32::from(len).to_le_bytes()[..],
+            &vec![b'7'; len.into()],
+        ]
+        .concat();
+        replace(b"X\x01\x00\x00\x000", &text)
+    };
+    assert_eq!(state_dict(&key(64)).unwrap()[0].storage, "7".repeat(64));
+    refused(key(65), "64 bytes");
+    let dims = |len: usize| {
+        let sizes = [b"(", &b"K\x01".repeat(len)[..], b"t"].concat();
+        replace(b"K\x02K\x03\x86", &sizes)
+    };
+    assert_eq!(state_dict(&dims(8)).unwrap()[0].shape, [1; 8]);
+    refused(dims(9), "8 dimensions");
+    // The same key, and then the same tensor, once more.
+    let twice = replace(b"Rs.", b"Rq\x02sX\x01\x00\x00\x00wh\x02s.");
+    refused(twice, "two tensors alike");
 }
 
 proptest! {

@@ -261,6 +261,14 @@ fn other_tokenizers_are_the_librarys() {
     check(&tokenizer, "a b a b", 5, &[2, 4, 5, 4, 3], true);
 }
 
+#[test]
+fn what_makes_the_library_panic_is_refused() {
+    let mut json = bert();
+    // A table of rewriting rules that is four zeros: sound until it is looked into.
+    json["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "AAAAAA=="});
+    check_refused(&json, 15, "panics");
+}
+
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         any::<char>().prop_map(String::from),
