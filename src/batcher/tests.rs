@@ -326,7 +326,7 @@ fn work_that_cannot_be_done_in_time_is_not_started() {
     // How long one post took says nothing of many, which take no longer together.
     in_50_ms(&["first"; 50], second);
     let batches = held.batches();
-    let hopeless = held.send(&["first"; 5000], second);
+    let hopeless = held.send(&vec!["first"; 5000], second);
     assert!(matches!(
         held.answer(hopeless),
         Err(InferError::DeadlineExceeded)
