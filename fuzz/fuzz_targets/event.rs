@@ -1,5 +1,5 @@
 //! Arbitrary JSON as what Lambda gives a function that is no request: an answer of JSON, or an
-//! error with a code. What goes to the sink is a line of JSON with neither post nor line break.
+//! error with a code. What goes to the sink is one line of JSON each.
 #![no_main]
 
 use coldread::events::sink::{Arrived, Outgoing, Sink};
