@@ -6,12 +6,11 @@
 pub mod process;
 pub mod trace;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 
 use process::Process;
 use trace::Trace;
@@ -24,14 +23,14 @@ pub type Times = Box<dyn Iterator<Item = Nanos> + Send>;
 
 /// Where arrivals come from, as named on the command line.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum ArrivalSource {
     /// A stochastic process.
     Process(Process),
     /// A file.
     Trace(PathBuf),
 }
 
-impl FromStr for Source {
+impl FromStr for ArrivalSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -44,32 +43,6 @@ impl FromStr for Source {
         }
         text.parse().map(Self::Process)
     }
-}
-
-/// Arrivals of one run.
-#[derive(Debug, Clone, Args)]
-pub struct ArrivalArgs {
-    /// When requests arrive: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
-    /// (two rates and the mean time spent at each), diurnal:MEAN:PEAK-TO-MEAN, or trace:FILE
-    #[arg(
-        long,
-        default_value = "poisson:10",
-        value_name = "ARRIVALS",
-        verbatim_doc_comment
-    )]
-    pub arrivals: Source,
-    /// How long, e.g. 30s or 7days; a trace is played to its end unless this is shorter
-    #[arg(long, value_parser = duration)]
-    pub duration: Option<Duration>,
-    /// Multiply the traffic of a trace
-    #[arg(long, default_value_t = 1.0)]
-    pub rate_scale: f64,
-    /// Play a trace this many times faster
-    #[arg(long, default_value_t = 1.0)]
-    pub time_scale: f64,
-    /// In a file of many functions, only the one of this name or hash
-    #[arg(long)]
-    pub function: Option<String>,
 }
 
 /// A duration above zero and below 100 years.
@@ -91,6 +64,19 @@ pub struct Schedule {
     pub name: String,
 }
 
+/// How a recorded trace is played.
+#[derive(Clone, Debug)]
+pub struct TraceOptions {
+    /// In a file of many functions, only the one of this name or hash.
+    pub function: Option<String>,
+    /// Factor of the traffic.
+    pub rate_scale: f64,
+    /// Factor of the speed.
+    pub time_scale: f64,
+    /// Where to cut it, if it is longer.
+    pub length: Option<Duration>,
+}
+
 #[derive(Clone, Debug)]
 enum Kind {
     Process(Process),
@@ -99,48 +85,6 @@ enum Kind {
         rate_scale: f64,
         time_scale: f64,
     },
-}
-
-impl ArrivalArgs {
-    /// Reads what is to be read. Runs without a natural end last `default`.
-    pub fn schedule(&self, default: Duration) -> Result<Schedule> {
-        for (name, value) in [
-            ("--rate-scale", self.rate_scale),
-            ("--time-scale", self.time_scale),
-        ] {
-            ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
-        }
-        let length = |default: Nanos| {
-            self.duration
-                .map_or(default, |given| given.as_nanos() as Nanos)
-        };
-        Ok(match &self.arrivals {
-            Source::Process(process) => Schedule {
-                name: process.to_string(),
-                horizon: length(default.as_nanos() as Nanos),
-                kind: Kind::Process(process.clone()),
-            },
-            Source::Trace(path) => {
-                let trace = Trace::read(path, self.function.as_deref())?;
-                let whole = (trace.length() as f64 / self.time_scale) as Nanos;
-                let file = path.file_name().unwrap_or(path.as_os_str());
-                Schedule {
-                    name: format!(
-                        "trace {}{}{}",
-                        file.display(),
-                        scale("traffic", self.rate_scale),
-                        scale("speed", self.time_scale)
-                    ),
-                    horizon: length(whole).min(whole).max(1),
-                    kind: Kind::Trace {
-                        trace,
-                        rate_scale: self.rate_scale,
-                        time_scale: self.time_scale,
-                    },
-                }
-            }
-        })
-    }
 }
 
 fn scale(what: &str, factor: f64) -> String {
@@ -153,12 +97,40 @@ fn scale(what: &str, factor: f64) -> String {
 
 impl Schedule {
     /// A process over a length of time.
-    pub fn of(process: Process, length: Duration) -> Self {
+    pub fn from_process(process: Process, length: Duration) -> Self {
         Self {
             name: process.to_string(),
             horizon: length.as_nanos() as Nanos,
             kind: Kind::Process(process),
         }
+    }
+
+    /// What `path` recorded, changed and cut as `options` say.
+    pub fn from_trace(path: &Path, options: &TraceOptions) -> Result<Self> {
+        let TraceOptions {
+            function,
+            rate_scale,
+            time_scale,
+            length,
+        } = options;
+        let trace = Trace::read(path, function.as_deref())?;
+        let whole = (trace.length() as f64 / time_scale) as Nanos;
+        let horizon = length.map_or(whole, |length| whole.min(length.as_nanos() as Nanos));
+        let file = path.file_name().unwrap_or(path.as_os_str());
+        Ok(Self {
+            name: format!(
+                "trace {}{}{}",
+                file.display(),
+                scale("traffic", *rate_scale),
+                scale("speed", *time_scale)
+            ),
+            horizon: horizon.max(1),
+            kind: Kind::Trace {
+                trace,
+                rate_scale: *rate_scale,
+                time_scale: *time_scale,
+            },
+        })
     }
 
     /// The arrivals before the horizon.
@@ -224,15 +196,7 @@ mod tests {
     use super::*;
 
     fn schedule(arrivals: &str, length: &str) -> Schedule {
-        ArrivalArgs {
-            arrivals: arrivals.parse().unwrap(),
-            duration: Some(duration(length).unwrap()),
-            rate_scale: 1.0,
-            time_scale: 1.0,
-            function: None,
-        }
-        .schedule(Duration::from_secs(1))
-        .unwrap()
+        Schedule::from_process(arrivals.parse().unwrap(), duration(length).unwrap())
     }
 
     #[test]

@@ -8,16 +8,17 @@
 
 pub mod bill;
 pub mod breakeven;
-pub mod cli;
 pub mod hosts;
 pub mod lambda;
+pub mod load_balancer;
 pub mod pipeline;
 pub mod prices;
 pub mod sensitivity;
 pub mod target;
 pub mod workload;
 
-use bill::{Bill, dollars, number};
+use crate::format::{dollars, number, percent};
+use bill::Bill;
 use prices::{PriceError, Prices};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,22 +37,47 @@ pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bil
             workload,
             prices,
             target,
-            (*arch, *memory_mb, *provisioned, *front),
+            &lambda::Function {
+                arch: *arch,
+                memory_mb: *memory_mb,
+                provisioned: *provisioned,
+                front: *front,
+            },
         ),
         Target::Managed { machine, least } => {
-            hosts::machines(workload, prices, target, (machine, *least, true))
+            let hosts = hosts::Machines {
+                machine,
+                least: *least,
+            };
+            hosts::managed_instances(workload, prices, target, &hosts)
         }
         Target::Ec2 { machine, least } => {
-            hosts::machines(workload, prices, target, (machine, *least, false))
+            let hosts = hosts::Machines {
+                machine,
+                least: *least,
+            };
+            hosts::ec2(workload, prices, target, &hosts)
         }
         Target::Fargate { arch, vcpus, gb } => {
-            hosts::fargate(workload, prices, target, (*arch, *vcpus, *gb))
+            let task = hosts::Task {
+                arch: *arch,
+                vcpus: *vcpus,
+                gb: *gb,
+            };
+            hosts::fargate(workload, prices, target, task)
         }
         Target::CloudRun {
             billing,
             vcpus,
             gib,
-        } => hosts::cloud_run(workload, prices, target, (*billing, *vcpus, *gib)),
+        } => {
+            let instance = hosts::CloudRunInstance {
+                billing: *billing,
+                vcpus: *vcpus,
+                gib: *gib,
+            };
+            hosts::cloud_run(workload, prices, target, instance)
+        }
         Target::AzureFlex { memory_mb } => hosts::azure_flex(workload, prices, target, *memory_mb),
         Target::Comprehend => hosts::comprehend(workload, prices),
         Target::Api { name, usd } => {
@@ -194,7 +220,7 @@ impl CostReport {
         if self.quotes.iter().any(|quote| !quote.always_on) {
             words.push(format!(
                 "{} of requests meet a cold start, billed {} ms each.",
-                lambda::percent(cold),
+                percent(cold),
                 number(workload.init_ms)
             ));
         }

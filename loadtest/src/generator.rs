@@ -12,9 +12,9 @@
 
 pub mod bodies;
 mod endpoint;
+pub mod null_server;
 pub(crate) mod pacer;
 mod record;
-pub mod self_test;
 mod worker;
 
 pub use endpoint::Endpoint;
@@ -38,7 +38,7 @@ pub const KEPT_MS: f64 = 1.0;
 
 /// How requests are sent.
 #[derive(Debug, Clone, Args)]
-pub struct ClientArgs {
+pub struct ClientOptions {
     /// Path that is called
     #[arg(long, default_value = "/v1/sentiment")]
     pub path: String,
@@ -89,7 +89,7 @@ pub enum Load {
 
 impl Client {
     /// A client of `url` (scheme, host and port; the path comes from `args`).
-    pub fn new(args: &ClientArgs, url: &str, seed: u64, quiet: bool) -> Result<Self> {
+    pub fn new(args: &ClientOptions, url: &str, seed: u64, quiet: bool) -> Result<Self> {
         ensure!(
             (1..=65_536).contains(&args.connections) && (1..=64).contains(&args.client_threads),
             "--connections must be 1 to 65536 and --client-threads 1 to 64"
@@ -133,9 +133,8 @@ impl Client {
         let workers: Vec<_> = (0..self.threads)
             .map(|index| {
                 let (client, load, progress) = (self.clone(), load.clone(), progress.clone());
-                std::thread::spawn(move || {
-                    worker::run(&client, &load, (index, seed, start), &progress)
-                })
+                let thread = worker::Thread { index, seed, start };
+                std::thread::spawn(move || worker::run(&client, &load, thread, &progress))
             })
             .collect();
         let length = match load {

@@ -1,4 +1,4 @@
-//! `import-logs`: figures of a real function from the lines that Lambda logs, so
+//! Figures of a real function from the lines that Lambda logs, so
 //! that what was measured on AWS replaces what was emulated here.
 //!
 //! Takes any text that holds `REPORT` lines: an export of log events, `aws logs tail`,
@@ -7,32 +7,20 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Common;
-use crate::cost::bill::number;
-use crate::cost::lambda::percent;
-use crate::results::Results;
+use crate::format::number;
+use crate::format::percent;
 use crate::stats::Summary;
 
 /// Durations kept at most; more would only fill the file. The rest are counted.
 const MOST: usize = 200_000;
 /// Bytes of a line at most.
 const MOST_LINE: u64 = 1 << 20;
-
-/// Reads the REPORT lines of a real function
-#[derive(Debug, Clone, Args)]
-pub struct ImportArgs {
-    /// Exported log
-    file: PathBuf,
-    #[command(flatten)]
-    common: Common,
-}
 
 /// What a function's reports came to. Times are in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +55,7 @@ pub struct Logs {
 
 /// One report.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Line {
+struct ReportLine {
     duration: f64,
     billed: Option<f64>,
     memory: f64,
@@ -115,13 +103,13 @@ impl Logs {
         if logs.invocations == 0 {
             bail!("{file}: no REPORT line");
         }
-        logs.warm_duration_ms = Summary::of(&logs.warm_samples_ms, seed);
-        logs.cold_duration_ms = Summary::of(&cold_durations, seed);
-        logs.init_ms = Summary::of(&logs.init_samples_ms, seed);
+        logs.warm_duration_ms = Summary::from_samples(&logs.warm_samples_ms, seed);
+        logs.cold_duration_ms = Summary::from_samples(&cold_durations, seed);
+        logs.init_ms = Summary::from_samples(&logs.init_samples_ms, seed);
         Ok(logs)
     }
 
-    fn add(&mut self, report: &Line, cold_durations: &mut Vec<f64>) {
+    fn add(&mut self, report: &ReportLine, cold_durations: &mut Vec<f64>) {
         self.invocations += 1;
         self.memory_mb = report.memory as u32;
         self.max_memory_used_mb = self.max_memory_used_mb.max(report.used as u32);
@@ -180,7 +168,7 @@ impl Logs {
 }
 
 /// The fields behind `REPORT RequestId:`, in any order.
-fn parse(report: &str) -> Result<Line> {
+fn parse(report: &str) -> Result<ReportLine> {
     let report = report.replace("\\t", "\t");
     let value = |name: &str| -> Result<Option<f64>> {
         // "Duration" is also the end of two other names.
@@ -200,7 +188,7 @@ fn parse(report: &str) -> Result<Line> {
             format!("`{name}` of the report is no number")
         })?))
     };
-    Ok(Line {
+    Ok(ReportLine {
         duration: value("Duration")?.context("the report has no duration")?,
         billed: value("Billed Duration")?,
         memory: value("Memory Size")?.context("the report has no memory size")?,
@@ -210,20 +198,6 @@ fn parse(report: &str) -> Result<Line> {
             None => value("Restore Duration")?,
         },
     })
-}
-
-impl ImportArgs {
-    /// Reads, prints and writes.
-    pub fn run(self) -> Result<()> {
-        let logs = Logs::read(&self.file, self.common.seed)?;
-        say!("{}", logs.words());
-        if let Some(path) = &self.common.json {
-            let mut results = Results::new(self.common.seed);
-            results.logs = Some(logs);
-            results.write(path)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! usage, 130 stopped with Ctrl-C and 143 with SIGTERM, after writing what there is.
 
 use clap::Parser;
-use coldread_loadtest::cli::Cli;
+use coldread_loadtest::commands::Cli;
 use coldread_loadtest::interrupt;
 use std::process::ExitCode;
 

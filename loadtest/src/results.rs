@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Raised when a reader of older documents would misread a newer one.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -41,7 +41,7 @@ pub struct Results {
     pub logs: Option<crate::logs::Logs>,
     /// Found by `simulate`, and by `cost` for given arrivals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub simulation: Option<crate::simulate::cli::Simulation>,
+    pub simulation: Option<crate::simulate::simulation::Simulation>,
     /// Found by `cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<crate::cost::CostReport>,
@@ -126,6 +126,22 @@ impl Results {
             results.schema_version
         );
         Ok(results)
+    }
+
+    /// Reads all `files` into one document; facts of the run are the first file's.
+    pub fn read_merged(files: &[PathBuf]) -> Result<Self> {
+        let (first, others) = files.split_first().context("no file")?;
+        let mut merged = Self::read(first)?;
+        for path in others {
+            let twice = merged.absorb(Self::read(path)?);
+            ensure!(
+                twice.is_empty(),
+                "{}: the section `{}` is in an earlier file already; compare shows two runs",
+                path.display(),
+                twice.join("`, `")
+            );
+        }
+        Ok(merged)
     }
 }
 

@@ -18,13 +18,13 @@
 //!
 //! The [`hosts`] queue gives the always-on baseline under the same arrivals.
 
-pub mod cli;
+mod concurrent_fleet;
 pub mod curve;
 mod fleet;
 pub mod hosts;
 pub mod sampler;
-mod several;
-mod single;
+pub mod simulation;
+mod single_request_fleet;
 
 use hdrhistogram::Histogram;
 use rand::SeedableRng;
@@ -33,9 +33,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Nanos;
+use crate::lambda_memory::ONE_VCPU_MB;
+use crate::latency::Latency;
+use concurrent_fleet::ConcurrentFleet;
 use sampler::Sampler;
-use several::Several;
-use single::Single;
+use single_request_fleet::SingleRequestFleet;
 
 /// Streams of the generator: arrivals draw from the first two. With one stream
 /// for all, gaps and service times would be the same draws.
@@ -97,60 +99,7 @@ impl Default for Model {
             vcpus: 1.0,
             limit: 1_000,
             burst: 1_000.0,
-            memory_mb: 1_769,
-        }
-    }
-}
-
-/// Latencies in milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Latency {
-    /// Number of requests.
-    pub n: u64,
-    /// Mean.
-    pub mean: f64,
-    /// Half are below.
-    pub p50: f64,
-    /// Nine of ten are below.
-    pub p90: f64,
-    /// 99 of a hundred are below.
-    pub p99: f64,
-    /// 999 of a thousand are below.
-    pub p999: f64,
-    /// The longest.
-    pub max: f64,
-    /// Shares of requests below a latency, for plots: (ms, share).
-    pub cdf: Vec<(f64, f64)>,
-}
-
-impl Latency {
-    /// Figures of a histogram whose unit is `unit_ms`.
-    pub fn of(histogram: &Histogram<u64>, unit_ms: f64) -> Self {
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 * unit_ms;
-        let shares = (0..100)
-            .map(|percent| f64::from(percent) / 100.0)
-            .chain([0.992, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0]);
-        let mut cdf: Vec<(f64, f64)> = shares.map(|share| (at(share), share)).collect();
-        // Of one value only the largest share tells something.
-        cdf.dedup_by(|next, kept| {
-            let same = (next.0 - kept.0).abs() < f64::EPSILON;
-            if same {
-                kept.1 = next.1;
-            }
-            same
-        });
-        Self {
-            n: histogram.len(),
-            mean: histogram.mean() * unit_ms,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max() as f64 * unit_ms,
-            cdf,
+            memory_mb: ONE_VCPU_MB,
         }
     }
 }
@@ -203,22 +152,40 @@ pub struct Outcome {
     pub timeline: Vec<Bin>,
 }
 
-/// Runs `model` on `arrivals` (ascending) that end before `horizon`.
+/// What part of simulated time is run and counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// End of the run.
+    pub horizon: Nanos,
+    /// Requests before it shape the fleet and are not counted.
+    pub warm_up: Nanos,
+}
+
+impl Window {
+    /// A run that is counted from its beginning.
+    pub fn whole(horizon: Nanos) -> Self {
+        Self {
+            horizon,
+            warm_up: 0,
+        }
+    }
+}
+
+/// Runs `model` on `arrivals` (ascending) that end before the window's horizon.
 ///
 /// Everything random comes from `seed`: the same inputs give the same outcome.
-/// Requests before `warm_up` shape the fleet and are not counted.
 pub fn run(
     model: &Model,
     arrivals: impl Iterator<Item = Nanos>,
     name: &str,
-    (horizon, warm_up): (Nanos, Nanos),
+    window: Window,
     seed: u64,
 ) -> Outcome {
-    let record = Record::new(model, horizon, warm_up);
+    let record = Record::new(model, window);
     if model.concurrency == 1 {
-        fleet::run(model, Single::default(), arrivals, record, seed)
+        fleet::run(model, SingleRequestFleet::default(), arrivals, record, seed)
     } else {
-        let fleet = Several::new(model.concurrency, model.vcpus);
+        let fleet = ConcurrentFleet::new(model.concurrency, model.vcpus);
         fleet::run(model, fleet, arrivals, record, seed)
     }
     .outcome(name)
@@ -269,7 +236,8 @@ struct Record {
 }
 
 impl Record {
-    fn new(model: &Model, horizon: Nanos, warm_up: Nanos) -> Self {
+    fn new(model: &Model, window: Window) -> Self {
+        let Window { horizon, warm_up } = window;
         // Microseconds up to a day, to three digits.
         let histogram =
             || Histogram::new_with_bounds(1, 86_400_000_000, 3).expect("the bounds are valid");
@@ -350,8 +318,10 @@ impl Record {
             peak = peak.max(bin.instances);
         }
         let cold = self.cold.len();
-        let (warm_latency_ms, cold_latency_ms) =
-            (Latency::of(&self.warm, 1e-3), Latency::of(&self.cold, 1e-3));
+        let (warm_latency_ms, cold_latency_ms) = (
+            Latency::from_histogram(&self.warm, 1e-3),
+            Latency::from_histogram(&self.cold, 1e-3),
+        );
         self.warm
             .add(&self.cold)
             .expect("both histograms have the same bounds");
@@ -368,7 +338,7 @@ impl Record {
             } else {
                 cold as f64 / self.warm.len() as f64
             },
-            latency_ms: Latency::of(&self.warm, 1e-3),
+            latency_ms: Latency::from_histogram(&self.warm, 1e-3),
             warm_latency_ms,
             cold_latency_ms,
             instances_started: self.started,

@@ -54,7 +54,7 @@ pub struct Summary {
 impl Summary {
     /// Summary of `samples`, or `None` when there are none. Samples that are not
     /// finite are a mistake of the caller and panic.
-    pub fn of(samples: &[f64], seed: u64) -> Option<Self> {
+    pub fn from_samples(samples: &[f64], seed: u64) -> Option<Self> {
         let sorted = sorted(samples);
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let [median_ci, p90_ci, p99_ci] = bootstrap(&sorted, seed, |resample| {
@@ -188,7 +188,7 @@ mod tests {
     /// far as 2,000 resamples reach and not to the last digit.
     #[test]
     fn the_median_interval_is_that_of_numpy() {
-        let summary = Summary::of(&spread(), 1).unwrap();
+        let summary = Summary::from_samples(&spread(), 1).unwrap();
         assert_near(summary.median, 98.110_647_958, 1e-6);
         assert_near(summary.median_ci.low, 94.82, 0.8);
         assert_near(summary.median_ci.high, 101.63, 0.8);
@@ -207,14 +207,14 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_interval() {
-        let [once, again, other] = [1, 1, 2].map(|seed| Summary::of(&spread(), seed));
+        let [once, again, other] = [1, 1, 2].map(|seed| Summary::from_samples(&spread(), seed));
         assert_eq!(once, again);
         assert_ne!(once, other);
     }
 
     #[test]
     fn nothing_measured_has_no_summary() {
-        assert_eq!(Summary::of(&[], 1), None);
+        assert_eq!(Summary::from_samples(&[], 1), None);
         assert_eq!(median(&[]), None);
         assert_eq!(ratio_of_medians(&X, &[], 1), None);
     }
@@ -222,6 +222,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "is_finite")]
     fn a_sample_that_is_no_number_is_a_mistake() {
-        let _ = Summary::of(&[1.0, f64::NAN], 1);
+        let _ = Summary::from_samples(&[1.0, f64::NAN], 1);
     }
 }

@@ -1,4 +1,4 @@
-//! `coldread-loadtest warm`: the always-on baseline. What one server sustains
+//! The always-on baseline. What one server sustains
 //! within a latency target, and its latency there.
 //!
 //! Closed loops with more and more callers find the most it can do; open loops
@@ -8,22 +8,17 @@
 
 pub mod server;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::arrivals::Schedule;
 use crate::arrivals::process::Process;
-use crate::arrivals::{Schedule, duration};
-use crate::cli::Common;
-use crate::cost::bill::number;
-use crate::generator::{Client, ClientArgs, Load, Measured};
+use crate::format::number;
+use crate::generator::{Client, Load, Measured};
 use crate::interrupt;
-use crate::results::Results;
-use server::Server;
 
 /// Callers of the largest closed loop.
 const MOST_CALLERS: usize = 64;
@@ -31,30 +26,6 @@ const MOST_CALLERS: usize = 64;
 const CLOSE: f64 = 1.05;
 /// Runs that may fail to confirm before the search gives up.
 const CONFIRMATIONS: usize = 5;
-
-/// Finds what a warm server sustains within a latency target
-#[derive(Debug, Clone, Args)]
-pub struct WarmArgs {
-    /// Server that is there already, e.g. https://...; otherwise one is started
-    #[arg(long, conflicts_with = "binary")]
-    url: Option<String>,
-    /// The coldread binary to start; the one beside this program without it
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
-    /// Cores of the started server, e.g. 1 or 0,2-3
-    #[arg(long, conflicts_with = "url")]
-    server_cores: Option<String>,
-    /// Latency that 99 of a hundred requests must stay within
-    #[arg(long, default_value = "50ms", value_parser = duration)]
-    target_p99: Duration,
-    /// Length of one run of the search
-    #[arg(long, default_value = "3s", value_parser = duration)]
-    step: Duration,
-    #[command(flatten)]
-    client: ClientArgs,
-    #[command(flatten)]
-    common: Common,
-}
 
 /// One rate tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -100,35 +71,32 @@ pub struct Warm {
     pub at_capacity: Option<Measured>,
 }
 
-impl WarmArgs {
-    /// Measures, prints and writes.
-    pub fn run(self) -> Result<()> {
-        interrupt::listen();
-        let cores = self
-            .server_cores
-            .as_deref()
-            .map(server::cores)
-            .transpose()?;
-        let server = match &self.url {
-            Some(url) => Server::at(url),
-            None => {
-                let binary = self.binary.clone().unwrap_or_else(server::default_binary);
-                Server::start(&binary, cores.as_deref())?
-            }
-        };
-        let client = Client::new(
-            &self.client,
-            &server.url,
-            self.common.seed,
-            self.common.quiet,
-        )?;
-        client.check()?;
-        wait_until_ready(&client)?;
+/// What the search is told.
+#[derive(Clone, Debug)]
+pub struct SearchOptions {
+    /// The server, as the results name it.
+    pub server: String,
+    /// Cores it is bound to, if it is.
+    pub server_cores: Option<usize>,
+    /// Posts in a request.
+    pub posts_per_request: usize,
+    /// Latency that 99 of a hundred requests must stay within.
+    pub target_p99: Duration,
+    /// Length of one run.
+    pub step: Duration,
+    /// Seed of the arrivals.
+    pub seed: u64,
+}
+
+impl Warm {
+    /// Searches with `client`, once its server answers.
+    pub fn measure(client: &Client, options: SearchOptions) -> Result<Self> {
+        wait_until_ready(client)?;
         let mut search = Search {
-            client: &client,
-            target_ms: self.target_p99.as_secs_f64() * 1e3,
-            step: self.step,
-            seed: self.common.seed,
+            client,
+            target_ms: options.target_p99.as_secs_f64() * 1e3,
+            step: options.step,
+            seed: options.seed,
             steps: Vec::new(),
         };
         let closed = search.closed_loops()?;
@@ -137,14 +105,11 @@ impl WarmArgs {
             .map(|run| run.ok_per_second)
             .fold(0.0, f64::max);
         let found = search.capacity(most)?;
-        let mut warm = Warm {
+        let mut warm = Self {
             verdict: Vec::new(),
-            server: self
-                .url
-                .clone()
-                .unwrap_or_else(|| "coldread serve".to_owned()),
-            server_cores: cores.map(|cores| cores.len()),
-            posts_per_request: self.client.batch,
+            server: options.server,
+            server_cores: options.server_cores,
+            posts_per_request: options.posts_per_request,
             post_chars: client.mean_chars(),
             target_p99_ms: search.target_ms,
             service_ms: closed.first().map_or(0.0, |run| run.latency_ms.p50),
@@ -154,19 +119,9 @@ impl WarmArgs {
             steps: search.steps,
         };
         warm.verdict = warm.words();
-        for sentence in &warm.verdict {
-            say!("{sentence}");
-        }
-        if let Some(path) = &self.common.json {
-            let mut results = Results::new(self.common.seed);
-            results.warm = Some(warm);
-            results.write(path)?;
-        }
-        Ok(())
+        Ok(warm)
     }
-}
 
-impl Warm {
     fn words(&self) -> Vec<String> {
         let mut words = vec![match (&self.capacity_rps, &self.at_capacity) {
             (Some(rate), Some(run)) => format!(
@@ -276,7 +231,7 @@ impl Search<'_> {
 
     fn holds(&mut self, rate: f64, confirming: bool) -> Result<bool> {
         let length = if confirming { self.step * 2 } else { self.step };
-        let schedule = Schedule::of(Process::Poisson(rate), length);
+        let schedule = Schedule::from_process(Process::Poisson(rate), length);
         // Every run has arrivals of its own: a lucky draw is not the answer.
         let seed = self.seed + 1 + self.steps.len() as u64;
         let measured = self.client.run(

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use client::{Connection, body};
 use coldread_loadtest::arrivals::process::Process;
 use coldread_loadtest::arrivals::{Schedule, duration};
-use coldread_loadtest::generator::{Client, ClientArgs, Load, Measured};
+use coldread_loadtest::generator::{Client, ClientOptions, Load, Measured};
 use serde_json::Value;
 use server::Server;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn client(server: &Server, posts: &Path, batch: usize) -> Result<Client> {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        client: ClientArgs,
+        client: ClientOptions,
     }
     let batch = format!("--batch={batch}");
     let posts = format!("--posts={}", posts.display());
@@ -257,7 +257,7 @@ fn overload(args: &Args, posts: &Path, rows: &mut Vec<Row>) -> Result<()> {
     let client = client(&server, posts, 1)?;
     let capacity = closed(&client, 64, args.step)?.ok_per_second;
     let before = server.peak_memory_mb()?;
-    let schedule = Schedule::of(Process::Poisson(10.0 * capacity), args.overload);
+    let schedule = Schedule::from_process(Process::Poisson(10.0 * capacity), args.overload);
     let run = client.run(&Load::Open(schedule), "overload", 1)?;
     let after = server.peak_memory_mb()?;
     println!("{}", run.words());

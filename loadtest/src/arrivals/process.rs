@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
 use super::{Nanos, Times};
-use crate::cost::bill::number;
+use crate::format::number;
 
 /// Length of a day, seconds.
 const DAY: f64 = 86_400.0;

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
 use super::{Nanos, Times};
-use crate::rows::{Named, RowError};
+use crate::csv_input::{InputFile, RowError};
 
 /// Why a trace cannot be read.
 #[derive(Debug, Error)]
@@ -56,7 +56,7 @@ pub enum Trace {
 impl Trace {
     /// Reads `path`; of a file of many functions only `function`, else their sum.
     pub fn read(path: &Path, function: Option<&str>) -> Result<Self, TraceError> {
-        let file = Named::of(path);
+        let file = InputFile::new(path);
         let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
         Reader { file, function }.read(source)
     }
@@ -147,7 +147,7 @@ enum Columns {
 }
 
 struct Reader<'a> {
-    file: Named,
+    file: InputFile,
     function: Option<&'a str>,
 }
 
@@ -378,7 +378,7 @@ mod tests {
 
     fn read_function(text: &str, function: Option<&str>) -> Result<Trace, TraceError> {
         Reader {
-            file: Named("made.csv".to_owned()),
+            file: InputFile("made.csv".to_owned()),
             function,
         }
         .read(text.as_bytes())
@@ -499,7 +499,7 @@ mod tests {
         }
         let bytes: &[u8] = b"1\n\xff\xfe\n";
         let reader = Reader {
-            file: Named("made.csv".to_owned()),
+            file: InputFile("made.csv".to_owned()),
             function: None,
         };
         assert_eq!(

@@ -1,15 +1,29 @@
 //! The functions that are measured, and where they come from.
 
-use super::args::ColdStartArgs;
 use crate::platform::function::{Program, resolve};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Names of the two that are always there.
 /// Name of coldread itself among the functions.
 pub const COLDREAD: &str = "coldread";
+/// Name of the hello-world function, the floor of all others.
 pub(super) const HELLO: &str = "hello";
+
+/// Which functions are measured.
+#[derive(Debug, Clone, Default)]
+pub struct Functions {
+    /// The coldread binary; else the one beside this program, which is built if need be.
+    pub binary: Option<PathBuf>,
+    /// Names and commands of further functions.
+    pub commands: Vec<(String, String)>,
+    /// Names and images, which replace coldread and the hello-world function.
+    pub images: Vec<(String, String)>,
+    /// What runs images.
+    pub engine: String,
+    /// What goes between `run` and the image.
+    pub engine_args: Vec<String>,
+}
 
 /// A function to be measured.
 #[derive(Debug, Clone)]
@@ -31,15 +45,15 @@ impl Candidate {
     }
 }
 
-/// Every function that the command line asks for.
-pub(super) fn find(args: &ColdStartArgs) -> Result<Vec<Candidate>> {
+/// Every function that is asked for.
+pub(super) fn find(functions: &Functions) -> Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
-    for (name, image) in &args.image {
+    for (name, image) in &functions.images {
         candidates.push(Candidate {
             name: name.clone(),
             program: Program::Image {
-                engine: args.engine.clone(),
-                engine_args: args.engine_arg.clone(),
+                engine: functions.engine.clone(),
+                engine_args: functions.engine_args.clone(),
                 image: image.clone(),
                 args: Vec::new(),
             },
@@ -47,11 +61,11 @@ pub(super) fn find(args: &ColdStartArgs) -> Result<Vec<Candidate>> {
         });
     }
     if candidates.is_empty() {
-        let [coldread, hello] = binaries(args.binary.as_deref())?;
+        let [coldread, hello] = binaries(functions.binary.as_deref())?;
         candidates.push(single_file(COLDREAD, coldread));
         candidates.push(single_file(HELLO, hello));
     }
-    for (name, command) in &args.vs {
+    for (name, command) in &functions.commands {
         let words = shell_words::split(command).with_context(|| format!("--vs {name}"))?;
         let program = words.first().with_context(|| format!("--vs {name}"))?;
         ensure!(

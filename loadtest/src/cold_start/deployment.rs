@@ -20,7 +20,7 @@ pub(super) struct Deployment {
 }
 
 impl Deployment {
-    pub(super) fn of(original: &Path) -> Result<Self> {
+    pub(super) fn copy_of(original: &Path) -> Result<Self> {
         let name = format!("{PREFIX}{}-", std::process::id());
         let mut builder = tempfile::Builder::new();
         builder.prefix(&name);
@@ -68,7 +68,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let original = folder.path().join("program");
         fs::write(&original, "program").unwrap();
-        let copy = Deployment::of(&original).unwrap();
+        let copy = Deployment::copy_of(&original).unwrap();
         assert!(copy.path().starts_with(folder.path()));
         assert_eq!(fs::read(copy.path()).unwrap(), b"program");
         // Ours is alive, and so is not left behind.

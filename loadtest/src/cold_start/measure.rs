@@ -1,10 +1,11 @@
 //! One cold start: one instance, two events, and what it took.
 
-use super::args::{Cache, ColdStartArgs};
+use super::Options;
 use super::candidate::Candidate;
 use super::deployment::Deployment;
 use super::page_cache::{evict, files_below, residency};
 use crate::event::{POST, check_reply, function_url};
+use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::fault::{Fault, FaultKind};
 use crate::platform::function::Function;
 use crate::platform::instance::{InitFault, Instance, Settings};
@@ -12,6 +13,7 @@ use crate::platform::process::Usage;
 use crate::runtime_api::{Answer, Outcome};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,12 +23,36 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// State of a function's files before a run.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    ValueEnum,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Cache {
+    /// As the run before left them, which is in memory.
+    Warm,
+    /// Evicted from memory.
+    Dropped,
+}
+
 /// What a run is done under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Condition {
-    pub(super) cache: Cache,
+pub struct Condition {
+    /// State of the function's files.
+    pub cache: Cache,
     /// Memory size; `None` is without limits.
-    pub(super) memory_mb: Option<u32>,
+    pub memory_mb: Option<u32>,
 }
 
 /// One cold start that went well. Times are in milliseconds.
@@ -63,8 +89,8 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(args: &ColdStartArgs, settings: Settings) -> Result<Self> {
-        let posts: Vec<String> = match &args.posts {
+    pub(super) fn new(options: &Options) -> Result<Self> {
+        let posts: Vec<String> = match &options.posts {
             None => vec![POST.to_owned()],
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("reading {}", path.display()))?
@@ -75,16 +101,16 @@ impl Bench {
         };
         ensure!(!posts.is_empty(), "no posts to send");
         let mut env = vec![("COLDREAD_TIMINGS".to_owned(), "1".to_owned())];
-        env.extend(args.env.iter().cloned());
+        env.extend(options.env.iter().cloned());
         Ok(Self {
-            settings,
+            settings: options.settings.clone(),
             events: posts
                 .iter()
-                .map(|post| function_url(&args.path, &json!({ "text": post })))
+                .map(|post| function_url(&options.path, &json!({ "text": post })))
                 .collect(),
-            evict: files_below(&args.evict)?,
+            evict: files_below(&options.evict)?,
             env,
-            timeout: Duration::from_secs(args.timeout),
+            timeout: options.timeout,
             copies: RefCell::default(),
         })
     }
@@ -140,7 +166,7 @@ impl Bench {
             settings.hierarchy = None;
         }
         // Where there are no limits, the variable must name a size all the same.
-        let memory_mb = condition.memory_mb.unwrap_or(1769);
+        let memory_mb = condition.memory_mb.unwrap_or(ONE_VCPU_MB);
         let mut function = Function::new(&candidate.name, candidate.program.clone(), memory_mb);
         function.timeout = self.timeout;
         function.env.clone_from(&self.env);

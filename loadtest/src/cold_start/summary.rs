@@ -1,9 +1,9 @@
 //! The runs of one function under one condition, and what they come to.
 
-use super::args::{Cache, ColdStartArgs};
+use super::Options;
 use super::candidate::{COLDREAD, Candidate, HELLO};
 use super::deployment::Deployment;
-use super::measure::{Bench, Condition, Sample};
+use super::measure::{Bench, Cache, Condition, Sample};
 use super::page_cache::files_below;
 use crate::platform::fault::{Fault, FaultCounts};
 use crate::platform::function::{Function, Program, resolve};
@@ -127,7 +127,7 @@ impl Series {
         if let (true, Program::Command(command)) =
             (self.candidate.single_file, &self.candidate.program)
         {
-            let copy = Deployment::of(Path::new(&command[0]))?;
+            let copy = Deployment::copy_of(Path::new(&command[0]))?;
             self.keep(Rc::new(copy));
         } else if let Program::Command(command) = &self.candidate.program {
             let named = command.iter().filter_map(|word| resolve(Path::new(word)));
@@ -201,7 +201,7 @@ impl Series {
         let all = |value: fn(&Sample) -> Option<f64>| -> Vec<f64> {
             self.samples.iter().filter_map(value).collect()
         };
-        let summary = |value| Summary::of(&all(value), seed);
+        let summary = |value| Summary::from_samples(&all(value), seed);
         let mut phases: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (name, &ms) in self.samples.iter().flat_map(|sample| &sample.phases) {
             phases.entry(name.clone()).or_default().push(ms);
@@ -233,7 +233,7 @@ impl Series {
             throttled_ms: summary(|sample| Some(sample.usage?.throttling?.throttled_ms)),
             phases: phases
                 .into_iter()
-                .filter_map(|(name, ms)| Some((name, Summary::of(&ms, seed)?)))
+                .filter_map(|(name, ms)| Some((name, Summary::from_samples(&ms, seed)?)))
                 .collect(),
             faults: self.faults.clone(),
             first_after_deploy: self.first_after_deploy.clone(),
@@ -243,12 +243,7 @@ impl Series {
 }
 
 impl ColdStart {
-    pub(super) fn new(
-        args: &ColdStartArgs,
-        limits: String,
-        overhead_ms: f64,
-        series: &[Series],
-    ) -> Self {
+    pub(super) fn new(options: &Options, overhead_ms: f64, series: &[Series]) -> Self {
         let floor_of = |of: &Series| {
             if of.candidate.name == HELLO {
                 return None;
@@ -258,14 +253,14 @@ impl ColdStart {
                 .find(|other| other.candidate.name == HELLO && other.condition == of.condition)
         };
         Self {
-            limits,
-            complete: series.iter().all(|series| series.is_complete(args.runs)),
-            runs: args.runs,
-            init_vcpus: args.init_vcpus,
+            limits: options.limits.clone(),
+            complete: series.iter().all(|series| series.is_complete(options.runs)),
+            runs: options.runs,
+            init_vcpus: options.settings.init_vcpus,
             overhead_ms,
             rows: series
                 .iter()
-                .map(|series| series.row(floor_of(series), args.common.seed))
+                .map(|series| series.row(floor_of(series), options.seed))
                 .collect(),
         }
     }

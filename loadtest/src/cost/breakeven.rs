@@ -8,11 +8,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bill::{dollars, number};
-use super::lambda::percent;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
 use super::workload::{HOURS, SECONDS, Workload};
+use crate::format::percent;
+use crate::format::{dollars, number};
 
 /// Lowest and highest rate looked at, requests a second.
 const RANGE: (f64, f64) = (1e-5, 1e5);

@@ -1,9 +1,11 @@
 //! Bills of what is not Lambda: machines, tasks, instances, services by the call.
 
-use super::bill::{Bill, number};
-use super::prices::{PriceError, Prices};
+use super::bill::Bill;
+use super::load_balancer;
+use super::prices::{Price, PriceError, Prices};
 use super::target::{Arch, CloudRunBilling, Target};
 use super::workload::{HOURS, SECONDS, Workload};
+use crate::format::{number, percent};
 
 /// Root volume of a machine, GB.
 const VOLUME_GB: f64 = 8.0;
@@ -18,7 +20,7 @@ pub fn count(bill: &mut Bill, workload: &Workload, target: &Target, vcpus: f64, 
         number(hosts),
         number(peak),
         number(capacity),
-        super::lambda::percent(workload.rate() / (hosts * capacity) * workload_share(workload)),
+        percent(workload.rate() / (hosts * capacity) * workload_share(workload)),
     ));
     bill.note(workload.host_rps_reason());
     hosts
@@ -32,64 +34,71 @@ fn workload_share(workload: &Workload) -> f64 {
         .map_or(workload.host_load, |rps| (rps * service_s).min(1.0))
 }
 
-/// Adds a load balancer. `gb_per_lcu` is what one LCU moves in an hour.
-pub fn balancer(
-    bill: &mut Bill,
-    workload: &Workload,
-    prices: &Prices,
-    gb_per_lcu: f64,
-) -> Result<(), PriceError> {
-    bill.add("load balancer", &[(HOURS, "h")], prices.get("alb.hour")?);
-    let connections = workload.rate() / workload.requests_per_connection / 25.0;
-    let gigabytes = workload.rate() * workload.request_bytes * 3_600.0 / 1e9 / gb_per_lcu;
-    let lcu = connections.max(gigabytes);
-    bill.add(
-        "load balancer capacity",
-        &[(lcu, "LCU"), (HOURS, "h")],
-        prices.get("alb.lcu")?,
-    );
-    bill.note(format!(
-        "LCU = the larger of {} (new connections/s / 25) and {} (GB/h / {gb_per_lcu})",
-        number(connections),
-        number(gigabytes)
-    ));
-    Ok(())
+/// Machines of one type.
+#[derive(Clone, Copy, Debug)]
+pub struct Machines<'a> {
+    /// The type, such as `c7g.large`.
+    pub machine: &'a str,
+    /// How many there are at least.
+    pub least: u32,
 }
 
-/// One month on EC2, `premium` on Managed Instances.
-pub fn machines(
+impl Machines<'_> {
+    /// Adds as many as the busiest rate demands: their number and the price of each.
+    fn add<'p>(
+        &self,
+        bill: &mut Bill,
+        workload: &Workload,
+        prices: &'p Prices,
+        target: &Target,
+    ) -> Result<(f64, &'p Price), PriceError> {
+        let price = prices.get(&format!("ec2.{}", self.machine))?;
+        let vcpus = price.vcpus.unwrap_or(1.0);
+        let hosts = count(bill, workload, target, vcpus, self.least);
+        bill.add("machines", &[(hosts, "hosts"), (HOURS, "h")], price);
+        Ok((hosts, price))
+    }
+}
+
+/// One month on Lambda Managed Instances.
+pub fn managed_instances(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    (machine, least, managed): (&str, u32, bool),
+    machines: &Machines,
 ) -> Result<Bill, PriceError> {
     let mut bill = Bill::default();
-    let price = prices.get(&format!("ec2.{machine}"))?;
-    let vcpus = price.vcpus.unwrap_or(1.0);
-    let hosts = count(&mut bill, workload, target, vcpus, least);
-    bill.add("machines", &[(hosts, "hosts"), (HOURS, "h")], price);
-    if managed {
-        let premium = prices.get("lambda.managed.premium")?;
-        bill.add(
-            "management fee",
-            &[(hosts * HOURS * price.usd, "dollars of EC2")],
-            premium,
-        );
-        bill.add(
-            "requests",
-            &[(workload.requests(), "requests")],
-            prices.get("lambda.managed.request")?,
-        );
-        bill.note("volumes and addresses of the managed machines are not counted");
-        return Ok(bill);
-    }
+    let (hosts, price) = machines.add(&mut bill, workload, prices, target)?;
+    bill.add(
+        "management fee",
+        &[(hosts * HOURS * price.usd, "dollars of EC2")],
+        prices.get("lambda.managed.premium")?,
+    );
+    bill.add(
+        "requests",
+        &[(workload.requests(), "requests")],
+        prices.get("lambda.managed.request")?,
+    );
+    bill.note("volumes and addresses of the managed machines are not counted");
+    Ok(bill)
+}
+
+/// One month on EC2.
+pub fn ec2(
+    workload: &Workload,
+    prices: &Prices,
+    target: &Target,
+    machines: &Machines,
+) -> Result<Bill, PriceError> {
+    let mut bill = Bill::default();
+    let (hosts, _) = machines.add(&mut bill, workload, prices, target)?;
     bill.add(
         "volumes",
         &[(hosts, "hosts"), (VOLUME_GB, "GB")],
         prices.get("ebs.gp3.gb_month")?,
     );
     if hosts > 1.0 {
-        balancer(&mut bill, workload, prices, 1.0)?;
+        load_balancer::add(&mut bill, workload, prices, 1.0)?;
         bill.note("several hosts: a balancer in two zones, which holds the public addresses");
     }
     bill.add(
@@ -103,13 +112,25 @@ pub fn machines(
     Ok(bill)
 }
 
+/// A task on Fargate.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// Its processor.
+    pub arch: Arch,
+    /// Its vCPUs.
+    pub vcpus: f64,
+    /// Its memory, GB.
+    pub gb: f64,
+}
+
 /// One month on Fargate.
 pub fn fargate(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    (arch, vcpus, gb): (Arch, f64, f64),
+    task: Task,
 ) -> Result<Bill, PriceError> {
+    let Task { arch, vcpus, gb } = task;
     let mut bill = Bill::default();
     let tasks = count(&mut bill, workload, target, vcpus, 1);
     for (what, amount, unit, row) in [
@@ -123,7 +144,7 @@ pub fn fargate(
         );
     }
     if tasks > 1.0 {
-        balancer(&mut bill, workload, prices, 1.0)?;
+        load_balancer::add(&mut bill, workload, prices, 1.0)?;
     }
     bill.add(
         "public addresses",
@@ -152,13 +173,29 @@ fn busy_seconds(bill: &mut Bill, workload: &Workload, billed_ms: f64, instances:
     busy * SECONDS
 }
 
+/// An instance on Cloud Run.
+#[derive(Clone, Copy, Debug)]
+pub struct CloudRunInstance {
+    /// What is billed.
+    pub billing: CloudRunBilling,
+    /// Its vCPUs.
+    pub vcpus: f64,
+    /// Its memory, GiB.
+    pub gib: f64,
+}
+
 /// One month on Cloud Run.
 pub fn cloud_run(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    (billing, vcpus, gib): (CloudRunBilling, f64, f64),
+    instance: CloudRunInstance,
 ) -> Result<Bill, PriceError> {
+    let CloudRunInstance {
+        billing,
+        vcpus,
+        gib,
+    } = instance;
     let mut bill = Bill::default();
     let instances = count(&mut bill, workload, target, vcpus, 1);
     bill.note("Cloud Run's own free tier is not taken off");

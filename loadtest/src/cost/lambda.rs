@@ -1,11 +1,13 @@
 //! Lambda's bill: requests, GB-seconds in tiers, the init phase, provisioned
 //! concurrency, the front door.
 
-use super::bill::{Bill, number};
-use super::hosts;
+use super::bill::Bill;
+use super::load_balancer;
 use super::prices::{PriceError, Prices};
 use super::target::{Arch, Front, Target};
-use super::workload::{HOURS, MB_PER_VCPU, SECONDS, Workload};
+use super::workload::{HOURS, SECONDS, Workload};
+use crate::format::{number, percent};
+use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
 
 /// Upper ends of the first two GB-second tiers of a month.
 const fn tiers(arch: Arch) -> [f64; 2] {
@@ -17,7 +19,7 @@ const fn tiers(arch: Arch) -> [f64; 2] {
 
 /// What a month of on-demand use is billed for.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
+pub struct BilledUsage {
     /// Invocations.
     pub requests: f64,
     /// Memory times billed time, init included.
@@ -29,7 +31,7 @@ pub fn on_demand(
     bill: &mut Bill,
     prices: &Prices,
     arch: Arch,
-    usage: Usage,
+    usage: BilledUsage,
     free_tier: bool,
 ) -> Result<(), PriceError> {
     let (mut free_requests, mut free_gb_seconds) = (0.0, 0.0);
@@ -70,7 +72,7 @@ pub fn provisioned(
     prices: &Prices,
     arch: Arch,
     configured_gb_seconds: f64,
-    usage: Usage,
+    usage: BilledUsage,
 ) -> Result<(), PriceError> {
     bill.add(
         "provisioned concurrency",
@@ -101,11 +103,24 @@ pub fn erlang_b(load: f64, servers: u32) -> f64 {
 /// Billed milliseconds of one warm request: every started millisecond counts.
 pub fn billed_ms(workload: &Workload, target: &Target, memory_mb: u32) -> f64 {
     workload
-        .service_ms(target, f64::from(memory_mb) / MB_PER_VCPU)
+        .service_ms(target, vcpus(memory_mb))
         // A mean of 6.0000001 out of floating point is 6, not 7.
         .mul_add(1.0, -1e-9)
         .ceil()
         .max(1.0)
+}
+
+/// A function as it is deployed.
+#[derive(Clone, Copy, Debug)]
+pub struct Function {
+    /// Its processor.
+    pub arch: Arch,
+    /// Its memory size, MB.
+    pub memory_mb: u32,
+    /// Environments kept ready.
+    pub provisioned: u32,
+    /// What calls it.
+    pub front: Front,
 }
 
 /// One month on Lambda.
@@ -113,8 +128,14 @@ pub fn bill(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    (arch, memory_mb, kept, front): (Arch, u32, u32, Front),
+    function: &Function,
 ) -> Result<Bill, PriceError> {
+    let &Function {
+        arch,
+        memory_mb,
+        provisioned: kept,
+        front,
+    } = function;
     let mut bill = Bill::default();
     let gb = f64::from(memory_mb) / 1_024.0;
     let billed = billed_ms(workload, target, memory_mb);
@@ -125,7 +146,7 @@ pub fn bill(
         erlang_b(workload.rate() * billed / 1_000.0, kept)
     };
     if kept > 0 {
-        let served = Usage {
+        let served = BilledUsage {
             requests: requests * (1.0 - overflow),
             gb_seconds: requests * (1.0 - overflow) * billed / 1_000.0 * gb,
         };
@@ -151,9 +172,9 @@ pub fn bill(
         number(billed),
         percent(cold),
         number(workload.init_ms),
-        number(f64::from(memory_mb) / MB_PER_VCPU),
+        number(vcpus(memory_mb)),
     ));
-    let usage = Usage {
+    let usage = BilledUsage {
         requests: on_demand_requests,
         gb_seconds: on_demand_requests * mean_ms / 1_000.0 * gb,
     };
@@ -193,20 +214,15 @@ fn front_door(
             prices.get("apigw.rest.request")?,
         ),
         // A Lambda target moves 0.4 GB an LCU-hour, other targets 1 GB.
-        Front::Alb => hosts::balancer(bill, workload, prices, 0.4)?,
+        Front::Alb => load_balancer::add(bill, workload, prices, 0.4)?,
     }
     Ok(())
-}
-
-/// A share for people.
-pub fn percent(share: f64) -> String {
-    format!("{}%", number(share * 100.0))
 }
 
 /// What a busy vCPU-hour of Lambda costs, US dollars.
 pub fn vcpu_hour(prices: &Prices, arch: Arch) -> Result<f64, PriceError> {
     let price = prices.get(&format!("lambda.duration.{}.t1", arch.key()))?;
-    Ok(MB_PER_VCPU / 1_024.0 * 3_600.0 * price.usd)
+    Ok(f64::from(ONE_VCPU_MB) / 1_024.0 * 3_600.0 * price.usd)
 }
 
 /// What an environment kept ready for a month costs, US dollars.

@@ -12,11 +12,14 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bill::{Bill, dollars};
-use super::lambda::{self, Usage, percent};
+use super::bill::Bill;
+use super::lambda::{self, BilledUsage};
 use super::prices::{PriceError, Prices};
 use super::target::{Arch, Target};
 use super::workload::{HOURS, SECONDS};
+use crate::format::dollars;
+use crate::format::percent;
+use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
 
 /// What one item costs in hand-offs and work.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize, JsonSchema)]
@@ -47,7 +50,7 @@ pub struct Pipeline {
     #[arg(long, default_value_t = 30.0)]
     pub transfer_ms: f64,
     /// Memory of each function, MB
-    #[arg(long, default_value_t = 1_769)]
+    #[arg(long, default_value_t = ONE_VCPU_MB)]
     pub hop_memory_mb: u32,
     /// Share of hops that meet a cold start
     #[arg(long, default_value_t = 0.01)]
@@ -76,12 +79,18 @@ pub struct Comparison {
     pub words: String,
 }
 
-/// Prices `pipeline` as functions and as one task `vcpus` x `gb` on Fargate arm64.
-pub fn compare(
-    pipeline: &Pipeline,
-    prices: &Prices,
-    (vcpus, gb): (f64, f64),
-) -> Result<Comparison, PriceError> {
+/// The one process that does it all: a task on Fargate, arm64.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// Its vCPUs.
+    pub vcpus: f64,
+    /// Its memory, GB.
+    pub gb: f64,
+}
+
+/// Prices `pipeline` as functions and as tasks.
+pub fn compare(pipeline: &Pipeline, prices: &Prices, task: Task) -> Result<Comparison, PriceError> {
+    let Task { vcpus, gb } = task;
     let items = pipeline.items_per_second * SECONDS;
     let chatty = chatty(pipeline, prices, items)?;
     let handed_over: f64 = chatty
@@ -137,7 +146,7 @@ pub fn compare(
 
 fn chatty(pipeline: &Pipeline, prices: &Prices, items: f64) -> Result<Bill, PriceError> {
     let mut bill = Bill::default();
-    let vcpus = f64::from(pipeline.hop_memory_mb) / super::workload::MB_PER_VCPU;
+    let vcpus = vcpus(pipeline.hop_memory_mb);
     let busy_ms = (pipeline.hop_ms / vcpus.min(1.0) + pipeline.transfer_ms).ceil();
     let hop_ms = busy_ms + pipeline.hop_cold_fraction * pipeline.hop_init_ms;
     let requests = items * pipeline.hops;
@@ -164,7 +173,7 @@ fn chatty(pipeline: &Pipeline, prices: &Prices, items: f64) -> Result<Bill, Pric
     ] {
         bill.add(what, &[(items, "items"), (count, unit)], prices.get(row)?);
     }
-    let usage = Usage {
+    let usage = BilledUsage {
         requests,
         gb_seconds: requests * hop_ms / 1_000.0 * f64::from(pipeline.hop_memory_mb) / 1_024.0,
     };

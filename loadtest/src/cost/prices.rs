@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::rows::{Named, RowError};
+use crate::csv_input::{InputFile, RowError};
 
 /// The table the binary carries.
 const BUILT_IN: &str = include_str!("../../prices.csv");
@@ -76,21 +76,21 @@ pub struct Prices {
 impl Prices {
     /// The table the binary carries.
     pub fn built_in() -> Self {
-        Self::parse(BUILT_IN.as_bytes(), &Named("prices.csv".to_owned()))
+        Self::parse(BUILT_IN.as_bytes(), &InputFile("prices.csv".to_owned()))
             .expect("the built-in table is tested")
     }
 
     /// Rows of `path` laid over the built-in table, so that a file may hold
     /// nothing but what differs (a region, a discount, a machine of one's own).
     pub fn with_file(path: &Path) -> Result<Self, PriceError> {
-        let file = Named::of(path);
+        let file = InputFile::new(path);
         let text = std::fs::read(path).map_err(|source| file.unread(source))?;
         let mut prices = Self::built_in();
         prices.rows.extend(Self::parse(&text, &file)?.rows);
         Ok(prices)
     }
 
-    fn parse(text: &[u8], file: &Named) -> Result<Self, RowError> {
+    fn parse(text: &[u8], file: &InputFile) -> Result<Self, RowError> {
         let mut reader = csv::Reader::from_reader(text);
         let headers = reader
             .headers()

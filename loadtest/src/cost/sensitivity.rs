@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bill::number;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
 use super::workload::{AtSize, Cold, Workload};
+use crate::format::{number, percent};
+use crate::lambda_memory::{self, ONE_VCPU_MB};
 
 /// Memory sizes worth comparing, MB.
-pub const MEMORY_MB: [u32; 8] = [128, 256, 512, 1_024, 1_769, 2_048, 3_008, 4_096];
+pub const MEMORY_MB: [u32; 8] = [128, 256, 512, 1_024, ONE_VCPU_MB, 2_048, 3_008, 4_096];
 
 /// One input changed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,12 +68,7 @@ pub fn cases(
             cold: Cold::Given(fraction),
             ..workload.clone()
         };
-        add(
-            "cold fraction",
-            super::lambda::percent(fraction),
-            &changed,
-            function,
-        )?;
+        add("cold fraction", percent(fraction), &changed, function)?;
     }
     for batch in [1.0, 8.0, 32.0, 64.0] {
         let changed = Workload {
@@ -137,7 +133,7 @@ fn with_memory(function: &Target, memory_mb: u32) -> Target {
 
 fn vcpus(target: &Target) -> f64 {
     match target {
-        Target::Lambda { memory_mb, .. } => f64::from(*memory_mb) / super::workload::MB_PER_VCPU,
+        Target::Lambda { memory_mb, .. } => lambda_memory::vcpus(*memory_mb),
         _ => 1.0,
     }
 }

@@ -2,8 +2,8 @@
 //! example, its inputs are used; each comment holds the computation.
 
 use super::bill::Bill;
-use super::lambda::{Usage, erlang_b, on_demand, provisioned, vcpu_hour};
-use super::pipeline::{Pipeline, compare};
+use super::lambda::{BilledUsage, erlang_b, on_demand, provisioned, vcpu_hour};
+use super::pipeline::{Pipeline, Task, compare};
 use super::prices::Prices;
 use super::target::{Arch, Target};
 use super::workload::{Cold, SECONDS, Workload};
@@ -21,7 +21,7 @@ fn check_cents(bill: &Bill, expected: f64) {
 
 fn lambda_bill(arch: Arch, requests: f64, seconds: f64, gb: f64, free_tier: bool) -> Bill {
     let mut bill = Bill::default();
-    let usage = Usage {
+    let usage = BilledUsage {
         requests,
         gb_seconds: requests * seconds * gb,
     };
@@ -110,7 +110,7 @@ fn the_free_tier_covers_small_use() {
 #[test]
 fn aws_example_provisioned_concurrency() {
     let mut bill = Bill::default();
-    let usage = Usage {
+    let usage = BilledUsage {
         requests: 1.2e6,
         gb_seconds: 1.2e6,
     };
@@ -351,7 +351,11 @@ fn the_prime_video_shape() {
         hop_init_ms: 150.0,
     };
     let prices = Prices::built_in();
-    let both = compare(&stream, &prices, (4.0, 8.0)).unwrap();
+    let task = Task {
+        vcpus: 4.0,
+        gb: 8.0,
+    };
+    let both = compare(&stream, &prices, task).unwrap();
     assert!(both.orchestration_share > 0.9, "{}", both.words);
     assert!(both.saving > 0.9, "{}", both.words);
     // Without the hand-offs the same functions cost a small part of it.
@@ -361,7 +365,7 @@ fn the_prime_video_shape() {
         gets: 0.0,
         ..stream
     };
-    let quiet = compare(&quiet, &prices, (4.0, 8.0)).unwrap();
+    let quiet = compare(&quiet, &prices, task).unwrap();
     assert!(quiet.chatty.usd() < 0.05 * both.chatty.usd());
     // 262.8e6 items: 0.000187 × 262.8e6 = 49,143.60 in hand-offs, exactly.
     let handed: f64 = both

@@ -3,15 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bill::number;
 use super::target::Target;
+use crate::format::number;
 
 /// Hours in a month as the providers' own calculators count it.
 pub const HOURS: f64 = 730.0;
 /// Seconds in that month.
 pub const SECONDS: f64 = HOURS * 3_600.0;
-/// Lambda memory that comes with one vCPU, MB.
-pub const MB_PER_VCPU: f64 = 1_769.0;
 
 /// Share of requests that meet a cold start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use crate::rows::Named;
+use crate::csv_input::InputFile;
 
 /// Different bodies at most; they are sent in turn.
 const MOST: usize = 10_000;
@@ -85,7 +85,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
 }
 
 fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
-    let file = Named::of(path);
+    let file = InputFile::new(path);
     let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
     let reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)

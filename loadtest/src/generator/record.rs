@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{KEPT_MS, Load};
-use crate::cost::bill::number;
-use crate::simulate::Latency;
+use crate::format::number;
+use crate::latency::Latency;
 
 /// How late requests left, in milliseconds after their intended time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -82,7 +82,7 @@ impl Measured {
 }
 
 /// What one thread counts.
-pub(super) struct Record {
+pub(super) struct ThreadRecord {
     pub(super) latency: Histogram<u64>,
     late: Histogram<u64>,
     pub(super) sent: u64,
@@ -91,7 +91,7 @@ pub(super) struct Record {
     faults: BTreeMap<String, u64>,
 }
 
-impl Record {
+impl ThreadRecord {
     pub(super) fn new() -> Self {
         // Microseconds up to an hour, to three digits.
         let histogram =
@@ -121,8 +121,8 @@ impl Record {
 }
 
 /// The threads' records as one.
-pub(super) fn merge(records: Vec<Record>, load: &Load) -> Measured {
-    let mut sum = Record::new();
+pub(super) fn merge(records: Vec<ThreadRecord>, load: &Load) -> Measured {
+    let mut sum = ThreadRecord::new();
     for record in records {
         sum.latency
             .add(&record.latency)
@@ -155,7 +155,7 @@ pub(super) fn merge(records: Vec<Record>, load: &Load) -> Measured {
         sent: sum.sent,
         ok,
         ok_per_second: ok as f64 / seconds.max(1e-9),
-        latency_ms: Latency::of(&sum.latency, 1e-3),
+        latency_ms: Latency::from_histogram(&sum.latency, 1e-3),
         kept_schedule: schedule_error
             .as_ref()
             .is_none_or(|error| error.p99_ms <= KEPT_MS),

@@ -6,8 +6,8 @@ use std::net::TcpListener;
 use super::*;
 use crate::arrivals::process::Process;
 
-fn args() -> ClientArgs {
-    ClientArgs {
+fn args() -> ClientOptions {
+    ClientOptions {
         path: "/v1/sentiment".to_owned(),
         posts: None,
         batch: 1,
@@ -19,7 +19,7 @@ fn args() -> ClientArgs {
 }
 
 fn open(process: &str, ms: u64) -> Load {
-    Load::Open(Schedule::of(
+    Load::Open(Schedule::from_process(
         process.parse::<Process>().unwrap(),
         Duration::from_millis(ms),
     ))
@@ -27,11 +27,11 @@ fn open(process: &str, ms: u64) -> Load {
 
 #[test]
 fn an_open_loop_sends_every_request_it_planned() {
-    let two_threads = ClientArgs {
+    let two_threads = ClientOptions {
         client_threads: 2,
         ..args()
     };
-    let measured = self_test::loopback(&two_threads, &open("constant:500", 200)).unwrap();
+    let measured = null_server::loopback(&two_threads, &open("constant:500", 200)).unwrap();
     assert_eq!((measured.sent, measured.ok), (100, 100));
     assert!(measured.faults.is_empty(), "{:?}", measured.faults);
     assert!(measured.schedule_error.is_some());
@@ -44,7 +44,7 @@ fn a_closed_loop_keeps_one_connection_a_caller() {
         callers: 3,
         length: Duration::from_millis(100),
     };
-    let measured = self_test::loopback(&args(), &load).unwrap();
+    let measured = null_server::loopback(&args(), &load).unwrap();
     assert!(measured.ok >= 3);
     assert_eq!(measured.sent, measured.ok);
     assert_eq!(measured.connections, 3);
@@ -76,7 +76,7 @@ fn latency_counts_from_the_intended_time() {
     // last one waits for all before it.
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
     let url = scripted(&[OK; 20], Duration::from_millis(50));
-    let one = ClientArgs {
+    let one = ClientOptions {
         connections: 1,
         ..args()
     };
@@ -102,7 +102,7 @@ fn faults_are_counted_by_kind() {
         Duration::ZERO,
     );
     let broken = scripted(&["HTTP/9"], Duration::ZERO);
-    let hasty = ClientArgs {
+    let hasty = ClientOptions {
         timeout: Duration::from_millis(50),
         ..args()
     };
@@ -130,7 +130,7 @@ fn a_bad_address_is_refused_and_no_header_value_is_shown() {
         "bad name: secret",
         "x: secret\u{7f}",
     ] {
-        let bad = ClientArgs {
+        let bad = ClientOptions {
             headers: vec![header.to_owned()],
             ..args()
         };

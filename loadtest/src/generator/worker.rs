@@ -14,7 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 
 use super::pacer::Pacer;
-use super::record::Record;
+use super::record::ThreadRecord;
 use super::{Client, Load};
 use crate::interrupt;
 
@@ -27,19 +27,31 @@ const MOST_CONNECTING: usize = 8;
 /// Due requests sent before the answers get their turn.
 const IN_A_ROW: u32 = 32;
 
-/// Runs thread `index` of the client until `load` is done.
+/// Which thread of a run it is.
+#[derive(Clone, Copy)]
+pub(super) struct Thread {
+    /// Counted from zero.
+    pub(super) index: usize,
+    /// Seed of the whole run's arrivals.
+    pub(super) seed: u64,
+    /// When the run starts.
+    pub(super) start: Instant,
+}
+
+/// Runs one thread of the client until `load` is done.
 pub(super) fn run(
     client: &Client,
     load: &Load,
-    (index, seed, start): (usize, u64, Instant),
+    thread: Thread,
     progress: &AtomicU64,
-) -> Result<Record> {
+) -> Result<ThreadRecord> {
+    let Thread { index, seed, start } = thread;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let worker = Rc::new(Worker {
         client: client.clone(),
-        record: RefCell::new(Record::new()),
+        record: RefCell::new(ThreadRecord::new()),
         idle: RefCell::new(Vec::new()),
         permits: Semaphore::new((client.connections / client.threads).max(1)),
         connecting: Cell::new(0),
@@ -76,14 +88,14 @@ pub(super) fn run(
             () = report => Ok(()),
         }
     })?;
-    let mut record = worker.record.replace(Record::new());
+    let mut record = worker.record.replace(ThreadRecord::new());
     record.elapsed = start.elapsed();
     Ok(record)
 }
 
 struct Worker {
     client: Client,
-    record: RefCell<Record>,
+    record: RefCell<ThreadRecord>,
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
     permits: Semaphore,
     connecting: Cell<usize>,

@@ -1,13 +1,11 @@
 //! What is deployed: a program or an image, its memory size and its environment.
 
+use crate::lambda_memory::vcpus;
 use crate::runtime_api::Identity;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Memory in MB that comes with one vCPU.
-pub const MB_PER_VCPU: f64 = 1769.0;
 
 /// Most vCPUs an instance has, however large its memory.
 const MAX_VCPUS: f64 = 6.0;
@@ -65,7 +63,7 @@ impl Function {
 
     /// Processors that its memory size comes with.
     pub fn vcpus(&self) -> f64 {
-        (f64::from(self.memory_mb) / MB_PER_VCPU).min(MAX_VCPUS)
+        vcpus(self.memory_mb).min(MAX_VCPUS)
     }
 
     /// As it is told with each event.

@@ -21,6 +21,17 @@ pub enum Reclaim {
 }
 
 impl Reclaim {
+    /// Idle times of a trace that is played `factor` times as fast.
+    #[must_use]
+    pub fn faster(self, factor: f64) -> Self {
+        match self {
+            Self::Never => Self::Never,
+            Self::Fixed(seconds) => Self::Fixed(seconds / factor),
+            Self::Uniform(low, high) => Self::Uniform(low / factor, high / factor),
+            Self::Exponential(mean) => Self::Exponential(mean / factor),
+        }
+    }
+
     /// An idle time; `None` is for ever.
     pub fn draw(&self, rng: &mut impl rand::Rng) -> Option<Duration> {
         let seconds = match *self {

@@ -6,8 +6,9 @@ use super::plots::{Axis, Bar, Plot, Series, bars, css};
 use super::table::condition;
 use crate::cold_start::{COLDREAD, ColdStart, Row};
 use crate::cost::CostReport;
-use crate::cost::bill::{dollars, number};
-use crate::simulate::{Latency, Outcome};
+use crate::format::{dollars, number};
+use crate::latency::Latency;
+use crate::simulate::Outcome;
 use crate::trace::TraceRun;
 use crate::warm::Warm;
 

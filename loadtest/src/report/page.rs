@@ -6,13 +6,14 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::figures;
 use super::table::condition;
 use crate::cold_start::ColdStart;
-use crate::cost::bill::{Bill, dollars, number};
-use crate::cost::lambda::percent;
+use crate::cost::bill::Bill;
 use crate::cost::{CostReport, Quote};
+use crate::format::percent;
+use crate::format::{dollars, number};
+use crate::latency::Latency;
 use crate::logs::Logs;
 use crate::results::Results;
-use crate::simulate::Latency;
-use crate::simulate::cli::Simulation;
+use crate::simulate::simulation::Simulation;
 use crate::stats::{Interval, Summary};
 use crate::trace::TraceRun;
 use crate::warm::Warm;
@@ -20,7 +21,7 @@ use crate::warm::Warm;
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
-pub(super) fn render(results: &Results) -> Result<String> {
+pub fn render(results: &Results) -> Result<String> {
     let title = "What cold starts cost";
     let body = html! {
         h1 { (title) }
@@ -61,7 +62,7 @@ pub(super) fn page(title: &str, body: &Markup, results: &Results) -> Result<Stri
 }
 
 /// The answer in one paragraph.
-pub(super) fn verdict(results: &Results) -> String {
+pub fn verdict(results: &Results) -> String {
     let mut sentences = Vec::new();
     if let Some(cost) = &results.cost {
         sentences.push(cost_sentence(cost));

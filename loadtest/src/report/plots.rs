@@ -7,7 +7,7 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use crate::cost::bill::number;
+use crate::format::number;
 
 /// Text, axes and grid.
 const INK: RGBColor = RGBColor(0x1F, 0x29, 0x33);

@@ -3,18 +3,22 @@
 use anyhow::Result;
 
 use crate::cold_start::{Cache, Row};
+use crate::latency::Latency;
 use crate::results::Results;
-use crate::simulate::Latency;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Figure {
-    pub(super) section: &'static str,
-    pub(super) name: String,
-    pub(super) unit: &'static str,
-    pub(super) value: f64,
+pub struct Figure {
+    /// The section of the document that it is from.
+    pub section: &'static str,
+    /// What it is.
+    pub name: String,
+    /// Its unit.
+    pub unit: &'static str,
+    /// Its value.
+    pub value: f64,
     /// 95% interval, where one was measured.
-    pub(super) interval: Option<(f64, f64)>,
+    pub interval: Option<(f64, f64)>,
 }
 
 /// All figures, in the order of the page.
@@ -124,7 +128,7 @@ impl Rows {
 }
 
 /// The figures as CSV.
-pub(super) fn csv(results: &Results) -> Result<String> {
+pub fn csv(results: &Results) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["section", "name", "unit", "value", "low", "high"])?;
     for figure in figures(results) {

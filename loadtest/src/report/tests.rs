@@ -1,11 +1,13 @@
 //! The page of a full set of results, with hostile texts in them.
 
-use super::*;
+use super::{page, table};
 use crate::cost::CostReport;
 use crate::cost::prices::Prices;
 use crate::cost::workload::Workload;
+use crate::results::Results;
 use crate::simulate::Model;
-use crate::simulate::cli::simulate;
+use crate::simulate::hosts::BaselineOptions;
+use crate::simulate::simulation::simulate;
 
 /// Results of small real runs.
 fn results() -> Results {
@@ -16,14 +18,17 @@ fn results() -> Results {
         .collect();
     let workload = Workload::default();
     results.cost = Some(CostReport::new(&workload, &Prices::built_in(), &targets).unwrap());
-    let schedule = crate::arrivals::Schedule::of(
+    let schedule = crate::arrivals::Schedule::from_process(
         "poisson:5".parse().unwrap(),
         std::time::Duration::from_mins(10),
     );
     results.simulation = Some(simulate(
         &Model::default(),
         &schedule,
-        (1, &Model::default().service),
+        &BaselineOptions {
+            servers: 1,
+            service: Model::default().service,
+        },
         3,
         true,
     ));
@@ -83,10 +88,12 @@ fn files_add_their_sections_and_none_twice() {
         path
     };
     let (cost, simulation) = (only(true), only(false));
-    let both = merged(&[cost.clone(), simulation]).unwrap();
+    let both = Results::read_merged(&[cost.clone(), simulation]).unwrap();
     assert!(both.cost == all.cost && both.simulation == all.simulation);
     assert_eq!(both.merged.len(), 1);
-    let error = merged(&[cost.clone(), cost]).unwrap_err().to_string();
+    let error = Results::read_merged(&[cost.clone(), cost])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("`cost` is in an earlier file"), "{error}");
 }
 

@@ -1,8 +1,9 @@
 //! How the share of cold requests depends on the rate of Poisson arrivals.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Model;
+use super::{Model, Window};
 use crate::arrivals::Schedule;
 use crate::arrivals::process::Process;
 
@@ -11,15 +12,16 @@ const ARRIVALS: f64 = 60_000.0;
 /// Part of them that only fills the fleet.
 const WARM_UP: f64 = 0.3;
 
-/// Cold fraction at `per_decade` rates a factor of ten between `from` and `to`
+/// Cold fraction at `per_decade` rates a factor of ten over `rates` in
 /// requests a second. At high rates, where a point covers less than an idle time,
 /// the fleet is still growing, and the fraction is an upper bound.
 pub fn cold_by_rate(
     model: &Model,
-    (from, to): (f64, f64),
+    rates: RangeInclusive<f64>,
     per_decade: u32,
     seed: u64,
 ) -> Vec<(f64, f64)> {
+    let (from, to) = rates.into_inner();
     let unlimited = Model {
         limit: u64::MAX,
         burst: f64::INFINITY,
@@ -30,13 +32,16 @@ pub fn cold_by_rate(
         .map(|point| {
             let rate = from * 10f64.powf(f64::from(point) / f64::from(per_decade));
             let length = Duration::from_secs_f64(ARRIVALS / rate);
-            let schedule = Schedule::of(Process::Poisson(rate), length);
+            let schedule = Schedule::from_process(Process::Poisson(rate), length);
             let warm_up = (schedule.horizon as f64 * WARM_UP) as u64;
             let outcome = super::run(
                 &unlimited,
                 schedule.times(seed),
                 &schedule.name,
-                (schedule.horizon, warm_up),
+                Window {
+                    horizon: schedule.horizon,
+                    warm_up,
+                },
                 seed,
             );
             (rate, outcome.cold_fraction)

@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sampler::Sampler;
-use super::{BASELINE, Latency, stream};
+use super::{BASELINE, stream};
 use crate::arrivals::Nanos;
+use crate::latency::Latency;
 
 /// What the baseline does with the same arrivals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,23 +27,32 @@ pub struct Baseline {
     pub utilisation: f64,
 }
 
-/// `servers` working in the order of arrival, nobody refused.
+/// What the baseline is made of.
+#[derive(Clone, Debug)]
+pub struct BaselineOptions {
+    /// Servers (vCPUs) behind the queue, at least one.
+    pub servers: u32,
+    /// Time of a request on one of them.
+    pub service: Sampler,
+}
+
+/// Servers that work in the order of arrival and reject nobody.
 pub fn run(
-    servers: u32,
-    service: &Sampler,
+    options: &BaselineOptions,
     arrivals: impl Iterator<Item = Nanos>,
     horizon: Nanos,
     seed: u64,
 ) -> Baseline {
     let mut rng = stream(seed, BASELINE);
-    let mut free: BinaryHeap<Reverse<Nanos>> = (0..servers.max(1)).map(|_| Reverse(0)).collect();
+    let servers = options.servers.max(1);
+    let mut free: BinaryHeap<Reverse<Nanos>> = (0..servers).map(|_| Reverse(0)).collect();
     let mut histogram =
         Histogram::<u64>::new_with_bounds(1, 86_400_000_000, 3).expect("the bounds are valid");
     let (mut waited, mut wait, mut busy, mut n) = (0u64, 0u128, 0u128, 0u64);
     for at in arrivals {
         let mut next = free.peek_mut().expect("there is a server");
         let begin = next.0.max(at);
-        let time = service.draw(&mut rng);
+        let time = options.service.draw(&mut rng);
         *next = Reverse(begin + time);
         waited += u64::from(begin > at);
         wait += u128::from(begin - at);
@@ -52,10 +62,10 @@ pub fn run(
     }
     let count = n.max(1) as f64;
     Baseline {
-        servers: servers.max(1),
-        latency_ms: Latency::of(&histogram, 1e-3),
+        servers,
+        latency_ms: Latency::from_histogram(&histogram, 1e-3),
         waited: waited as f64 / count,
         mean_wait_ms: wait as f64 / count / 1e6,
-        utilisation: busy as f64 / (horizon.max(1) as f64 * f64::from(servers.max(1))),
+        utilisation: busy as f64 / (horizon.max(1) as f64 * f64::from(servers)),
     }
 }

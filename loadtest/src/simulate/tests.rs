@@ -26,16 +26,22 @@ fn model() -> Model {
 
 fn by_hand(model: &Model, arrivals_ms: &[u64]) -> Outcome {
     let arrivals: Vec<Nanos> = arrivals_ms.iter().map(|ms| ms * MS).collect();
-    run(model, arrivals.into_iter(), "by hand", (60 * S, 0), 1)
+    run(
+        model,
+        arrivals.into_iter(),
+        "by hand",
+        Window::whole(60 * S),
+        1,
+    )
 }
 
 fn poisson(model: &Model, rate: f64, seconds: u64) -> Outcome {
-    let schedule = Schedule::of(Process::Poisson(rate), Duration::from_secs(seconds));
+    let schedule = Schedule::from_process(Process::Poisson(rate), Duration::from_secs(seconds));
     run(
         model,
         schedule.times(3),
         &schedule.name,
-        (schedule.horizon, 0),
+        Window::whole(schedule.horizon),
         3,
     )
 }
@@ -128,11 +134,11 @@ fn one_at_a_time_is_several_of_one() {
         service: Sampler::Constant(20 * MS),
         ..model()
     };
-    let schedule = Schedule::of(Process::Poisson(30.0), Duration::from_secs(200));
-    let record = || Record::new(&one, schedule.horizon, 0);
+    let schedule = Schedule::from_process(Process::Poisson(30.0), Duration::from_secs(200));
+    let record = || Record::new(&one, Window::whole(schedule.horizon));
     let times = || schedule.times(5);
-    let single = fleet::run(&one, Single::default(), times(), record(), 5).outcome("");
-    let several = fleet::run(&one, Several::new(1, 1.0), times(), record(), 5).outcome("");
+    let single = fleet::run(&one, SingleRequestFleet::default(), times(), record(), 5).outcome("");
+    let several = fleet::run(&one, ConcurrentFleet::new(1, 1.0), times(), record(), 5).outcome("");
     assert_eq!(single.cold, several.cold);
     assert_eq!(single.latency_ms, several.latency_ms);
     assert_near(single.billed_gb_seconds, several.billed_gb_seconds, 1e-9);
@@ -196,10 +202,12 @@ fn the_baseline_is_erlangs_delay_formula() {
     let (load, servers) = (1.5, 2u32);
     let blocked = erlang_b(load, servers);
     let waits = blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked));
-    let schedule = Schedule::of(Process::Poisson(150.0), Duration::from_secs(4_000));
+    let schedule = Schedule::from_process(Process::Poisson(150.0), Duration::from_secs(4_000));
     let baseline = hosts::run(
-        servers,
-        &Sampler::Exponential(1e7),
+        &hosts::BaselineOptions {
+            servers,
+            service: Sampler::Exponential(1e7),
+        },
         schedule.times(3),
         schedule.horizon,
         3,
@@ -216,10 +224,12 @@ fn the_baseline_is_erlangs_delay_formula() {
 /// M/D/1: the mean wait is half of M/M/1's, ρ s / (2 (1 - ρ)).
 #[test]
 fn the_baseline_with_fixed_times_is_pollaczek_khinchine() {
-    let schedule = Schedule::of(Process::Poisson(60.0), Duration::from_secs(4_000));
+    let schedule = Schedule::from_process(Process::Poisson(60.0), Duration::from_secs(4_000));
     let baseline = hosts::run(
-        1,
-        &Sampler::Constant(10 * MS),
+        &hosts::BaselineOptions {
+            servers: 1,
+            service: Sampler::Constant(10 * MS),
+        },
         schedule.times(3),
         schedule.horizon,
         3,
@@ -244,7 +254,7 @@ fn requests_share_an_instance_that_takes_several() {
 
 #[test]
 fn more_traffic_has_fewer_cold_requests() {
-    let curve = curve::cold_by_rate(&model(), (0.01, 100.0), 1, 1);
+    let curve = curve::cold_by_rate(&model(), 0.01..=100.0, 1, 1);
     assert_eq!(curve.len(), 5);
     assert!(curve[0].1 > 0.85, "{curve:?}");
     assert!(curve.is_sorted_by(|low, high| low.1 >= high.1), "{curve:?}");
@@ -254,6 +264,15 @@ fn more_traffic_has_fewer_cold_requests() {
 #[test]
 fn requests_before_the_warm_up_are_not_counted() {
     let arrivals = [0, 50, 200].map(|ms| ms * MS);
-    let outcome = run(&model(), arrivals.into_iter(), "", (60 * S, 100 * MS), 1);
+    let outcome = run(
+        &model(),
+        arrivals.into_iter(),
+        "",
+        Window {
+            horizon: 60 * S,
+            warm_up: 100 * MS,
+        },
+        1,
+    );
     assert_eq!((outcome.requests, outcome.cold), (1, 0));
 }

@@ -13,36 +13,45 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::LocalSet;
 
-use super::Replayed;
+use super::{Replay, Replayed};
 use crate::arrivals::Nanos;
 use crate::clock::ms;
 use crate::event::{check_reply, function_url};
 use crate::generator::bodies::Bodies;
-use crate::generator::{ClientArgs, pacer::Pacer};
+use crate::generator::{ClientOptions, pacer::Pacer};
+use crate::lambda_memory::vcpus;
+use crate::latency::Latency;
 use crate::platform::cgroup::Hierarchy;
-use crate::platform::function::{Function, MB_PER_VCPU, Program};
+use crate::platform::function::{Function, Program};
 use crate::platform::instance::Settings;
 use crate::platform::reclaim::Reclaim;
 use crate::platform::{Invoked, Platform, Scaling};
+use crate::simulate::Model;
 use crate::simulate::sampler::Sampler;
-use crate::simulate::{Latency, Model};
+use crate::stats::median;
 
 /// How the function is deployed.
-pub(super) struct Local {
-    pub(super) memory_mb: u32,
-    pub(super) limits: bool,
-    pub(super) reclaim: Reclaim,
-    pub(super) max_instances: usize,
+#[derive(Clone, Debug)]
+pub struct LocalLambda {
+    /// Memory size, MB.
+    pub memory_mb: u32,
+    /// Whether memory and processor are limited.
+    pub limits: bool,
+    /// When idle instances end.
+    pub reclaim: Reclaim,
+    /// Instances at most.
+    pub max_instances: usize,
     /// Requests an instance takes at once.
-    pub(super) concurrency: u32,
-    pub(super) seed: u64,
-    pub(super) quiet: bool,
-    pub(super) command: Vec<OsString>,
+    pub concurrency: u32,
+    /// No progress bar.
+    pub quiet: bool,
+    /// The function and its arguments.
+    pub command: Vec<OsString>,
 }
 
 /// What became of the requests. Times are in milliseconds.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     /// How memory and processor were limited, or why they were not.
     pub(super) limits: String,
     answered: Vec<Answered>,
@@ -67,29 +76,36 @@ struct Answered {
     init: Option<f64>,
 }
 
-impl Local {
+impl LocalLambda {
     /// Sends a request at each of `times`.
-    pub(super) fn replay(&self, client: &ClientArgs, times: &[Nanos], end: Nanos) -> Result<Seen> {
+    pub(super) fn replay(
+        &self,
+        client: &ClientOptions,
+        times: &[Nanos],
+        end: Nanos,
+        seed: u64,
+    ) -> Result<Observed> {
         // One thread, as for cold starts: instances die with the thread that started them.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let bodies = Bodies::new(client.posts.as_deref(), client.batch, self.seed)?;
-        LocalSet::new().block_on(&runtime, self.replay_on(client, &bodies, times, end))
+        let bodies = Bodies::new(client.posts.as_deref(), client.batch, seed)?;
+        LocalSet::new().block_on(&runtime, self.replay_on(client, &bodies, times, end, seed))
     }
 
     async fn replay_on(
         &self,
-        client: &ClientArgs,
+        client: &ClientOptions,
         bodies: &Bodies,
         times: &[Nanos],
         end: Nanos,
-    ) -> Result<Seen> {
-        let (platform, limits) = self.platform(client.timeout)?;
-        let seen = Rc::new(RefCell::new(Seen {
+        seed: u64,
+    ) -> Result<Observed> {
+        let (platform, limits) = self.platform(client.timeout, seed)?;
+        let seen = Rc::new(RefCell::new(Observed {
             limits,
             memory_mb: self.memory_mb,
-            ..Seen::default()
+            ..Observed::default()
         }));
         let mut late = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3)?;
         let bar = bar(self.quiet, end);
@@ -131,7 +147,7 @@ impl Local {
         Ok(seen)
     }
 
-    fn platform(&self, timeout: Duration) -> Result<(Platform, String)> {
+    fn platform(&self, timeout: Duration, seed: u64) -> Result<(Platform, String)> {
         let mut settings = Settings::new(&std::env::current_exe()?);
         let mut limits = "limits off, as asked".to_owned();
         if self.limits {
@@ -152,14 +168,77 @@ impl Local {
             reclaim: self.reclaim,
             // As on Lambda, an instance takes nothing before it asks for it.
             settling: Duration::ZERO,
-            seed: self.seed,
+            seed,
             ..Scaling::default()
         };
         Ok((Platform::new(function, settings, scaling), limits))
     }
+
+    /// The platform's model with the times that `replays` measured.
+    pub(super) fn model(&self, replays: &[&Observed]) -> Result<Model> {
+        let requests = || replays.iter().flat_map(|seen| &seen.answered);
+        let warm = |value: &dyn Fn(&Answered) -> f64| -> Vec<f64> {
+            let warm = requests().filter(|request| request.init.is_none());
+            warm.map(value).collect()
+        };
+        let cold = |value: &dyn Fn(&Answered, f64) -> f64| -> Vec<f64> {
+            let cold = requests().filter_map(|request| Some((request, request.init?)));
+            cold.map(|(request, init)| value(request, init)).collect()
+        };
+        let measured = |times: &[f64]| match times {
+            [] => Ok(Sampler::Constant(0)),
+            times => Sampler::measured_ms(times),
+        };
+        let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
+        let usual = median(&overhead).unwrap_or(0.0);
+        // What a caller waits beside init and work: the control group, the new process.
+        let around =
+            cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
+        let first = measured(&cold(&|request, _| request.duration))?;
+        let service = warm(&|request| request.duration);
+        let settled: Vec<f64> = replays
+            .iter()
+            .flat_map(|seen| seen.settled.clone())
+            .collect();
+        Ok(Model {
+            service: if service.is_empty() {
+                first.clone()
+            } else {
+                measured(&service)?
+            },
+            first: Some(first),
+            overhead: measured(&overhead)?,
+            settle: measured(&settled)?,
+            sandbox: measured(&around)?,
+            init: measured(&cold(&|_, init| init))?,
+            idle: idle(self.reclaim),
+            life: Sampler::Constant(u64::MAX / 4),
+            concurrency: self.concurrency,
+            vcpus: vcpus(self.memory_mb),
+            limit: self.max_instances as u64,
+            memory_mb: self.memory_mb,
+            ..Model::default()
+        })
+    }
+
+    /// What to say when the instances wanted more processors than there are.
+    pub(super) fn crowded(&self, replays: &[Replay]) -> Option<String> {
+        let most = replays
+            .iter()
+            .filter_map(|replay| replay.replayed.in_flight_peak)
+            .max()?;
+        let wanted = most as f64 * vcpus(self.memory_mb);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (!self.limits || wanted > cores as f64).then(|| {
+            format!(
+                "At most {most} requests were at work at once, for which {cores} processor(s) are \
+                 too few: they slowed each other down, as Lambda's do not."
+            )
+        })
+    }
 }
 
-impl Seen {
+impl Observed {
     fn send(&mut self) {
         self.in_flight += 1;
         self.in_flight_peak = self.in_flight_peak.max(self.in_flight);
@@ -187,7 +266,7 @@ impl Seen {
         for request in self.answered.iter().filter(|request| wanted(request)) {
             histogram.saturating_record((request.latency * 1e3) as u64);
         }
-        Latency::of(&histogram, 1e-3)
+        Latency::from_histogram(&histogram, 1e-3)
     }
 
     pub(super) fn replayed(&self) -> Replayed {
@@ -211,63 +290,6 @@ impl Seen {
                 .as_ref()
                 .map_or(0.0, |late| late.value_at_quantile(0.99) as f64 / 1e3),
         }
-    }
-}
-
-/// The platform's model with the times that `replays` measured.
-pub(super) fn model(replays: &[&Seen], local: &Local) -> Result<Model> {
-    let requests = || replays.iter().flat_map(|seen| &seen.answered);
-    let warm = |value: &dyn Fn(&Answered) -> f64| -> Vec<f64> {
-        let warm = requests().filter(|request| request.init.is_none());
-        warm.map(value).collect()
-    };
-    let cold = |value: &dyn Fn(&Answered, f64) -> f64| -> Vec<f64> {
-        let cold = requests().filter_map(|request| Some((request, request.init?)));
-        cold.map(|(request, init)| value(request, init)).collect()
-    };
-    let measured = |times: &[f64]| match times {
-        [] => Ok(Sampler::Constant(0)),
-        times => Sampler::measured_ms(times),
-    };
-    let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
-    let usual = crate::stats::median(&overhead).unwrap_or(0.0);
-    // What a caller waits beside init and work: the control group, the new process.
-    let around =
-        cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
-    let first = measured(&cold(&|request, _| request.duration))?;
-    let service = warm(&|request| request.duration);
-    let settled: Vec<f64> = replays
-        .iter()
-        .flat_map(|seen| seen.settled.clone())
-        .collect();
-    Ok(Model {
-        service: if service.is_empty() {
-            first.clone()
-        } else {
-            measured(&service)?
-        },
-        first: Some(first),
-        overhead: measured(&overhead)?,
-        settle: measured(&settled)?,
-        sandbox: measured(&around)?,
-        init: measured(&cold(&|_, init| init))?,
-        idle: idle(local.reclaim),
-        life: Sampler::Constant(u64::MAX / 4),
-        concurrency: local.concurrency,
-        vcpus: f64::from(local.memory_mb) / MB_PER_VCPU,
-        limit: local.max_instances as u64,
-        memory_mb: local.memory_mb,
-        ..Model::default()
-    })
-}
-
-/// Idle times of a trace that is played `factor` times as fast.
-pub(super) fn faster(reclaim: Reclaim, factor: f64) -> Reclaim {
-    match reclaim {
-        Reclaim::Never => Reclaim::Never,
-        Reclaim::Fixed(seconds) => Reclaim::Fixed(seconds / factor),
-        Reclaim::Uniform(low, high) => Reclaim::Uniform(low / factor, high / factor),
-        Reclaim::Exponential(mean) => Reclaim::Exponential(mean / factor),
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use anyhow::{Context, Result, bail};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+
+use crate::cores::cpu_set;
 
 /// Time a server has to say its address.
 const START: Duration = Duration::from_mins(1);
@@ -22,7 +24,7 @@ pub struct Server {
 
 impl Server {
     /// One that runs somewhere.
-    pub fn at(url: &str) -> Self {
+    pub fn from_url(url: &str) -> Self {
         Self {
             child: None,
             url: url.to_owned(),
@@ -109,59 +111,16 @@ fn spawn_on(command: &mut Command, cores: Option<&[usize]>) -> Result<Child> {
         return Ok(command.spawn()?);
     };
     let before = sched_getaffinity(None)?;
-    sched_setaffinity(None, &set(cores)).context("--server-cores: not cores of this machine")?;
+    sched_setaffinity(None, &cpu_set(cores))
+        .context("--server-cores: not cores of this machine")?;
     let child = command.spawn();
     sched_setaffinity(None, &before)?;
     Ok(child?)
 }
 
-/// As the kernel wants them.
-pub fn set(cores: &[usize]) -> CpuSet {
-    let mut set = CpuSet::new();
-    for &core in cores {
-        set.set(core);
-    }
-    set
-}
-
-/// Cores out of `0,2-3`.
-pub fn cores(text: &str) -> Result<Vec<usize>> {
-    let mut cores = Vec::new();
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let [first, last] = [first, last].map(|core| {
-            core.trim()
-                .parse::<usize>()
-                .ok()
-                .filter(|core| *core < CpuSet::MAX_CPU)
-                .with_context(|| format!("cores `{text}`: not like 0,2-3"))
-        });
-        cores.extend(first?..=last?);
-    }
-    ensure!(!cores.is_empty(), "cores `{text}`: none");
-    Ok(cores)
-}
-
-/// `coldread` beside this program, else on the path.
-pub fn default_binary() -> PathBuf {
-    std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.join("coldread")))
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| PathBuf::from("coldread"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cores_as_taskset_writes_them() {
-        assert_eq!(cores("0,2-4").unwrap(), [0, 2, 3, 4]);
-        for text in ["", "a", "3-1", "1,", "99999999"] {
-            assert!(cores(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_program_that_is_no_server_is_named() {

@@ -1,19 +1,19 @@
 //! How far replays and their simulations are apart.
 
-use comfy_table::{CellAlignment, Table, presets};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pair, Replayed, TraceRun};
-use crate::cost::bill::number;
-use crate::cost::lambda::percent;
+use super::{Replay, Replayed, TraceRun};
+use crate::format::number;
+use crate::format::percent;
 use crate::platform::fault::FaultKind;
 use crate::simulate::Outcome;
 use crate::stats::median;
 
 /// One figure of both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Apart {
+#[schemars(rename = "Apart")]
+pub struct MetricDelta {
     /// What it is, with its unit.
     pub figure: String,
     /// As replayed, median of all replays.
@@ -25,7 +25,7 @@ pub struct Apart {
     pub runs: Vec<(f64, f64)>,
 }
 
-impl Apart {
+impl MetricDelta {
     /// Share by which a simulation is off, whichever way: the median of all replays.
     /// `None` when nothing was replayed of it.
     pub fn difference(&self) -> Option<f64> {
@@ -40,13 +40,13 @@ impl Apart {
 }
 
 /// What a figure is in a replay, if it is there, and in a simulation.
-type Figure = (
+type Metric = (
     &'static str,
     fn(&Replayed) -> Option<f64>,
     fn(&Outcome) -> f64,
 );
 
-const FIGURES: [Figure; 10] = [
+const METRICS: [Metric; 10] = [
     (
         "cold requests",
         |seen| seen.cold.map(|cold| cold as f64),
@@ -102,20 +102,20 @@ fn refused(seen: &Replayed) -> Option<f64> {
 }
 
 /// The figures that both have.
-pub(super) fn compare(pairs: &[Pair]) -> Vec<Apart> {
-    let compared = FIGURES.iter().filter_map(|(figure, seen, model)| {
-        let runs: Vec<(f64, f64)> = pairs
+pub(super) fn compare(replays: &[Replay]) -> Vec<MetricDelta> {
+    let compared = METRICS.iter().filter_map(|(figure, seen, model)| {
+        let runs: Vec<(f64, f64)> = replays
             .iter()
-            .filter_map(|(replayed, simulated)| {
-                let simulated: Vec<f64> = simulated.iter().map(model).collect();
-                Some((seen(replayed)?, median(&simulated)?))
+            .filter_map(|replay| {
+                let simulated: Vec<f64> = replay.simulated.iter().map(model).collect();
+                Some((seen(&replay.replayed)?, median(&simulated)?))
             })
             .collect();
         let [replayed, simulated] = [
             runs.iter().map(|run| run.0).collect::<Vec<_>>(),
             runs.iter().map(|run| run.1).collect(),
         ];
-        Some(Apart {
+        Some(MetricDelta {
             figure: (*figure).to_owned(),
             replayed: median(&replayed)?,
             simulated: median(&simulated)?,
@@ -123,31 +123,6 @@ pub(super) fn compare(pairs: &[Pair]) -> Vec<Apart> {
         })
     });
     compared.collect()
-}
-
-/// The figures, for a terminal.
-pub(super) fn table(apart: &[Apart]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
-        "figure",
-        "replayed",
-        "simulated",
-        "apart",
-    ]);
-    for figure in apart {
-        table.add_row([
-            figure.figure.clone(),
-            number(figure.replayed),
-            number(figure.simulated),
-            figure.difference().map_or_else(String::new, percent),
-        ]);
-    }
-    for column in 1..4 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 impl TraceRun {

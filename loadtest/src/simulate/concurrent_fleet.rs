@@ -18,7 +18,7 @@ struct Instance {
     idle: Idle,
 }
 
-pub(super) struct Several {
+pub(super) struct ConcurrentFleet {
     concurrency: u32,
     vcpus: f64,
     instances: Vec<Instance>,
@@ -27,7 +27,7 @@ pub(super) struct Several {
     done: BinaryHeap<Reverse<(Nanos, usize)>>,
 }
 
-impl Several {
+impl ConcurrentFleet {
     /// Instances that take `concurrency` requests at once on `vcpus`.
     pub(super) fn new(concurrency: u32, vcpus: f64) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Several {
     }
 }
 
-impl Fleet for Several {
+impl Fleet for ConcurrentFleet {
     /// Place in `instances`.
     type Id = usize;
 

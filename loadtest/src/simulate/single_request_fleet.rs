@@ -7,14 +7,14 @@ use super::fleet::{Fleet, Idle};
 use crate::arrivals::Nanos;
 
 #[derive(Default)]
-pub(super) struct Single {
+pub(super) struct SingleRequestFleet {
     /// When they are free again, and when they end.
     busy: BinaryHeap<Reverse<(Nanos, Nanos)>>,
     /// The one that was used last on top.
     idle: Vec<Idle>,
 }
 
-impl Fleet for Single {
+impl Fleet for SingleRequestFleet {
     /// When it can work and when it ends: its place is in the heap alone.
     type Id = (Nanos, Nanos);
 

@@ -1,7 +1,8 @@
-//! `invoke`: gives events to a function on the local Lambda, one after another, and
+//! `coldread-loadtest invoke`: gives events to a function on the local Lambda, one after another, and
 //! prints what a caller would get and what Lambda would log.
 
 use crate::interrupt;
+use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::cgroup::Hierarchy;
 use crate::platform::function::{Function, Program};
 use crate::platform::instance::Settings;
@@ -22,9 +23,9 @@ Example:
   coldread-loadtest invoke -- target/release/coldread < events.jsonl
 
 Answers go to standard output, one a line; what Lambda would log goes to standard error.")]
-pub struct InvokeArgs {
+pub(super) struct InvokeArgs {
     /// Memory size in MB, with its share of the processor
-    #[arg(long, default_value_t = 1769, value_parser = clap::value_parser!(u32).range(64..=10_240))]
+    #[arg(long, default_value_t = ONE_VCPU_MB, value_parser = clap::value_parser!(u32).range(64..=10_240))]
     memory: u32,
     /// Set no limits
     #[arg(long)]
@@ -39,7 +40,7 @@ pub struct InvokeArgs {
 
 impl InvokeArgs {
     /// Invokes the function once for each line. Fails if an invocation did.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         // All of them first: a wait for input would hold up the function as well.
         let events: Vec<String> = io::stdin()
             .lock()

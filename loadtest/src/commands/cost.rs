@@ -5,70 +5,72 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 
-use super::bill::{dollars, number};
-use super::pipeline::{self, Pipeline};
-use super::prices::Prices;
-use super::target::{SPELLINGS, Target};
-use super::workload::{Cold, SECONDS, Workload};
-use super::{CostReport, lambda::percent};
-use crate::arrivals::ArrivalArgs;
-use crate::cli::Common;
-use crate::measured::Times;
+use super::options::{ArrivalOptions, CommonOptions, ModelOptions};
+use super::right_align;
+use crate::cost::CostReport;
+use crate::cost::pipeline::{self, Pipeline, Task};
+use crate::cost::prices::Prices;
+use crate::cost::target::{SPELLINGS, Target};
+use crate::cost::workload::{Cold, SECONDS, Workload};
+use crate::format::{dollars, number, percent};
+use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
+use crate::measured_times::MeasuredTimes;
 use crate::results::Results;
-use crate::simulate::cli::{ModelArgs, Simulation, simulate};
+use crate::simulate::hosts::BaselineOptions;
 use crate::simulate::sampler::Sampler;
+use crate::simulate::simulation::{Simulation, simulate};
 use crate::simulate::{Model, curve};
 
 /// What is scored and where it could run.
 #[derive(Debug, Clone, Args)]
-pub struct WorkloadArgs {
+struct WorkloadArgs {
     /// Posts a second, mean over the month
     #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
-    pub posts_per_second: f64,
+    posts_per_second: f64,
     /// The same as posts a month of 730 hours
     #[arg(long)]
-    pub posts_per_month: Option<f64>,
+    posts_per_month: Option<f64>,
     /// Busiest rate over the mean: always-on hosts are sized for it, without autoscaling; 1 or what the arrivals' busiest minute has unless given
     #[arg(long)]
-    pub peak_to_mean: Option<f64>,
+    peak_to_mean: Option<f64>,
     /// Posts in one request
     #[arg(long, default_value_t = 1.0)]
-    pub batch: f64,
+    batch: f64,
     /// Milliseconds of a request beside its posts, on one vCPU
     #[arg(long, default_value_t = 0.5)]
-    pub request_ms: f64,
+    request_ms: f64,
     /// Milliseconds of a post, on one vCPU (measure: `warm`, or `coldread bench`)
     #[arg(long, default_value_t = 5.0)]
-    pub post_ms: f64,
+    post_ms: f64,
     /// vCPUs one request can use at once
     #[arg(long, default_value_t = 1.0)]
-    pub threads: f64,
+    threads: f64,
     /// Billed milliseconds of an init phase (measure: `cold-start`)
     #[arg(long, default_value_t = 50.0)]
-    pub init_ms: f64,
+    init_ms: f64,
     /// Share of requests that meet a cold start, 0 to 1; simulated over the rate for Poisson arrivals unless given
     #[arg(long)]
-    pub cold_fraction: Option<f64>,
+    cold_fraction: Option<f64>,
     /// Requests a second one vCPU of a host sustains within the latency target (measure: `warm`)
     #[arg(long)]
-    pub host_rps: Option<f64>,
+    host_rps: Option<f64>,
     /// Utilisation of a host at its capacity while that is not measured
     #[arg(long, default_value_t = 0.7)]
-    pub host_load: f64,
+    host_load: f64,
     /// Characters of a post, for services that count them
     #[arg(long, default_value_t = 120.0)]
-    pub post_chars: f64,
+    post_chars: f64,
     /// Take Lambda's monthly free tier off
     #[arg(long)]
-    pub free_tier: bool,
+    free_tier: bool,
     /// Speed of a target against the machine the times were taken on, 1 unless given; TARGET may be a prefix
     #[arg(long, value_name = "TARGET=FACTOR", value_parser = speed)]
-    pub speed: Vec<(String, f64)>,
+    speed: Vec<(String, f64)>,
     /// Rows of a price table laid over the built-in one, as in loadtest/prices.csv
     #[arg(long, value_name = "FILE")]
-    pub prices: Option<PathBuf>,
+    prices: Option<PathBuf>,
     #[arg(long = "target", value_name = "TARGET", help = format!("Where it could run, repeatable: {SPELLINGS}"))]
     targets: Vec<Target>,
 }
@@ -85,7 +87,7 @@ fn speed(text: &str) -> Result<(String, f64), String> {
 
 impl WorkloadArgs {
     /// The workload, checked; the cold fraction is still to be simulated if it was not given.
-    pub fn workload(&self) -> Result<Workload> {
+    fn workload(&self) -> Result<Workload> {
         let posts_per_second = self
             .posts_per_month
             .map_or(self.posts_per_second, |posts| posts / SECONDS);
@@ -139,7 +141,7 @@ impl WorkloadArgs {
     }
 
     /// The price table.
-    pub fn price_table(&self) -> Result<Prices> {
+    fn price_table(&self) -> Result<Prices> {
         Ok(match &self.prices {
             Some(path) => Prices::with_file(path)?,
             None => Prices::built_in(),
@@ -147,7 +149,7 @@ impl WorkloadArgs {
     }
 
     /// The targets, or a usual set of them.
-    pub fn targets(&self) -> Vec<Target> {
+    fn targets(&self) -> Vec<Target> {
         if !self.targets.is_empty() {
             return self.targets.clone();
         }
@@ -166,11 +168,11 @@ impl WorkloadArgs {
 }
 
 /// What the bills say, for a terminal.
-pub fn print(report: &CostReport) {
+fn print(report: &CostReport) {
     for sentence in &report.verdict {
-        say!("{sentence}");
+        println_ignoring_epipe!("{sentence}");
     }
-    say!();
+    println_ignoring_epipe!();
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
@@ -191,20 +193,20 @@ pub fn print(report: &CostReport) {
         }
         table.add_row(["", "together", "", &dollars(quote.usd_per_month), ""]);
     }
-    right_align(&mut table, 3);
-    say!("{table}\n");
+    right_align(&mut table, [3]);
+    println_ignoring_epipe!("{table}\n");
     for quote in &report.quotes {
         for note in &quote.bill.notes {
-            say!("{}: {note}", quote.target);
+            println_ignoring_epipe!("{}: {note}", quote.target);
         }
     }
     for found in &report.break_evens {
         if !found.formula.is_empty() {
-            say!("{}", found.formula);
+            println_ignoring_epipe!("{}", found.formula);
         }
     }
     if !report.sensitivity.is_empty() {
-        say!();
+        println_ignoring_epipe!();
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header([
             "what if",
@@ -224,15 +226,13 @@ pub fn print(report: &CostReport) {
                 case.break_even.map_or_else(|| "none".to_owned(), number),
             ]);
         }
-        for column in 2..6 {
-            right_align(&mut table, column);
-        }
-        say!("{table}");
+        right_align(&mut table, 2..6);
+        println_ignoring_epipe!("{table}");
     }
     if let Some(pipeline) = &report.pipeline {
-        say!("\n{}", pipeline.words);
+        println_ignoring_epipe!("\n{}", pipeline.words);
         for line in pipeline.chatty.lines.iter().chain(&pipeline.single.lines) {
-            say!(
+            println_ignoring_epipe!(
                 "  {}: {} = {} ({})",
                 line.what,
                 line.formula,
@@ -243,15 +243,9 @@ pub fn print(report: &CostReport) {
     }
 }
 
-fn right_align(table: &mut Table, column: usize) {
-    if let Some(column) = table.column_mut(column) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
 /// Prices a workload on several targets and finds where they cost the same
 #[derive(Debug, Clone, Args)]
-pub struct CostArgs {
+pub(super) struct CostArgs {
     #[command(flatten)]
     workload: WorkloadArgs,
     #[command(flatten)]
@@ -260,11 +254,11 @@ pub struct CostArgs {
     #[arg(long)]
     from_arrivals: bool,
     #[command(flatten)]
-    arrivals: ArrivalArgs,
+    arrivals: ArrivalOptions,
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelOptions,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 /// Scales the curve of Poisson arrivals so that it has at `rate` the fraction that
@@ -284,20 +278,20 @@ fn meet(points: &mut Vec<(f64, f64)>, rate: f64, fraction: f64) {
 fn memory_of(function: Option<&Target>) -> u32 {
     match function {
         Some(Target::Lambda { memory_mb, .. }) => *memory_mb,
-        _ => super::workload::MB_PER_VCPU as u32,
+        _ => ONE_VCPU_MB,
     }
 }
 
 impl CostArgs {
     /// Prices, prints and writes.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let prices = self.workload.price_table()?;
         let mut workload = self.workload.workload()?;
         let targets = self.workload.targets();
         let function = targets
             .iter()
             .find(|target| matches!(target, Target::Lambda { .. }));
-        let times = Times::read(&self.model.measured, memory_of(function))?;
+        let times = self.model.measured_times(memory_of(function))?;
         times.apply(&mut workload);
         let model = self.priced_model(&workload, &times, function)?;
         let mut simulation = None;
@@ -306,7 +300,7 @@ impl CostArgs {
             simulation = Some(found);
         }
         if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
-            let mut points = curve::cold_by_rate(&model, (1e-4, 1e3), 3, self.common.seed);
+            let mut points = curve::cold_by_rate(&model, 1e-4..=1e3, 3, self.common.seed);
             if let Some(found) = &simulation {
                 meet(&mut points, workload.rate(), found.function.cold_fraction);
             }
@@ -332,27 +326,26 @@ impl CostArgs {
     fn priced_model(
         &self,
         workload: &Workload,
-        times: &Times,
+        times: &MeasuredTimes,
         function: Option<&Target>,
     ) -> Result<Model> {
         let mut model = self.model.model()?;
         if let Some(target @ Target::Lambda { memory_mb, .. }) = function {
-            let vcpus = f64::from(*memory_mb) / super::workload::MB_PER_VCPU;
-            model.service = Sampler::constant_ms(workload.service_ms(target, vcpus));
+            let service_ms = workload.service_ms(target, vcpus(*memory_mb));
+            model.service = Sampler::constant_ms(service_ms);
             model.memory_mb = *memory_mb;
         }
         if times.init.is_none() {
             model.init = Sampler::constant_ms(workload.init_ms);
         }
         // Measured at this size, its distribution says more than its mean.
-        if let Some((service, vcpus)) = &times.service
+        if let Some(measured) = &times.service
             && function.is_some_and(|target| {
                 (workload.speed_of(target) - 1.0).abs() < f64::EPSILON
-                    && (f64::from(memory_of(function)) / super::workload::MB_PER_VCPU - vcpus).abs()
-                        < 0.01
+                    && (vcpus(memory_of(function)) - measured.vcpus).abs() < 0.01
             })
         {
-            model.service = service.clone();
+            model.service = measured.time.clone();
         }
         Ok(model)
     }
@@ -373,7 +366,10 @@ impl CostArgs {
         Ok(simulate(
             model,
             &schedule,
-            (servers as u32, &one_vcpu),
+            &BaselineOptions {
+                servers: servers as u32,
+                service: one_vcpu,
+            },
             seed,
             self.common.quiet,
         ))
@@ -382,24 +378,23 @@ impl CostArgs {
 
 /// Prices hand-offs against one process.
 #[derive(Debug, Clone, Args)]
-pub struct PipelineArgs {
+struct PipelineArgs {
     /// Price a pipeline of functions with hand-offs against one process
     #[arg(long = "pipeline", id = "chatty")]
-    pub on: bool,
+    on: bool,
     #[command(flatten)]
-    /// The pipeline.
-    pub pipeline: Pipeline,
+    pipeline: Pipeline,
     /// Task of the single process, vCPUs
     #[arg(long, default_value_t = 4.0)]
-    pub task_vcpus: f64,
+    task_vcpus: f64,
     /// Task of the single process, GB
     #[arg(long, default_value_t = 8.0)]
-    pub task_gb: f64,
+    task_gb: f64,
 }
 
 impl PipelineArgs {
     /// The comparison, if it was asked for.
-    pub fn compare(&self, prices: &Prices) -> Result<Option<pipeline::Comparison>> {
+    fn compare(&self, prices: &Prices) -> Result<Option<pipeline::Comparison>> {
         if !self.on {
             return Ok(None);
         }
@@ -412,11 +407,11 @@ impl PipelineArgs {
             "the share of cold hops is {}, not between 0 and 1",
             percent(self.pipeline.hop_cold_fraction)
         );
-        Ok(Some(pipeline::compare(
-            &self.pipeline,
-            prices,
-            (self.task_vcpus, self.task_gb),
-        )?))
+        let task = Task {
+            vcpus: self.task_vcpus,
+            gb: self.task_gb,
+        };
+        Ok(Some(pipeline::compare(&self.pipeline, prices, task)?))
     }
 }
 

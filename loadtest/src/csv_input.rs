@@ -30,10 +30,10 @@ pub enum RowError {
 
 /// A file's name, for errors about its rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Named(pub(crate) String);
+pub(crate) struct InputFile(pub(crate) String);
 
-impl Named {
-    pub(crate) fn of(path: &Path) -> Self {
+impl InputFile {
+    pub(crate) fn new(path: &Path) -> Self {
         Self(path.display().to_string())
     }
 

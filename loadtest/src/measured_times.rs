@@ -1,22 +1,31 @@
-//! Measured times out of result files, to price and simulate with.
+//! Measured times as inputs of prices and simulations.
 //!
-//! Of a function's times those from AWS (`import-logs`) come before those of the
+//! What is added first counts. Callers add in this order: of a function's times those from AWS (`import-logs`) come before those of the
 //! local Lambda (`cold-start`), and these before a warm server's.
 
-use std::path::PathBuf;
+use anyhow::Result;
 
-use anyhow::{Result, ensure};
-
-use crate::cold_start::{COLDREAD, Cache, Row};
-use crate::cost::workload::{AtSize, MB_PER_VCPU, Workload};
-use crate::results::Results;
+use crate::cold_start::{COLDREAD, Cache, ColdStart, Row};
+use crate::cost::workload::{AtSize, Workload};
+use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
+use crate::logs::Logs;
 use crate::simulate::sampler::Sampler;
+use crate::warm::Warm;
+
+/// Time of a warm request.
+#[derive(Clone, Debug)]
+pub struct ServiceTime {
+    /// The measured times.
+    pub time: Sampler,
+    /// vCPUs that the function had.
+    pub vcpus: f64,
+}
 
 /// What result files say about a function.
 #[derive(Clone, Debug, Default)]
-pub struct Times {
-    /// Time of a warm request, and the vCPUs it had.
-    pub service: Option<(Sampler, f64)>,
+pub struct MeasuredTimes {
+    /// Time of a warm request.
+    pub service: Option<ServiceTime>,
     /// Mean times by memory size.
     pub at_size: Vec<AtSize>,
     /// Billed init of a cold start.
@@ -31,40 +40,13 @@ pub struct Times {
     pub sources: Vec<String>,
 }
 
-impl Times {
-    /// Reads `files`, for a function of `memory_mb`.
-    pub fn read(files: &[PathBuf], memory_mb: u32) -> Result<Self> {
-        let mut documents = Vec::new();
-        for path in files {
-            documents.push(Results::read(path)?);
-        }
-        let mut times = Self::default();
-        for document in &documents {
-            times.logs(document)?;
-        }
-        for document in &documents {
-            times.cold_start(document, memory_mb)?;
-        }
-        for document in &documents {
-            times.warm(document);
-        }
-        ensure!(
-            files.is_empty() || !times.sources.is_empty(),
-            "the files given with --measured hold no times"
-        );
-        Ok(times)
-    }
-
-    fn logs(&mut self, document: &Results) -> Result<()> {
-        let Some(logs) = &document.logs else {
-            return Ok(());
-        };
-        let vcpus = f64::from(logs.memory_mb) / MB_PER_VCPU;
+impl MeasuredTimes {
+    /// Takes what AWS logged.
+    pub fn add_logs(&mut self, logs: &Logs) -> Result<()> {
         self.at_size(logs.memory_mb, &logs.warm_samples_ms);
-        self.add(
-            (&logs.warm_samples_ms, &logs.init_samples_ms, vcpus),
-            &format!("{} of AWS, {} MB", logs.file, logs.memory_mb),
-        )
+        let source = format!("{} of AWS, {} MB", logs.file, logs.memory_mb);
+        self.set_service(&logs.warm_samples_ms, vcpus(logs.memory_mb), &source)?;
+        self.set_init(&logs.init_samples_ms, &source)
     }
 
     fn at_size(&mut self, memory_mb: u32, warm: &[f64]) {
@@ -78,24 +60,31 @@ impl Times {
         }
     }
 
-    fn add(&mut self, (service, init, vcpus): (&[f64], &[f64], f64), source: &str) -> Result<()> {
-        if self.service.is_none() && !service.is_empty() {
-            self.service = Some((Sampler::measured_ms(service)?, vcpus));
+    fn set_service(&mut self, times_ms: &[f64], vcpus: f64, source: &str) -> Result<()> {
+        if self.service.is_none() && !times_ms.is_empty() {
+            let time = Sampler::measured_ms(times_ms)?;
+            self.service = Some(ServiceTime { time, vcpus });
             self.sources.push(format!("service time: {source}"));
         }
-        if self.init.is_none() && !init.is_empty() {
-            self.init = Some(Sampler::measured_ms(init)?);
+        Ok(())
+    }
+
+    fn set_init(&mut self, times_ms: &[f64], source: &str) -> Result<()> {
+        if self.init.is_none() && !times_ms.is_empty() {
+            self.init = Some(Sampler::measured_ms(times_ms)?);
             self.sources.push(format!("init: {source}"));
         }
         Ok(())
     }
 
-    /// The service time of the size nearest to one vCPU, the init of the one nearest
+    /// Takes the service time of the size nearest to one vCPU and the init of the one nearest
     /// to `memory_mb`.
-    fn cold_start(&mut self, document: &Results, memory_mb: u32) -> Result<()> {
+    pub fn add_cold_start(&mut self, found: &ColdStart, memory_mb: u32) -> Result<()> {
         let rows = || {
-            let rows = document.cold_start.iter().flat_map(|found| &found.rows);
-            rows.filter(|row| row.function == COLDREAD && row.cache == Cache::Warm)
+            found
+                .rows
+                .iter()
+                .filter(|row| row.function == COLDREAD && row.cache == Cache::Warm)
         };
         let nearest = |wanted: u32| {
             rows().min_by_key(|row| row.memory_mb.unwrap_or(u32::MAX).abs_diff(wanted))
@@ -107,7 +96,7 @@ impl Times {
                 self.at_size(memory_mb, &warm(row));
             }
         }
-        let (Some(whole), Some(sized)) = (nearest(MB_PER_VCPU as u32), nearest(memory_mb)) else {
+        let (Some(whole), Some(sized)) = (nearest(ONE_VCPU_MB), nearest(memory_mb)) else {
             return Ok(());
         };
         let size = |row: &Row| {
@@ -119,23 +108,25 @@ impl Times {
         if self.init.is_none() && !first.is_empty() {
             self.first = Some(Sampler::measured_ms(&first)?);
         }
-        self.add(
-            (&warm(whole), &[], whole.vcpus.unwrap_or(1.0)),
+        self.set_service(
+            &warm(whole),
+            whole.vcpus.unwrap_or(1.0),
             &format!("second event on this machine, {}", size(whole)),
         )?;
-        self.add(
-            (&[], &init, 1.0),
+        self.set_init(
+            &init,
             &format!("cold starts on this machine, {}", size(sized)),
         )
     }
 
-    fn warm(&mut self, document: &Results) {
-        let Some(warm) = &document.warm else {
-            return;
-        };
+    /// Takes what a warm server sustained.
+    pub fn add_warm(&mut self, warm: &Warm) {
         self.posts_per_request = Some(warm.posts_per_request as f64);
         if self.service.is_none() && warm.service_ms > 0.0 {
-            self.service = Some((Sampler::constant_ms(warm.service_ms), 1.0));
+            self.service = Some(ServiceTime {
+                time: Sampler::constant_ms(warm.service_ms),
+                vcpus: 1.0,
+            });
             self.sources
                 .push("service time: a single caller of the warm server".to_owned());
         }
@@ -151,9 +142,9 @@ impl Times {
 
     /// Lays what was measured over a workload.
     pub fn apply(&self, workload: &mut Workload) {
-        if let Some((service, vcpus)) = &self.service {
+        if let Some(ServiceTime { time, vcpus }) = &self.service {
             workload.request_ms = 0.0;
-            workload.post_ms = service.mean_ms() * vcpus.min(workload.threads)
+            workload.post_ms = time.mean_ms() * vcpus.min(workload.threads)
                 / self.posts_per_request.unwrap_or(1.0);
         }
         workload.measured.clone_from(&self.at_size);
@@ -169,37 +160,24 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::Logs;
 
     #[test]
     fn figures_of_aws_come_first_and_are_scaled_to_a_vcpu() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("logs.json");
-        let mut results = Results::new(1);
-        results.logs = Some(Logs {
+        let logs = Logs {
             file: "log.txt".to_owned(),
             memory_mb: 885,
             warm_samples_ms: vec![12.0],
             init_samples_ms: vec![80.0],
             ..Logs::default()
-        });
-        results.write(&path).unwrap();
-        let times = Times::read(&[path], 1_769).unwrap();
+        };
+        let mut times = MeasuredTimes::default();
+        times.add_logs(&logs).unwrap();
         assert_eq!(times.sources.len(), 2);
         let mut workload = Workload::default();
         times.apply(&mut workload);
         // Half a vCPU took 12 ms, so a whole one takes 6.
-        assert!((workload.post_ms - 12.0 * 885.0 / 1_769.0).abs() < 1e-9);
+        assert!((workload.post_ms - 12.0 * 885.0 / f64::from(ONE_VCPU_MB)).abs() < 1e-9);
         assert!((workload.init_ms - 80.0).abs() < 1e-9);
         assert!(workload.host_rps_per_vcpu.is_none());
-    }
-
-    #[test]
-    fn files_without_times_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("empty.json");
-        Results::new(1).write(&path).unwrap();
-        assert!(Times::read(&[path], 512).is_err());
-        assert!(Times::read(&[], 512).unwrap().sources.is_empty());
     }
 }

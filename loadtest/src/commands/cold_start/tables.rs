@@ -1,8 +1,7 @@
-//! The figures for people.
+//! What was measured, as tables for a terminal.
 
-use super::args::Cache;
-use super::summary::{ColdStart, Row};
-use crate::stats::Summary;
+use crate::cold_start::{Cache, ColdStart, Row};
+use crate::stats::{Summary, median};
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -114,7 +113,7 @@ fn usage(found: &ColdStart) -> Table {
         let after: Vec<f64> = samples()
             .filter_map(|sample| sample.resident_after_mib)
             .collect();
-        cells.push(crate::stats::median(&after).map_or_else(none, number));
+        cells.push(median(&after).map_or_else(none, number));
         table.add_row(cells);
     }
     align(&mut table);

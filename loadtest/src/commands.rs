@@ -1,0 +1,129 @@
+//! The command line: each subcommand reads its options, has a domain measure or
+//! compute, prints what it found and writes it.
+
+/// `println!` that ignores a closed pipe: a reader such as `head` has read enough.
+macro_rules! println_ignoring_epipe {
+    () => {
+        println_ignoring_epipe!("")
+    };
+    ($($text:tt)*) => {
+        $crate::commands::print_line(format_args!($($text)*))
+    };
+}
+
+mod cold_start;
+mod compare;
+mod cost;
+mod import_logs;
+mod invoke;
+mod options;
+mod report;
+mod self_test;
+mod simulate;
+mod trace;
+mod warm;
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use comfy_table::{CellAlignment, Table};
+
+use crate::platform::launcher;
+
+/// Measures coldread from outside: cold starts, warm latency, traces and what they cost
+#[derive(Debug, Parser)]
+#[command(name = "coldread-loadtest", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Cost(Box<cost::CostArgs>),
+    Simulate(Box<simulate::SimulateArgs>),
+    Trace(Box<trace::TraceArgs>),
+    Warm(Box<warm::WarmArgs>),
+    ImportLogs(import_logs::ImportLogsArgs),
+    Report(report::ReportArgs),
+    Compare(compare::CompareArgs),
+    /// Prints the JSON schema of the results
+    Schema,
+    SelfTest(Box<self_test::SelfTestArgs>),
+    ColdStart(Box<cold_start::ColdStartArgs>),
+    Invoke(invoke::InvokeArgs),
+    /// Becomes a function; the harness calls it
+    #[command(name = launcher::NAME, hide = true)]
+    Launch(launcher::Launch),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Cost(args) => args.run(),
+            Command::Simulate(args) => args.run(),
+            Command::Trace(args) => args.run(),
+            Command::Warm(args) => args.run(),
+            Command::ImportLogs(args) => args.run(),
+            Command::Report(args) => args.run(),
+            Command::Compare(args) => args.run(),
+            Command::Schema => {
+                println_ignoring_epipe!("{}", crate::results::schema().trim_end());
+                Ok(())
+            }
+            Command::SelfTest(args) => args.run(),
+            Command::ColdStart(args) => args.run(),
+            Command::Invoke(args) => args.run(),
+            Command::Launch(launch) => launch.run(),
+        }
+    }
+}
+
+/// Behind `println_ignoring_epipe!`. What else may go wrong ends the program, as with
+/// `println!`.
+fn print_line(text: Arguments) {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            panic!("failed printing to standard output: {error}")
+        }
+        _ => {}
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Aligns columns of numbers.
+fn right_align(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_one_meaning_and_every_default_parses() {
+        Cli::command().debug_assert();
+        for arguments in [
+            &["cost"][..],
+            &["cost", "--pipeline", "--from-arrivals"],
+            &["simulate"],
+            &["warm"],
+            &["self-test"],
+        ] {
+            let words = ["coldread-loadtest"].iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
+        }
+    }
+}

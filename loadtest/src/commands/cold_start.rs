@@ -1,0 +1,261 @@
+//! `coldread-loadtest cold-start`: time from `exec` to the first response.
+
+mod tables;
+
+use super::options::CommonOptions;
+use super::write;
+use crate::cold_start::{Cache, Condition, Functions, Measurement, Options};
+use crate::interrupt;
+use crate::platform::cgroup::Hierarchy;
+use crate::platform::instance::Settings;
+use crate::report::page;
+use crate::results::Results;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  coldread-loadtest cold-start                         coldread and a hello-world function
+  coldread-loadtest cold-start --runs 100 --memory 512 --json cold.json
+  coldread-loadtest cold-start --vs 'onnx=python3 loadtest/compare/onnxruntime_lambda.py out/'
+  coldread-loadtest cold-start --image coldread=localhost/coldread --image other=localhost/other";
+
+/// Time from `exec` to the first answer, on a local Lambda
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ColdStartArgs {
+    #[command(flatten)]
+    common: CommonOptions,
+    /// The page that the report goes to
+    #[arg(long, value_name = "FILE", default_value = "cold-start.html")]
+    report: PathBuf,
+    /// The coldread binary; else the one beside this, which is built if need be
+    #[arg(long, value_name = "FILE", env = "COLDREAD_BINARY")]
+    binary: Option<PathBuf>,
+    /// Another function to measure beside it, quoted as a shell would want it
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
+    vs: Vec<(String, String)>,
+    /// Measure container images instead of coldread and hello; they must be there
+    #[arg(long, value_name = "NAME=IMAGE", value_parser = named)]
+    image: Vec<(String, String)>,
+    /// What runs images
+    #[arg(long, default_value = "podman")]
+    engine: String,
+    /// Passed on to `ENGINE run`, once each
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    engine_arg: Vec<String>,
+    /// Cold starts of each function under each condition
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+    /// Memory sizes in MB, each with its share of the processor
+    #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,1769", value_parser = clap::value_parser!(u32).range(64..=10_240))]
+    memory: Vec<u32>,
+    /// Measure without limits as well
+    #[arg(long)]
+    unlimited: bool,
+    /// Set no limits at all
+    #[arg(long, conflicts_with = "unlimited")]
+    no_limits: bool,
+    /// Files in the page cache or evicted from it; both if not given, and for images only
+    /// if `--evict` says where their files are
+    #[arg(long, value_enum)]
+    cache: Option<Cache>,
+    /// The same as `--cache dropped`
+    #[arg(long, conflicts_with = "cache")]
+    drop_cache: bool,
+    /// Further files and folders to evict, such as a model or site-packages
+    #[arg(long, value_name = "PATH")]
+    evict: Vec<PathBuf>,
+    /// Processors during init, if not those of the memory size
+    #[arg(long, value_name = "VCPUS")]
+    init_vcpus: Option<f64>,
+    /// Period of the processor quota; Lambda's own is undocumented
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    cpu_period_ms: u64,
+    /// Processors of this machine that functions stay on, such as `1` or `2,3`
+    #[arg(long, value_delimiter = ',')]
+    cpus: Vec<usize>,
+    /// Posts to send, one a line, in turn; else a made-up one of 24 tokens
+    #[arg(long, value_name = "FILE")]
+    posts: Option<PathBuf>,
+    /// Path that posts are sent to
+    #[arg(long, default_value = "/v1/sentiment")]
+    path: String,
+    /// Variables for all functions
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named)]
+    env: Vec<(String, String)>,
+    /// Longest time an answer may take, in seconds
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+}
+
+/// `NAME=VALUE`.
+fn named(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+impl ColdStartArgs {
+    /// Measures, prints the tables and writes the document and the report.
+    pub(super) fn run(self) -> Result<()> {
+        interrupt::listen();
+        // One thread: the harness wakes for what it must and leaves the processor to
+        // the function. Instances also die with the thread that started them.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(self.measure())
+    }
+
+    async fn measure(self) -> Result<()> {
+        let mut results = Results::new(self.common.seed);
+        let options = self.options()?;
+        let limits = options.limits.clone();
+        let measurement = Measurement::prepare(options).await?;
+        println_ignoring_epipe!("{}", results.machine.summary());
+        println_ignoring_epipe!("limits: {limits}");
+        println_ignoring_epipe!(
+            "harness's own share of an answer: {:.3} ms (median)",
+            measurement.overhead_ms()
+        );
+        let found = measurement.run().await?;
+        println_ignoring_epipe!("{}", tables::render(&found).trim_end());
+        if !found.complete {
+            println_ignoring_epipe!("\nstopped early: not all runs were made");
+        }
+        results.cold_start = Some(found);
+        if let Some(path) = &self.common.json {
+            results.write(path)?;
+        }
+        write(&self.report, &page::render(&results)?)?;
+        println_ignoring_epipe!("\nreport: {}", self.report.display());
+        Ok(())
+    }
+
+    fn options(&self) -> Result<Options> {
+        let (settings, limits) = self.settings()?;
+        let mut conditions = self.conditions(settings.hierarchy.is_some());
+        conditions.sort();
+        Ok(Options {
+            functions: Functions {
+                binary: self.binary.clone(),
+                commands: self.vs.clone(),
+                images: self.image.clone(),
+                engine: self.engine.clone(),
+                engine_args: self.engine_arg.clone(),
+            },
+            conditions,
+            runs: self.runs,
+            settings,
+            limits,
+            evict: self.evict.clone(),
+            posts: self.posts.clone(),
+            path: self.path.clone(),
+            env: self.env.clone(),
+            timeout: Duration::from_secs(self.timeout),
+            seed: self.common.seed,
+            quiet: self.common.quiet,
+        })
+    }
+
+    fn settings(&self) -> Result<(Settings, String)> {
+        let launcher = std::env::current_exe().context("the harness's own binary")?;
+        let mut settings = Settings::new(&launcher);
+        settings.init_vcpus = self.init_vcpus;
+        settings.cpu_period = Duration::from_millis(self.cpu_period_ms);
+        settings.cpus.clone_from(&self.cpus);
+        if self.no_limits {
+            return Ok((settings, "off, as asked".to_owned()));
+        }
+        Ok(match Hierarchy::find() {
+            Ok(hierarchy) => {
+                let period = self.cpu_period_ms;
+                let limits = format!("{hierarchy}, processor quota each {period} ms");
+                settings.hierarchy = Some(Arc::new(hierarchy));
+                (settings, limits)
+            }
+            Err(error) => {
+                let reason = format!("OFF, every size runs unlimited: {error:#}");
+                (settings, reason)
+            }
+        })
+    }
+
+    fn conditions(&self, limited: bool) -> Vec<Condition> {
+        let mut sizes: Vec<Option<u32>> = self.memory.iter().copied().map(Some).collect();
+        if self.unlimited || !limited {
+            sizes.push(None);
+        }
+        if !limited {
+            // Sizes that change nothing would look like a comparison.
+            sizes.retain(Option::is_none);
+        }
+        sizes.sort_unstable();
+        sizes.dedup();
+        let caches = match self.cache {
+            Some(cache) => vec![cache],
+            None if self.drop_cache => vec![Cache::Dropped],
+            // Where an image's files are is the engine's secret.
+            None if !self.image.is_empty() && self.evict.is_empty() => vec![Cache::Warm],
+            None => vec![Cache::Warm, Cache::Dropped],
+        };
+        let mut conditions = Vec::new();
+        for memory_mb in sizes {
+            for &cache in &caches {
+                conditions.push(Condition { cache, memory_mb });
+            }
+        }
+        conditions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        args: ColdStartArgs,
+    }
+
+    /// Memory sizes and caches, as `512 warm` or `- dropped`.
+    fn conditions(words: &str, limited: bool) -> Vec<String> {
+        let words = std::iter::once("cold-start").chain(words.split_whitespace());
+        let conditions = CommandLine::parse_from(words).args.conditions(limited);
+        let describe = |condition: Condition| {
+            let size = condition
+                .memory_mb
+                .map_or("-".to_owned(), |mb| mb.to_string());
+            format!("{size} {:?}", condition.cache).to_lowercase()
+        };
+        conditions.into_iter().map(describe).collect()
+    }
+
+    #[test]
+    fn sizes_and_caches_are_combined() {
+        assert_eq!(conditions("", true).len(), 10);
+        assert_eq!(
+            conditions("--memory 512,128,512 --cache warm", true),
+            ["128 warm", "512 warm"]
+        );
+        assert_eq!(
+            conditions("--memory 512 --unlimited --drop-cache", true),
+            ["- dropped", "512 dropped"]
+        );
+        assert_eq!(conditions("--image a=b --memory 512", true), ["512 warm"]);
+    }
+
+    #[test]
+    fn without_limits_there_is_one_size() {
+        assert_eq!(conditions("", false), ["- warm", "- dropped"]);
+    }
+}

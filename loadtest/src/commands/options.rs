@@ -1,0 +1,226 @@
+//! Groups of options that several commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::arrivals::{ArrivalSource, Schedule, TraceOptions, duration};
+use crate::lambda_memory::ONE_VCPU_MB;
+use crate::measured_times::MeasuredTimes;
+use crate::results::Results;
+use crate::simulate::Model;
+use crate::simulate::sampler::Sampler;
+
+/// Options that every measurement takes.
+#[derive(Debug, Clone, Args)]
+pub(super) struct CommonOptions {
+    /// Also write the results to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) json: Option<PathBuf>,
+    /// Seed of everything random; the same seed gives the same schedule
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// No progress bar
+    #[arg(long)]
+    pub(super) quiet: bool,
+}
+
+/// When requests arrive.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ArrivalOptions {
+    /// When requests arrive: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
+    /// (two rates and the mean time spent at each), diurnal:MEAN:PEAK-TO-MEAN, or trace:FILE
+    #[arg(
+        long,
+        default_value = "poisson:10",
+        value_name = "ARRIVALS",
+        verbatim_doc_comment
+    )]
+    pub(super) arrivals: ArrivalSource,
+    /// How long, e.g. 30s or 7days; a trace is played to its end unless this is shorter
+    #[arg(long, value_parser = duration)]
+    pub(super) duration: Option<Duration>,
+    /// Multiply the traffic of a trace
+    #[arg(long, default_value_t = 1.0)]
+    pub(super) rate_scale: f64,
+    /// Play a trace this many times faster
+    #[arg(long, default_value_t = 1.0)]
+    pub(super) time_scale: f64,
+    /// In a file of many functions, only the one of this name or hash
+    #[arg(long)]
+    pub(super) function: Option<String>,
+}
+
+impl ArrivalOptions {
+    /// The arrivals; a trace is read. A process lasts `default` unless told otherwise.
+    pub(super) fn schedule(&self, default: Duration) -> Result<Schedule> {
+        for (name, value) in [
+            ("--rate-scale", self.rate_scale),
+            ("--time-scale", self.time_scale),
+        ] {
+            ensure!(value.is_finite() && value > 0.0, "{name} must be above 0");
+        }
+        match &self.arrivals {
+            ArrivalSource::Process(process) => Ok(Schedule::from_process(
+                process.clone(),
+                self.duration.unwrap_or(default),
+            )),
+            ArrivalSource::Trace(path) => {
+                let options = TraceOptions {
+                    function: self.function.clone(),
+                    rate_scale: self.rate_scale,
+                    time_scale: self.time_scale,
+                    length: self.duration,
+                };
+                Schedule::from_trace(path, &options)
+            }
+        }
+    }
+}
+
+/// How the modelled platform behaves.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ModelOptions {
+    /// Time of a warm request at the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or `file:PATH` (measured milliseconds, one a line)
+    #[arg(long, default_value = "10ms")]
+    pub(super) service: Sampler,
+    /// Time of an instance's first request, if it takes longer
+    #[arg(long)]
+    pub(super) first: Option<Sampler>,
+    /// What a caller waits beside the function's time: network, front end
+    #[arg(long, default_value = "0")]
+    pub(super) overhead: Sampler,
+    /// Delay of a cold start that is not billed (placement, image fetch)
+    #[arg(long, default_value = "100ms")]
+    pub(super) sandbox: Sampler,
+    /// Billed init of a cold start
+    #[arg(long, default_value = "50ms")]
+    pub(super) init: Sampler,
+    /// Time until an idle instance is reclaimed (AWS documents none; 5 to 15 minutes have been measured)
+    #[arg(long, default_value = "uniform:5m:15m")]
+    pub(super) idle: Sampler,
+    /// Age from which an instance is not used again ("every few hours"; measured in 2018, old)
+    #[arg(long, default_value = "uniform:4h:8h")]
+    pub(super) life: Sampler,
+    /// Results of import-logs, cold-start or warm whose measured times replace --service and --init, repeatable
+    #[arg(long, value_name = "RESULTS")]
+    pub(super) measured: Vec<PathBuf>,
+    /// Requests an instance takes at once: 1 on Lambda, more on Managed Instances or Cloud Run
+    #[arg(long, default_value_t = 1)]
+    pub(super) concurrency: u32,
+    /// vCPUs of an instance that takes several requests
+    #[arg(long, default_value_t = 1.0)]
+    pub(super) instance_vcpus: f64,
+    /// Requests in flight at most (the account's concurrency)
+    #[arg(long, default_value_t = 1_000)]
+    pub(super) limit: u64,
+    /// New instances at once; as many come back in ten seconds
+    #[arg(long, default_value_t = 1_000)]
+    pub(super) burst: u32,
+    /// Memory of an instance, MB
+    #[arg(long, default_value_t = ONE_VCPU_MB)]
+    pub(super) memory_mb: u32,
+}
+
+impl ModelOptions {
+    /// The model, checked.
+    pub(super) fn model(&self) -> Result<Model> {
+        ensure!(
+            (1..=1_000).contains(&self.concurrency),
+            "--concurrency must be between 1 and 1000"
+        );
+        ensure!(
+            self.burst > 0 && self.limit > 0,
+            "--burst and --limit must be above 0"
+        );
+        ensure!(
+            self.instance_vcpus.is_finite() && self.instance_vcpus > 0.0,
+            "--instance-vcpus must be above 0"
+        );
+        let times = self.measured_times(self.memory_mb)?;
+        Ok(Model {
+            service: times
+                .service
+                .map_or_else(|| self.service.clone(), |measured| measured.time),
+            first: times.first.or_else(|| self.first.clone()),
+            overhead: self.overhead.clone(),
+            settle: Sampler::constant_ms(0.0),
+            sandbox: self.sandbox.clone(),
+            init: times.init.unwrap_or_else(|| self.init.clone()),
+            idle: self.idle.clone(),
+            life: self.life.clone(),
+            concurrency: self.concurrency,
+            vcpus: self.instance_vcpus,
+            limit: self.limit,
+            burst: f64::from(self.burst),
+            memory_mb: self.memory_mb,
+        })
+    }
+
+    /// What the files of `--measured` say about a function of `memory_mb`.
+    pub(super) fn measured_times(&self, memory_mb: u32) -> Result<MeasuredTimes> {
+        let documents = self
+            .measured
+            .iter()
+            .map(|path| Results::read(path))
+            .collect::<Result<Vec<_>>>()?;
+        let mut times = MeasuredTimes::default();
+        for logs in documents
+            .iter()
+            .filter_map(|document| document.logs.as_ref())
+        {
+            times.add_logs(logs)?;
+        }
+        for cold_start in documents
+            .iter()
+            .filter_map(|document| document.cold_start.as_ref())
+        {
+            times.add_cold_start(cold_start, memory_mb)?;
+        }
+        for warm in documents
+            .iter()
+            .filter_map(|document| document.warm.as_ref())
+        {
+            times.add_warm(warm);
+        }
+        ensure!(
+            documents.is_empty() || !times.sources.is_empty(),
+            "the files given with --measured hold no times"
+        );
+        Ok(times)
+    }
+}
+
+/// `coldread` beside this program, else on the path.
+pub(super) fn default_binary() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join("coldread")))
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from("coldread"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        model: ModelOptions,
+    }
+
+    #[test]
+    fn files_without_times_are_rejected() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("empty.json");
+        Results::new(1).write(&path).unwrap();
+        let mut model = CommandLine::parse_from(["simulate"]).model;
+        assert!(model.measured_times(512).unwrap().sources.is_empty());
+        model.measured.push(path);
+        assert!(model.measured_times(512).is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Cores of this machine that a thread or a process is bound to.
+
+use anyhow::{Context, Result, ensure};
+use rustix::thread::CpuSet;
+
+/// The set that the kernel takes.
+pub fn cpu_set(cores: &[usize]) -> CpuSet {
+    let mut set = CpuSet::new();
+    for &core in cores {
+        set.set(core);
+    }
+    set
+}
+
+/// Parses a list such as `0,2-3`.
+pub fn parse(text: &str) -> Result<Vec<usize>> {
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let [first, last] = [first, last].map(|core| {
+            core.trim()
+                .parse::<usize>()
+                .ok()
+                .filter(|core| *core < CpuSet::MAX_CPU)
+                .with_context(|| format!("cores `{text}`: not like 0,2-3"))
+        });
+        cores.extend(first?..=last?);
+    }
+    ensure!(!cores.is_empty(), "cores `{text}`: none");
+    Ok(cores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_as_taskset_writes_them() {
+        assert_eq!(parse("0,2-4").unwrap(), [0, 2, 3, 4]);
+        for text in ["", "a", "3-1", "1,", "99999999"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
