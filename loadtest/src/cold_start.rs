@@ -22,17 +22,18 @@
 mod candidate;
 mod deployment;
 mod measure;
+mod options;
 mod overhead;
 mod page_cache;
 mod summary;
 
 pub use candidate::{COLDREAD, Functions};
-pub use measure::{Cache, Condition, Sample};
+pub use measure::Sample;
+pub use options::{Cache, Condition, Options};
 pub use summary::{ColdStart, Row};
 
 use crate::interrupt;
 use crate::platform::container;
-use crate::platform::instance::Settings;
 use anyhow::{Result, bail};
 use candidate::Candidate;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -40,38 +41,7 @@ use measure::Bench;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use std::path::PathBuf;
-use std::time::Duration;
 use summary::Series;
-
-/// What is measured, and how.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The functions.
-    pub functions: Functions,
-    /// What each is measured under.
-    pub conditions: Vec<Condition>,
-    /// Cold starts of each function under each condition.
-    pub runs: u32,
-    /// How instances are started and limited.
-    pub settings: Settings,
-    /// The limits in words, or why there are none.
-    pub limits: String,
-    /// Further files and folders to evict.
-    pub evict: Vec<PathBuf>,
-    /// Posts to send, one a line, in turn; else a made-up one.
-    pub posts: Option<PathBuf>,
-    /// Path that posts are sent to.
-    pub path: String,
-    /// Variables for all functions.
-    pub env: Vec<(String, String)>,
-    /// Longest time a response may take.
-    pub timeout: Duration,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// No progress bar.
-    pub quiet: bool,
-}
 
 /// A measurement that is ready to run.
 pub struct Measurement {

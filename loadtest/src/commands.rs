@@ -1,15 +1,8 @@
 //! The command line: each subcommand reads its options, has a domain measure or
 //! compute, prints what it found and writes it.
 
-/// `println!` that ignores a closed pipe: a reader such as `head` has read enough.
-macro_rules! println_ignoring_epipe {
-    () => {
-        println_ignoring_epipe!("")
-    };
-    ($($text:tt)*) => {
-        $crate::commands::print_line(format_args!($($text)*))
-    };
-}
+#[macro_use]
+mod output;
 
 mod cold_start;
 mod compare;
@@ -23,13 +16,8 @@ mod simulate;
 mod trace;
 mod warm;
 
-use std::fmt::Arguments;
-use std::io::{ErrorKind, Write as _};
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use comfy_table::{CellAlignment, Table};
 
 use crate::platform::launcher;
 
@@ -79,30 +67,6 @@ impl Cli {
             Command::ColdStart(args) => args.run(),
             Command::Invoke(args) => args.run(),
             Command::Launch(launch) => launch.run(),
-        }
-    }
-}
-
-/// Behind `println_ignoring_epipe!`. What else may go wrong ends the program, as with
-/// `println!`.
-fn print_line(text: Arguments) {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            panic!("failed printing to standard output: {error}")
-        }
-        _ => {}
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Aligns columns of numbers.
-fn right_align(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
-    for column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod breakeven;
 pub mod hosts;
 pub mod lambda;
 pub mod load_balancer;
+mod monthly;
 pub mod pipeline;
 pub mod prices;
 pub mod sensitivity;
@@ -19,84 +20,12 @@ pub mod workload;
 
 use crate::format::{dollars, number, percent};
 use bill::Bill;
+pub use monthly::bill;
 use prices::{PriceError, Prices};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use target::Target;
 use workload::Workload;
-
-/// One month of `workload` on `target`.
-pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bill, PriceError> {
-    match target {
-        Target::Lambda {
-            arch,
-            memory_mb,
-            provisioned,
-            front,
-        } => lambda::bill(
-            workload,
-            prices,
-            target,
-            &lambda::Function {
-                arch: *arch,
-                memory_mb: *memory_mb,
-                provisioned: *provisioned,
-                front: *front,
-            },
-        ),
-        Target::Managed { machine, least } => {
-            let hosts = hosts::Machines {
-                machine,
-                least: *least,
-            };
-            hosts::managed_instances(workload, prices, target, &hosts)
-        }
-        Target::Ec2 { machine, least } => {
-            let hosts = hosts::Machines {
-                machine,
-                least: *least,
-            };
-            hosts::ec2(workload, prices, target, &hosts)
-        }
-        Target::Fargate { arch, vcpus, gb } => {
-            let task = hosts::Task {
-                arch: *arch,
-                vcpus: *vcpus,
-                gb: *gb,
-            };
-            hosts::fargate(workload, prices, target, task)
-        }
-        Target::CloudRun {
-            billing,
-            vcpus,
-            gib,
-        } => {
-            let instance = hosts::CloudRunInstance {
-                billing: *billing,
-                vcpus: *vcpus,
-                gib: *gib,
-            };
-            hosts::cloud_run(workload, prices, target, instance)
-        }
-        Target::AzureFlex { memory_mb } => hosts::azure_flex(workload, prices, target, *memory_mb),
-        Target::Comprehend => hosts::comprehend(workload, prices),
-        Target::Api { name, usd } => {
-            let mut bill = Bill::default();
-            let price = prices::Price {
-                item: format!("api.{name}"),
-                unit: "post".to_owned(),
-                usd: *usd,
-                as_of: "as given".to_owned(),
-                region: String::new(),
-                source: "--target".to_owned(),
-                vcpus: None,
-                gb: None,
-            };
-            bill.add("calls", &[(workload.posts(), "posts")], &price);
-            Ok(bill)
-        }
-    }
-}
 
 /// One target's month in figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

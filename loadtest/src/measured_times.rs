@@ -1,7 +1,7 @@
 //! Measured times as inputs of prices and simulations.
 //!
-//! What is added first counts. Callers add in this order: of a function's times those from AWS (`import-logs`) come before those of the
-//! local Lambda (`cold-start`), and these before a warm server's.
+//! What is added first counts, so it is added in this order: what AWS logged, what
+//! the local Lambda took, what a warm server took.
 
 use anyhow::Result;
 
@@ -21,7 +21,7 @@ pub struct ServiceTime {
     pub vcpus: f64,
 }
 
-/// What result files say about a function.
+/// What was measured of a function.
 #[derive(Clone, Debug, Default)]
 pub struct MeasuredTimes {
     /// Time of a warm request.
@@ -77,8 +77,8 @@ impl MeasuredTimes {
         Ok(())
     }
 
-    /// Takes the service time of the size nearest to one vCPU and the init of the one nearest
-    /// to `memory_mb`.
+    /// Takes the service time at the memory size nearest to one vCPU, and the init at the
+    /// one nearest to `memory_mb`.
     pub fn add_cold_start(&mut self, found: &ColdStart, memory_mb: u32) -> Result<()> {
         let rows = || {
             found

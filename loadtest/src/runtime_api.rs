@@ -13,91 +13,23 @@
 //! `loadtest/compare/rie.py` checks.
 
 mod routes;
+mod state;
+
+pub use state::{Answer, Identity, Init, MAX_RESPONSE_BYTES, Outcome};
 
 use crate::clock::Moment;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::collections::HashMap;
+use state::{InFlight, Invocation, Shared, lock};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-
-/// Largest answer that is taken: 6 MB and what the emulator grants beyond them.
-pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
-
-/// How an invocation ended, in the function's own words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Posted to `response`.
-    Response(Bytes),
-    /// Posted to `error`: the type its header names, and the body.
-    Error(String, Bytes),
-    /// A response above [`MAX_RESPONSE_BYTES`].
-    TooLarge,
-}
-
-/// One answered invocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// When the event was given to a poll.
-    pub delivered: Moment,
-    /// When the answer's last byte had been read.
-    pub answered: Moment,
-    /// What it said.
-    pub outcome: Outcome,
-}
-
-/// How the init phase ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Init {
-    /// The first poll of `next`.
-    Ready(Moment),
-    /// A report to `init/error`: when, its type and the body.
-    Failed(Moment, String, Bytes),
-}
-
-/// What identifies the function towards its instances.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// `arn:aws:lambda:...`, as on each event.
-    pub function_arn: String,
-}
-
-/// An event that waits for a poll, or for its answer.
-struct Invocation {
-    request_id: String,
-    trace_id: String,
-    timeout: Duration,
-    event: Bytes,
-}
-
-struct InFlight {
-    delivered: Option<Moment>,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// By request id.
-#[derive(Default)]
-struct Invocations {
-    in_flight: HashMap<String, InFlight>,
-    /// A second answer to it is refused in other words than one to an unknown id.
-    last_answered: Option<String>,
-}
-
-/// What the server's connections and its owner share.
-struct Shared {
-    identity: Identity,
-    waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
-    invocations: Mutex<Invocations>,
-    init: Mutex<Option<oneshot::Sender<Init>>>,
-    polls: watch::Sender<usize>,
-}
 
 /// A Runtime API for one instance. Dropping it closes the port and all connections.
 pub struct RuntimeApi {
@@ -233,9 +165,4 @@ fn trace_id() -> String {
         &random[..24],
         &parent[..16]
     )
-}
-
-/// A map entry is inserted or removed whole: a panic elsewhere leaves it sound.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,51 +8,23 @@
 
 mod comparison;
 mod local;
+mod replay;
 
 use anyhow::{Context, Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Schedule;
-use crate::generator::{Client, ClientOptions, Load, Measured};
-use crate::latency::Latency;
+use crate::format::{number, percent};
+use crate::generator::{Client, ClientOptions, KEPT_MS, Load};
 use crate::simulate::{Model, Outcome, Window};
 pub use comparison::MetricDelta;
 pub use local::LocalLambda;
+use replay::Replay;
+pub use replay::Replayed;
 
 /// Arrivals replayed at most: they are kept in memory with what became of them.
 const MOST: usize = 1_000_000;
-
-/// What a replay saw, in the terms of the simulation.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Replayed {
-    /// Requests answered.
-    pub requests: u64,
-    /// Requests that failed, by kind.
-    pub faults: std::collections::BTreeMap<String, u64>,
-    /// Requests an instance was started for; unknown for a URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cold: Option<u64>,
-    /// Instances started.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instances_started: Option<u64>,
-    /// Most requests at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_flight_peak: Option<u64>,
-    /// Memory times billed time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub billed_gb_seconds: Option<f64>,
-    /// Latency from the intended time on.
-    pub latency_ms: Latency,
-    /// Those on a running instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warm_latency_ms: Option<Latency>,
-    /// Those that waited for a start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cold_latency_ms: Option<Latency>,
-    /// 99th percentile of how late requests left, ms.
-    pub schedule_error_p99_ms: f64,
-}
 
 /// A replay beside its simulation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,12 +41,6 @@ pub struct TraceRun {
     pub simulated: Outcome,
     /// How far apart they are, figure by figure, over all replays.
     pub apart: Vec<MetricDelta>,
-}
-
-/// A replay and the simulations of its arrivals.
-pub(crate) struct Replay {
-    replayed: Replayed,
-    simulated: Vec<Outcome>,
 }
 
 /// Simulations of one replay, each with draws of its own; what they say is their median.
@@ -182,14 +148,48 @@ fn simulations(model: &Model, schedule: &Schedule, seed: u64) -> Vec<Outcome> {
     (0..DRAWS).map(one).collect()
 }
 
-impl From<Measured> for Replayed {
-    fn from(measured: Measured) -> Self {
-        Self {
-            requests: measured.ok,
-            faults: measured.faults,
-            latency_ms: measured.latency_ms,
-            schedule_error_p99_ms: measured.schedule_error.map_or(0.0, |error| error.p99_ms),
-            ..Self::default()
+impl TraceRun {
+    /// The answer in sentences, of so many replays.
+    fn words(&self, replays: usize) -> Vec<String> {
+        let Self {
+            replayed,
+            simulated,
+            ..
+        } = self;
+        let mut words = vec![format!(
+            "{} against {}: {} answered, p50 {} ms, p99 {} ms{}.",
+            self.arrivals,
+            self.against,
+            number(replayed.requests as f64),
+            number(replayed.latency_ms.p50),
+            number(replayed.latency_ms.p99),
+            replayed.cold.map_or_else(String::new, |cold| format!(
+                ", {} cold ({})",
+                number(cold as f64),
+                percent(cold as f64 / replayed.requests.max(1) as f64)
+            ))
+        )];
+        for (fault, count) in &replayed.faults {
+            words.push(format!("{count} failed: {fault}."));
         }
+        words.push(format!(
+            "The simulation of the same arrivals says {} cold ({}), p50 {} ms, p99 {} ms.",
+            number(simulated.cold as f64),
+            percent(simulated.cold_fraction),
+            number(simulated.latency_ms.p50),
+            number(simulated.latency_ms.p99)
+        ));
+        if replays > 1 {
+            words.push(format!(
+                "That was the first of {replays} replays, of which the table has the medians."
+            ));
+        }
+        if replayed.schedule_error_p99_ms > KEPT_MS {
+            words.push(format!(
+                "The client DID NOT KEEP its schedule: p99 {} ms late.",
+                number(replayed.schedule_error_p99_ms)
+            ));
+        }
+        words
     }
 }

@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 
-use super::{Nanos, Times};
+use super::time::{ArrivalTimes, Nanos};
 use crate::format::number;
 
 /// Length of a day, seconds.
@@ -60,7 +60,7 @@ impl Process {
     }
 
     /// Endless arrivals.
-    pub fn times(&self, seed: u64) -> Times {
+    pub fn times(&self, seed: u64) -> ArrivalTimes {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut exp = move || -> f64 { Exp1.sample(&mut rng) };
         let mut at = 0.0;
@@ -148,7 +148,7 @@ impl FromStr for Process {
         let parts: Vec<&str> = text.split(':').collect();
         let rate = |place: usize| within(parts[place], 1e-9, 1e7);
         let time = |place: usize| -> Result<f64, String> {
-            super::duration(parts[place])
+            super::time::duration(parts[place])
                 .map(|length: Duration| length.as_secs_f64())
                 .map_err(|reason| format!("`{}`: {reason}", parts[place]))
         };

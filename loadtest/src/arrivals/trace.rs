@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use thiserror::Error;
 
-use super::{Nanos, Times};
+use super::time::{ArrivalTimes, Nanos};
 use crate::csv_input::{InputFile, RowError};
 
 /// Why a trace cannot be read.
@@ -84,7 +84,7 @@ impl Trace {
     /// Within an interval they are spread as Poisson arrivals of that number are:
     /// uniformly. Additional copies of single arrivals fall between it and the next,
     /// so that bursts stay bursts.
-    pub fn times(&self, seed: u64, rate_scale: f64, time_scale: f64) -> Times {
+    pub fn times(&self, seed: u64, rate_scale: f64, time_scale: f64) -> ArrivalTimes {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let faster = move |time: Nanos| {
             if (time_scale - 1.0).abs() < f64::EPSILON {

@@ -1,8 +1,8 @@
 //! One cold start: one instance, two events, and what it took.
 
-use super::Options;
 use super::candidate::Candidate;
 use super::deployment::Deployment;
+use super::options::{Cache, Condition, Options};
 use super::page_cache::{evict, files_below, residency};
 use crate::event::{POST, check_reply, function_url};
 use crate::lambda_memory::ONE_VCPU_MB;
@@ -13,7 +13,6 @@ use crate::platform::process::Usage;
 use crate::runtime_api::{Answer, Outcome};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -22,38 +21,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// State of a function's files before a run.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    ValueEnum,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Cache {
-    /// As the run before left them, which is in memory.
-    Warm,
-    /// Evicted from memory.
-    Dropped,
-}
-
-/// What a run is done under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Condition {
-    /// State of the function's files.
-    pub cache: Cache,
-    /// Memory size; `None` is without limits.
-    pub memory_mb: Option<u32>,
-}
 
 /// One cold start that went well. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,9 +1,9 @@
 //! The runs of one function under one condition, and what they come to.
 
-use super::Options;
 use super::candidate::{COLDREAD, Candidate, HELLO};
 use super::deployment::Deployment;
-use super::measure::{Bench, Cache, Condition, Sample};
+use super::measure::{Bench, Sample};
+use super::options::{Cache, Condition, Options};
 use super::page_cache::files_below;
 use crate::platform::fault::{Fault, FaultCounts};
 use crate::platform::function::{Function, Program, resolve};

@@ -3,7 +3,7 @@
 mod tables;
 
 use super::options::CommonOptions;
-use super::write;
+use super::output::write;
 use crate::cold_start::{Cache, Condition, Functions, Measurement, Options};
 use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::{right_align, write};
+use super::output::{right_align, write};
 use crate::format::number;
 use crate::report::compare::{FigurePair, pairs, render, with_interval};
 use crate::results::Results;

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::options::{ArrivalOptions, CommonOptions, ModelOptions};
-use super::right_align;
+use super::output::right_align;
 use crate::cost::CostReport;
 use crate::cost::pipeline::{self, Pipeline, Task};
 use crate::cost::prices::Prices;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use super::write;
+use super::output::write;
 use crate::report::{page, table};
 use crate::results::Results;
 

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::options::{ArrivalOptions, CommonOptions, ModelOptions, default_binary};
-use super::right_align;
+use super::output::right_align;
 use crate::format::{number, percent};
 use crate::generator::ClientOptions;
 use crate::interrupt;

@@ -8,6 +8,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bill::Bill;
+use super::hosts;
+use super::monthly::bill;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
 use super::workload::{HOURS, SECONDS, Workload};
@@ -49,7 +52,7 @@ pub fn find(
     always_on: &Target,
 ) -> Result<BreakEven, PriceError> {
     let usd = |target: &Target, rate: f64| -> Result<f64, PriceError> {
-        Ok(super::bill(&workload.at_rate(rate), prices, target)?.usd())
+        Ok(bill(&workload.at_rate(rate), prices, target)?.usd())
     };
     let difference = |rate: f64| -> Result<f64, PriceError> {
         Ok(usd(on_demand, rate)? - usd(always_on, rate)?)
@@ -154,8 +157,8 @@ fn utilisation(
         Target::Fargate { vcpus, .. } | Target::CloudRun { vcpus, .. } => (*vcpus, 1),
         _ => return Ok(None),
     };
-    let mut aside = super::Bill::default();
-    let hosts = super::hosts::count(&mut aside, workload, target, vcpus, least);
+    let mut aside = Bill::default();
+    let hosts = hosts::count(&mut aside, workload, target, vcpus, least);
     let busy_vcpus = workload.rate()
         * (workload.request_ms + workload.post_ms * workload.posts_per_request)
         / 1_000.0

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::breakeven;
+use super::monthly::bill;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
 use super::workload::{AtSize, Cold, Workload};
@@ -47,9 +49,9 @@ pub fn cases(
     let host = targets.iter().find(|target| target.always_on());
     let mut cases = Vec::new();
     let mut add = |input: &str, value: String, workload: &Workload, target: &Target| {
-        let bill = super::bill(workload, prices, target)?;
+        let bill = bill(workload, prices, target)?;
         let break_even = host
-            .map(|host| super::breakeven::find(workload, prices, target, host))
+            .map(|host| breakeven::find(workload, prices, target, host))
             .transpose()?
             .and_then(|found| found.requests_per_second);
         cases.push(Case {

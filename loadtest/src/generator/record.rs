@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{KEPT_MS, Load};
+use super::load::{KEPT_MS, Load};
 use crate::format::number;
 use crate::latency::Latency;
 

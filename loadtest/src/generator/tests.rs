@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use super::*;
+use crate::arrivals::Schedule;
 use crate::arrivals::process::Process;
 
 fn args() -> ClientOptions {

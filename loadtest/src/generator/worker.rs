@@ -13,9 +13,10 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::LocalSet;
 
+use super::client::Client;
+use super::load::Load;
 use super::pacer::Pacer;
 use super::record::ThreadRecord;
-use super::{Client, Load};
 use crate::interrupt;
 
 /// Requests that wait for a connection or an answer, at most; more say that the

@@ -1,6 +1,6 @@
 //! The Runtime API's routes: which request does what, and what it is told.
 
-use super::{Answer, Init, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
+use super::state::{Answer, Init, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
 use crate::clock::{Moment, unix_ms};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};

@@ -6,7 +6,9 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Bucket, Model, PLATFORM, Record, stream};
+use super::model::Model;
+use super::outcome::Tally;
+use super::random::{PLATFORM, stream};
 use crate::arrivals::Nanos;
 
 /// Since when an instance waits, and when it is too old to be used.
@@ -43,25 +45,54 @@ pub(super) trait Fleet {
     fn left(self) -> impl Iterator<Item = Idle>;
 }
 
+/// New instances allowed: a bucket that refills steadily.
+struct Bucket {
+    tokens: f64,
+    size: f64,
+    at: Nanos,
+}
+
+impl Bucket {
+    fn new(size: f64) -> Self {
+        Self {
+            tokens: size,
+            size,
+            at: 0,
+        }
+    }
+
+    fn take(&mut self, now: Nanos) -> bool {
+        let refill = (now - self.at) as f64 / 1e10 * self.size;
+        self.tokens = (self.tokens + refill).min(self.size);
+        self.at = now;
+        let granted = self.tokens >= 1.0;
+        if granted {
+            self.tokens -= 1.0;
+        }
+        granted
+    }
+}
+
+/// Runs `fleet` on `arrivals`.
 pub(super) fn run(
     model: &Model,
     mut fleet: impl Fleet,
     arrivals: impl Iterator<Item = Nanos>,
-    mut record: Record,
+    mut tally: Tally,
     seed: u64,
-) -> Record {
+) -> Tally {
     let mut rng = stream(seed, PLATFORM);
     let mut bucket = Bucket::new(model.burst);
     for at in arrivals {
-        record.arrival(at);
+        tally.arrival(at);
         fleet.finish_until(at);
         if fleet.in_flight() >= model.limit {
-            record.throttle(at);
+            tally.throttle(at);
             continue;
         }
         let taken = fleet.take(|idle| match gone(model, idle, at, &mut rng) {
             Some(gone) => {
-                record.death(gone);
+                tally.death(gone);
                 false
             }
             None => true,
@@ -70,12 +101,12 @@ pub(super) fn run(
             Some(id) => (id, None),
             None if bucket.take(at) => {
                 let (sandbox, init) = (model.sandbox.draw(&mut rng), model.init.draw(&mut rng));
-                record.birth(at);
+                tally.birth(at);
                 let ends = at.saturating_add(model.life.draw(&mut rng));
                 (fleet.add(at, at + sandbox + init, ends), Some(init))
             }
             None => {
-                record.throttle(at);
+                tally.throttle(at);
                 continue;
             }
         };
@@ -87,14 +118,14 @@ pub(super) fn run(
         let (begin, service) = fleet.join(id, at, service, settle);
         let latency = begin - at + service + model.overhead.draw(&mut rng);
         let billed = service + init.unwrap_or(0);
-        record.answer(at, latency, billed, begin > at || init.is_some());
+        tally.answer(at, latency, billed, begin > at || init.is_some());
     }
     // What is left is reclaimed in its own time.
     for idle in fleet.left() {
         let reclaimed = idle.since.saturating_add(model.idle.draw(&mut rng));
-        record.death(reclaimed.min(idle.ends.max(idle.since)));
+        tally.death(reclaimed.min(idle.ends.max(idle.since)));
     }
-    record
+    tally
 }
 
 /// When an idle instance went, if that was before `at`.

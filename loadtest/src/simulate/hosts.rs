@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::random::{BASELINE, stream};
 use super::sampler::Sampler;
-use super::{BASELINE, stream};
 use crate::arrivals::Nanos;
 use crate::latency::Latency;
 

@@ -135,10 +135,10 @@ fn one_at_a_time_is_several_of_one() {
         ..model()
     };
     let schedule = Schedule::from_process(Process::Poisson(30.0), Duration::from_secs(200));
-    let record = || Record::new(&one, Window::whole(schedule.horizon));
+    let tally = || Tally::new(&one, Window::whole(schedule.horizon));
     let times = || schedule.times(5);
-    let single = fleet::run(&one, SingleRequestFleet::default(), times(), record(), 5).outcome("");
-    let several = fleet::run(&one, ConcurrentFleet::new(1, 1.0), times(), record(), 5).outcome("");
+    let single = fleet::run(&one, SingleRequestFleet::default(), times(), tally(), 5).outcome("");
+    let several = fleet::run(&one, ConcurrentFleet::new(1, 1.0), times(), tally(), 5).outcome("");
     assert_eq!(single.cold, several.cold);
     assert_eq!(single.latency_ms, several.latency_ms);
     assert_near(single.billed_gb_seconds, several.billed_gb_seconds, 1e-9);

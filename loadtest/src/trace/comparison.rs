@@ -3,9 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Replay, Replayed, TraceRun};
-use crate::format::number;
-use crate::format::percent;
+use super::replay::{Replay, Replayed};
 use crate::platform::fault::FaultKind;
 use crate::simulate::Outcome;
 use crate::stats::median;
@@ -123,50 +121,4 @@ pub(super) fn compare(replays: &[Replay]) -> Vec<MetricDelta> {
         })
     });
     compared.collect()
-}
-
-impl TraceRun {
-    /// The answer in sentences, of so many replays.
-    pub(super) fn words(&self, replays: usize) -> Vec<String> {
-        let Self {
-            replayed,
-            simulated,
-            ..
-        } = self;
-        let mut words = vec![format!(
-            "{} against {}: {} answered, p50 {} ms, p99 {} ms{}.",
-            self.arrivals,
-            self.against,
-            number(replayed.requests as f64),
-            number(replayed.latency_ms.p50),
-            number(replayed.latency_ms.p99),
-            replayed.cold.map_or_else(String::new, |cold| format!(
-                ", {} cold ({})",
-                number(cold as f64),
-                percent(cold as f64 / replayed.requests.max(1) as f64)
-            ))
-        )];
-        for (fault, count) in &replayed.faults {
-            words.push(format!("{count} failed: {fault}."));
-        }
-        words.push(format!(
-            "The simulation of the same arrivals says {} cold ({}), p50 {} ms, p99 {} ms.",
-            number(simulated.cold as f64),
-            percent(simulated.cold_fraction),
-            number(simulated.latency_ms.p50),
-            number(simulated.latency_ms.p99)
-        ));
-        if replays > 1 {
-            words.push(format!(
-                "That was the first of {replays} replays, of which the table has the medians."
-            ));
-        }
-        if replayed.schedule_error_p99_ms > crate::generator::KEPT_MS {
-            words.push(format!(
-                "The client DID NOT KEEP its schedule: p99 {} ms late.",
-                number(replayed.schedule_error_p99_ms)
-            ));
-        }
-        words
-    }
 }

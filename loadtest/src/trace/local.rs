@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::LocalSet;
 
-use super::{Replay, Replayed};
+use super::replay::{Replay, Replayed};
 use crate::arrivals::Nanos;
 use crate::clock::ms;
 use crate::event::{check_reply, function_url};

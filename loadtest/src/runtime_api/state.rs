@@ -1,0 +1,84 @@
+//! What the connections of an instance's server and their owner share.
+
+use crate::clock::Moment;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Largest answer that is taken: 6 MB and what the emulator grants beyond them.
+pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
+
+/// How an invocation ended, in the function's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Posted to `response`.
+    Response(Bytes),
+    /// Posted to `error`: the type its header names, and the body.
+    Error(String, Bytes),
+    /// A response above [`MAX_RESPONSE_BYTES`].
+    TooLarge,
+}
+
+/// One answered invocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// When the event was given to a poll.
+    pub delivered: Moment,
+    /// When the answer's last byte had been read.
+    pub answered: Moment,
+    /// What it said.
+    pub outcome: Outcome,
+}
+
+/// How the init phase ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Init {
+    /// The first poll of `next`.
+    Ready(Moment),
+    /// A report to `init/error`: when, its type and the body.
+    Failed(Moment, String, Bytes),
+}
+
+/// What identifies the function towards its instances.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `arn:aws:lambda:...`, as on each event.
+    pub function_arn: String,
+}
+
+/// An event that waits for a poll, or for its answer.
+pub(super) struct Invocation {
+    pub(super) request_id: String,
+    pub(super) trace_id: String,
+    pub(super) timeout: Duration,
+    pub(super) event: Bytes,
+}
+
+pub(super) struct InFlight {
+    pub(super) delivered: Option<Moment>,
+    pub(super) answer: oneshot::Sender<Answer>,
+}
+
+/// By request id.
+#[derive(Default)]
+pub(super) struct Invocations {
+    pub(super) in_flight: HashMap<String, InFlight>,
+    /// A second answer to it is refused in other words than one to an unknown id.
+    pub(super) last_answered: Option<String>,
+}
+
+/// What the server's connections and its owner share.
+pub(super) struct Shared {
+    pub(super) identity: Identity,
+    pub(super) waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
+    pub(super) invocations: Mutex<Invocations>,
+    pub(super) init: Mutex<Option<oneshot::Sender<Init>>>,
+    pub(super) polls: watch::Sender<usize>,
+}
+
+/// A map entry is inserted or removed whole: a panic elsewhere leaves it sound.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
