@@ -29,7 +29,7 @@ mod summary;
 
 pub use candidate::{COLDREAD, Functions};
 pub use measure::Sample;
-pub use options::{Cache, Condition, Options};
+pub use options::{Cache, ColdStartOptions, Condition};
 pub use summary::{ColdStart, Row};
 
 use crate::interrupt;
@@ -41,11 +41,11 @@ use measure::Bench;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use summary::Series;
+use summary::RunSeries;
 
 /// A measurement that is ready to run.
 pub struct Measurement {
-    options: Options,
+    options: ColdStartOptions,
     candidates: Vec<Candidate>,
     bench: Bench,
     overhead_ms: f64,
@@ -53,7 +53,7 @@ pub struct Measurement {
 
 impl Measurement {
     /// Finds the functions, or builds them, and measures the harness itself.
-    pub async fn prepare(options: Options) -> Result<Self> {
+    pub async fn prepare(options: ColdStartOptions) -> Result<Self> {
         let candidates = candidate::find(&options.functions)?;
         for candidate in &candidates {
             if let Some(folder) = candidate.folder() {
@@ -83,18 +83,18 @@ impl Measurement {
     }
 
     /// All runs, round by round. Ctrl-C ends them; what there is is reported.
-    async fn rounds(&self) -> Result<Vec<Series>> {
-        let Options {
+    async fn rounds(&self) -> Result<Vec<RunSeries>> {
+        let ColdStartOptions {
             conditions,
             runs,
             seed,
             quiet,
             ..
         } = &self.options;
-        let mut series: Vec<Series> = Vec::new();
+        let mut series: Vec<RunSeries> = Vec::new();
         for &condition in conditions {
             for candidate in &self.candidates {
-                series.push(Series::new(candidate, condition));
+                series.push(RunSeries::new(candidate, condition));
             }
         }
         let progress = progress(series.len() * (*runs as usize + 1), *quiet);
@@ -121,8 +121,8 @@ impl Measurement {
             }
         }
         progress.finish_and_clear();
-        if series.iter().all(Series::is_empty) && !interrupt::asked() {
-            let faults: Vec<String> = series.iter().filter_map(Series::first_fault).collect();
+        if series.iter().all(RunSeries::is_empty) && !interrupt::asked() {
+            let faults: Vec<String> = series.iter().filter_map(RunSeries::first_fault).collect();
             bail!("nothing was measured: {}", faults.join("; "));
         }
         Ok(series)

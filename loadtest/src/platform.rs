@@ -26,7 +26,7 @@ pub mod reclaim;
 pub mod report;
 
 use crate::clock::Moment;
-use crate::runtime_api::{Answer, Outcome, Submitted};
+use crate::runtime_api::{CompletedInvocation, InvocationOutcome, Submitted};
 use bytes::Bytes;
 use fault::{Fault, FaultCounts, FaultKind};
 use function::Function;
@@ -464,9 +464,11 @@ fn survives(kind: FaultKind) -> bool {
     )
 }
 
-fn body(answer: Answer) -> Bytes {
+fn body(answer: CompletedInvocation) -> Bytes {
     match answer.outcome {
-        Outcome::Response(body) => body,
-        Outcome::Error(..) | Outcome::TooLarge => unreachable!("these are faults"),
+        InvocationOutcome::Response(body) => body,
+        InvocationOutcome::Error(..) | InvocationOutcome::TooLarge => {
+            unreachable!("these are faults")
+        }
     }
 }

@@ -15,7 +15,7 @@
 mod routes;
 mod state;
 
-pub use state::{Answer, Identity, Init, MAX_RESPONSE_BYTES, Outcome};
+pub use state::{CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES};
 
 use crate::clock::Moment;
 use bytes::Bytes;
@@ -124,7 +124,7 @@ pub struct Submitted {
     /// The id it is, or will be, delivered under.
     pub request_id: String,
     /// Resolves when the function has answered; fails when the API is dropped before.
-    pub answer: oneshot::Receiver<Answer>,
+    pub answer: oneshot::Receiver<CompletedInvocation>,
 }
 
 /// Accepts connections until it is aborted, and drops them with it.

@@ -16,12 +16,12 @@
 //!   is held for `settle` after its answer, until it asks for the next event. On a
 //!   platform of thousands of instances both matter little; beside a replay they do.
 //!
-//! The [`hosts`] queue gives the always-on baseline under the same arrivals.
+//! The [`baseline`] queue gives the always-on baseline under the same arrivals.
 
+pub mod baseline;
 mod concurrent_fleet;
 pub mod curve;
 mod fleet;
-pub mod hosts;
 mod model;
 mod outcome;
 mod random;

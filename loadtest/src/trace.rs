@@ -48,7 +48,7 @@ const DRAWS: u64 = 9;
 
 /// The server that arrivals are replayed against.
 #[derive(Clone, Debug)]
-pub struct Remote {
+pub struct RemoteServer {
     /// Scheme, host and port.
     pub url: String,
     /// How it is simulated.
@@ -60,7 +60,7 @@ pub struct Remote {
 impl TraceRun {
     /// Replays `schedule` once for each of `seeds` against a server and simulates it.
     pub fn against_url(
-        remote: &Remote,
+        remote: &RemoteServer,
         client: &ClientOptions,
         schedule: &Schedule,
         seeds: impl Iterator<Item = u64>,

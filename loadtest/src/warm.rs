@@ -73,7 +73,7 @@ pub struct Warm {
 
 /// What the search is told.
 #[derive(Clone, Debug)]
-pub struct SearchOptions {
+pub struct WarmOptions {
     /// The server, as the results name it.
     pub server: String,
     /// Cores it is bound to, if it is.
@@ -90,7 +90,7 @@ pub struct SearchOptions {
 
 impl Warm {
     /// Searches with `client`, once its server answers.
-    pub fn measure(client: &Client, options: SearchOptions) -> Result<Self> {
+    pub fn measure(client: &Client, options: WarmOptions) -> Result<Self> {
         wait_until_ready(client)?;
         let mut search = Search {
             client,

@@ -2,7 +2,7 @@
 
 use super::candidate::Candidate;
 use super::deployment::Deployment;
-use super::options::{Cache, Condition, Options};
+use super::options::{Cache, ColdStartOptions, Condition};
 use super::page_cache::{evict, files_below, residency};
 use crate::event::{POST, check_reply, function_url};
 use crate::lambda_memory::ONE_VCPU_MB;
@@ -10,7 +10,7 @@ use crate::platform::fault::{Fault, FaultKind};
 use crate::platform::function::Function;
 use crate::platform::instance::{InitFault, Instance, Settings};
 use crate::platform::process::Usage;
-use crate::runtime_api::{Answer, Outcome};
+use crate::runtime_api::{CompletedInvocation, InvocationOutcome};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -56,7 +56,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(options: &Options) -> Result<Self> {
+    pub(super) fn new(options: &ColdStartOptions) -> Result<Self> {
         let posts: Vec<String> = match &options.posts {
             None => vec![POST.to_owned()],
             Some(path) => std::fs::read_to_string(path)
@@ -169,8 +169,8 @@ impl Bench {
 }
 
 /// The answer, if it is an HTTP reply of status 200.
-fn sound(answer: Answer) -> Result<Answer, Fault> {
-    let Outcome::Response(body) = &answer.outcome else {
+fn sound(answer: CompletedInvocation) -> Result<CompletedInvocation, Fault> {
+    let InvocationOutcome::Response(body) = &answer.outcome else {
         return Err(Fault::new(FaultKind::Garbage, "no response"));
     };
     match check_reply(body) {

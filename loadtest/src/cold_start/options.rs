@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What is measured, and how.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ColdStartOptions {
     /// The functions.
     pub functions: Functions,
     /// What each is measured under.

@@ -3,7 +3,7 @@
 use super::candidate::{COLDREAD, Candidate, HELLO};
 use super::deployment::Deployment;
 use super::measure::{Bench, Sample};
-use super::options::{Cache, Condition, Options};
+use super::options::{Cache, ColdStartOptions, Condition};
 use super::page_cache::files_below;
 use crate::platform::fault::{Fault, FaultCounts};
 use crate::platform::function::{Function, Program, resolve};
@@ -74,7 +74,7 @@ pub struct Row {
 }
 
 /// Runs as they come in.
-pub(super) struct Series {
+pub(super) struct RunSeries {
     candidate: Candidate,
     condition: Condition,
     files: Vec<PathBuf>,
@@ -86,7 +86,7 @@ pub(super) struct Series {
     first_fault: Option<Fault>,
 }
 
-impl Series {
+impl RunSeries {
     pub(super) fn new(candidate: &Candidate, condition: Condition) -> Self {
         Self {
             candidate: candidate.clone(),
@@ -243,8 +243,8 @@ impl Series {
 }
 
 impl ColdStart {
-    pub(super) fn new(options: &Options, overhead_ms: f64, series: &[Series]) -> Self {
-        let floor_of = |of: &Series| {
+    pub(super) fn new(options: &ColdStartOptions, overhead_ms: f64, series: &[RunSeries]) -> Self {
+        let floor_of = |of: &RunSeries| {
             if of.candidate.name == HELLO {
                 return None;
             }

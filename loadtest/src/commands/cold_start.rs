@@ -4,7 +4,7 @@ mod tables;
 
 use super::options::CommonOptions;
 use super::output::write;
-use crate::cold_start::{Cache, Condition, Functions, Measurement, Options};
+use crate::cold_start::{Cache, ColdStartOptions, Condition, Functions, Measurement};
 use crate::interrupt;
 use crate::platform::cgroup::Hierarchy;
 use crate::platform::instance::Settings;
@@ -139,11 +139,11 @@ impl ColdStartArgs {
         Ok(())
     }
 
-    fn options(&self) -> Result<Options> {
+    fn options(&self) -> Result<ColdStartOptions> {
         let (settings, limits) = self.settings()?;
         let mut conditions = self.conditions(settings.hierarchy.is_some());
         conditions.sort();
-        Ok(Options {
+        Ok(ColdStartOptions {
             functions: Functions {
                 binary: self.binary.clone(),
                 commands: self.vs.clone(),

@@ -10,15 +10,16 @@ use comfy_table::{Table, presets};
 use super::options::{ArrivalOptions, CommonOptions, ModelOptions};
 use super::output::right_align;
 use crate::cost::CostReport;
-use crate::cost::pipeline::{self, Pipeline, Task};
+use crate::cost::hosts::FargateTask;
+use crate::cost::pipeline::{self, Pipeline};
 use crate::cost::prices::Prices;
-use crate::cost::target::{SPELLINGS, Target};
+use crate::cost::target::{Arch, SPELLINGS, Target};
 use crate::cost::workload::{Cold, SECONDS, Workload};
 use crate::format::{dollars, number, percent};
 use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
 use crate::measured_times::MeasuredTimes;
 use crate::results::Results;
-use crate::simulate::hosts::BaselineOptions;
+use crate::simulate::baseline::BaselineOptions;
 use crate::simulate::sampler::Sampler;
 use crate::simulate::simulation::{Simulation, simulate};
 use crate::simulate::{Model, curve};
@@ -407,7 +408,8 @@ impl PipelineArgs {
             "the share of cold hops is {}, not between 0 and 1",
             percent(self.pipeline.hop_cold_fraction)
         );
-        let task = Task {
+        let task = FargateTask {
+            arch: Arch::Arm,
             vcpus: self.task_vcpus,
             gb: self.task_gb,
         };

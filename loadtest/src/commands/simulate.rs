@@ -10,7 +10,7 @@ use crate::format::number;
 use crate::latency::Latency;
 use crate::results::Results;
 use crate::simulate::BINS;
-use crate::simulate::hosts::BaselineOptions;
+use crate::simulate::baseline::BaselineOptions;
 use crate::simulate::simulation::simulate;
 
 /// Simulates a function platform and an always-on baseline under the same arrivals

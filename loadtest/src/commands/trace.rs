@@ -15,7 +15,7 @@ use crate::interrupt;
 use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::reclaim::Reclaim;
 use crate::results::Results;
-use crate::trace::{LocalLambda, MetricDelta, Remote, TraceRun};
+use crate::trace::{LocalLambda, MetricDelta, RemoteServer, TraceRun};
 
 /// Replays arrivals against the local Lambda or a URL and simulates them
 #[derive(Debug, Clone, Args)]
@@ -61,7 +61,7 @@ impl TraceArgs {
         let model = self.model.model()?;
         let run = match &self.url {
             Some(url) => {
-                let remote = Remote {
+                let remote = RemoteServer {
                     url: url.clone(),
                     model,
                     quiet: self.common.quiet,

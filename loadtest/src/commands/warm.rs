@@ -13,7 +13,7 @@ use crate::generator::{Client, ClientOptions};
 use crate::interrupt;
 use crate::results::Results;
 use crate::warm::server::Server;
-use crate::warm::{SearchOptions, Warm};
+use crate::warm::{Warm, WarmOptions};
 
 /// Finds what a warm server sustains within a latency target
 #[derive(Debug, Clone, Args)]
@@ -58,7 +58,7 @@ impl WarmArgs {
             self.common.quiet,
         )?;
         client.check()?;
-        let options = SearchOptions {
+        let options = WarmOptions {
             server: self
                 .url
                 .clone()

@@ -114,7 +114,7 @@ pub fn ec2(
 
 /// A task on Fargate.
 #[derive(Clone, Copy, Debug)]
-pub struct Task {
+pub struct FargateTask {
     /// Its processor.
     pub arch: Arch,
     /// Its vCPUs.
@@ -128,9 +128,9 @@ pub fn fargate(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    task: Task,
+    task: FargateTask,
 ) -> Result<Bill, PriceError> {
-    let Task { arch, vcpus, gb } = task;
+    let FargateTask { arch, vcpus, gb } = task;
     let mut bill = Bill::default();
     let tasks = count(&mut bill, workload, target, vcpus, 1);
     for (what, amount, unit, row) in [

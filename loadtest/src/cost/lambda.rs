@@ -112,7 +112,7 @@ pub fn billed_ms(workload: &Workload, target: &Target, memory_mb: u32) -> f64 {
 
 /// A function as it is deployed.
 #[derive(Clone, Copy, Debug)]
-pub struct Function {
+pub struct FunctionConfig {
     /// Its processor.
     pub arch: Arch,
     /// Its memory size, MB.
@@ -128,9 +128,9 @@ pub fn bill(
     workload: &Workload,
     prices: &Prices,
     target: &Target,
-    function: &Function,
+    function: &FunctionConfig,
 ) -> Result<Bill, PriceError> {
-    let &Function {
+    let &FunctionConfig {
         arch,
         memory_mb,
         provisioned: kept,
@@ -192,7 +192,7 @@ fn front_door(
     let requests = workload.requests();
     match front {
         Front::Url => {
-            bill.note("called through a Function URL, an SDK or an event source: no charge");
+            bill.note("called through a FunctionConfig URL, an SDK or an event source: no charge");
         }
         Front::HttpApi => {
             // Metered in steps of 512 KB; a post is far below one.

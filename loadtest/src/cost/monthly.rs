@@ -18,7 +18,7 @@ pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bil
             workload,
             prices,
             target,
-            &lambda::Function {
+            &lambda::FunctionConfig {
                 arch: *arch,
                 memory_mb: *memory_mb,
                 provisioned: *provisioned,
@@ -40,7 +40,7 @@ pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bil
             hosts::ec2(workload, prices, target, &hosts)
         }
         Target::Fargate { arch, vcpus, gb } => {
-            let task = hosts::Task {
+            let task = hosts::FargateTask {
                 arch: *arch,
                 vcpus: *vcpus,
                 gb: *gb,

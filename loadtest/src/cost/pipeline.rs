@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bill::Bill;
+use super::hosts::FargateTask;
 use super::lambda::{self, BilledUsage};
 use super::prices::{PriceError, Prices};
 use super::target::{Arch, Target};
@@ -79,18 +80,13 @@ pub struct Comparison {
     pub words: String,
 }
 
-/// The one process that does it all: a task on Fargate, arm64.
-#[derive(Clone, Copy, Debug)]
-pub struct Task {
-    /// Its vCPUs.
-    pub vcpus: f64,
-    /// Its memory, GB.
-    pub gb: f64,
-}
-
-/// Prices `pipeline` as functions and as tasks.
-pub fn compare(pipeline: &Pipeline, prices: &Prices, task: Task) -> Result<Comparison, PriceError> {
-    let Task { vcpus, gb } = task;
+/// Prices `pipeline` as functions and as one process in tasks on Fargate.
+pub fn compare(
+    pipeline: &Pipeline,
+    prices: &Prices,
+    task: FargateTask,
+) -> Result<Comparison, PriceError> {
+    let FargateTask { arch, vcpus, gb } = task;
     let items = pipeline.items_per_second * SECONDS;
     let chatty = chatty(pipeline, prices, items)?;
     let handed_over: f64 = chatty
@@ -99,24 +95,20 @@ pub fn compare(pipeline: &Pipeline, prices: &Prices, task: Task) -> Result<Compa
         .filter(|line| !line.price_item.starts_with("lambda."))
         .map(|line| line.usd)
         .sum();
-    let single_target = Target::Fargate {
-        arch: Arch::Arm,
-        vcpus,
-        gb,
-    };
+    let single_target = Target::Fargate { arch, vcpus, gb };
     let mut single = Bill::default();
     // Seven tenths busy: the rest is head room for bursts.
     let busy = pipeline.items_per_second * pipeline.hops * pipeline.hop_ms / 1_000.0 / 0.7;
     let tasks = (busy / vcpus - 1e-9).ceil().max(1.0);
     single.note("tasks = ceil(busy vCPUs / 0.7 / vCPUs a task); frames stay in memory");
     for (what, amount, unit, row) in [
-        ("task vCPUs", vcpus, "vCPU", "fargate.arm.vcpu"),
-        ("task memory", gb, "GB", "fargate.arm.gb"),
+        ("task vCPUs", vcpus, "vCPU", "vcpu"),
+        ("task memory", gb, "GB", "gb"),
     ] {
         single.add(
             what,
             &[(tasks, "tasks"), (amount, unit), (HOURS, "h")],
-            prices.get(row)?,
+            prices.get(&format!("fargate.{}.{row}", arch.key()))?,
         );
     }
     let orchestration_share = handed_over / chatty.usd();

@@ -2,8 +2,9 @@
 //! example, its inputs are used; each comment holds the computation.
 
 use super::bill::Bill;
+use super::hosts::FargateTask;
 use super::lambda::{BilledUsage, erlang_b, on_demand, provisioned, vcpu_hour};
-use super::pipeline::{Pipeline, Task, compare};
+use super::pipeline::{Pipeline, compare};
 use super::prices::Prices;
 use super::target::{Arch, Target};
 use super::workload::{Cold, SECONDS, Workload};
@@ -351,7 +352,8 @@ fn the_prime_video_shape() {
         hop_init_ms: 150.0,
     };
     let prices = Prices::built_in();
-    let task = Task {
+    let task = FargateTask {
+        arch: Arch::Arm,
         vcpus: 4.0,
         gb: 8.0,
     };

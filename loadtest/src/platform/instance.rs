@@ -7,7 +7,7 @@ use super::function::{Function, Program, resolve};
 use super::launcher::Started;
 use super::process::{Process, Usage};
 use crate::clock::Moment;
-use crate::runtime_api::{Answer, Init, Outcome, RuntimeApi, Submitted};
+use crate::runtime_api::{CompletedInvocation, Init, InvocationOutcome, RuntimeApi, Submitted};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -169,7 +169,7 @@ impl Instance {
     }
 
     /// Gives it an event and waits for the answer.
-    pub async fn invoke(&self, event: Bytes) -> Result<Answer, Fault> {
+    pub async fn invoke(&self, event: Bytes) -> Result<CompletedInvocation, Fault> {
         self.finish(self.submit(event)).await
     }
 
@@ -179,7 +179,7 @@ impl Instance {
     }
 
     /// Waits for the answer to an event that it was given.
-    pub async fn finish(&self, submitted: Submitted) -> Result<Answer, Fault> {
+    pub async fn finish(&self, submitted: Submitted) -> Result<CompletedInvocation, Fault> {
         let limit = self.timeout + self.late_window;
         let answer = tokio::select! {
             biased;
@@ -196,16 +196,16 @@ impl Instance {
             return Err(Fault::new(FaultKind::Late, detail));
         }
         match &answer.outcome {
-            Outcome::Response(body) if is_json(body) => Ok(answer),
-            Outcome::Response(body) => {
+            InvocationOutcome::Response(body) if is_json(body) => Ok(answer),
+            InvocationOutcome::Response(body) => {
                 let detail = format!("{} bytes that are no JSON", body.len());
                 Err(Fault::new(FaultKind::Garbage, detail))
             }
-            Outcome::Error(error_type, posted) => Err(Fault {
+            InvocationOutcome::Error(error_type, posted) => Err(Fault {
                 posted: Some(posted.clone()),
                 ..Fault::new(FaultKind::FunctionError, error_type)
             }),
-            Outcome::TooLarge => Err(Fault::new(FaultKind::TooLarge, "more than 6 MB")),
+            InvocationOutcome::TooLarge => Err(Fault::new(FaultKind::TooLarge, "more than 6 MB")),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::cost::prices::Prices;
 use crate::cost::workload::Workload;
 use crate::results::Results;
 use crate::simulate::Model;
-use crate::simulate::hosts::BaselineOptions;
+use crate::simulate::baseline::BaselineOptions;
 use crate::simulate::simulation::simulate;
 
 /// Results of small real runs.

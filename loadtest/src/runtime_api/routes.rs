@@ -1,6 +1,8 @@
 //! The Runtime API's routes: which request does what, and what it is told.
 
-use super::state::{Answer, Init, MAX_RESPONSE_BYTES, Outcome, Shared, lock};
+use super::state::{
+    CompletedInvocation, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Shared, lock,
+};
 use crate::clock::{Moment, unix_ms};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -160,14 +162,17 @@ fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
         };
     };
     let (outcome, reply) = match posted.body {
-        Body::Whole(body) if is_error => (Outcome::Error(posted.error_type, body), accepted()),
-        Body::Whole(body) => (Outcome::Response(body), accepted()),
-        Body::TooLarge => (Outcome::TooLarge, too_large()),
+        Body::Whole(body) if is_error => (
+            InvocationOutcome::Error(posted.error_type, body),
+            accepted(),
+        ),
+        Body::Whole(body) => (InvocationOutcome::Response(body), accepted()),
+        Body::TooLarge => (InvocationOutcome::TooLarge, too_large()),
         // The invocation stays unanswered, and its instance is found dead or hung.
         Body::CutOff => return refusal(StatusCode::BAD_REQUEST, "BodyReadError", "cut off"),
     };
     if let Some(in_flight) = invocations.in_flight.remove(id) {
-        let _ = in_flight.answer.send(Answer {
+        let _ = in_flight.answer.send(CompletedInvocation {
             delivered,
             answered: posted.complete,
             outcome,

@@ -12,7 +12,7 @@ pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
 /// How an invocation ended, in the function's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum InvocationOutcome {
     /// Posted to `response`.
     Response(Bytes),
     /// Posted to `error`: the type its header names, and the body.
@@ -23,13 +23,13 @@ pub enum Outcome {
 
 /// One answered invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct CompletedInvocation {
     /// When the event was given to a poll.
     pub delivered: Moment,
     /// When the answer's last byte had been read.
     pub answered: Moment,
     /// What it said.
-    pub outcome: Outcome,
+    pub outcome: InvocationOutcome,
 }
 
 /// How the init phase ended.
@@ -58,7 +58,7 @@ pub(super) struct Invocation {
 
 pub(super) struct InFlight {
     pub(super) delivered: Option<Moment>,
-    pub(super) answer: oneshot::Sender<Answer>,
+    pub(super) answer: oneshot::Sender<CompletedInvocation>,
 }
 
 /// By request id.

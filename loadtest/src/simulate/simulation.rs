@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::hosts::{self, Baseline, BaselineOptions};
+use super::baseline::{self, Baseline, BaselineOptions};
 use super::{Model, Outcome, Window};
 use crate::arrivals::{Nanos, Schedule};
 use crate::format::{number, percent};
@@ -39,7 +39,7 @@ pub fn simulate(
         seed,
     );
     bar.finish_and_clear();
-    let baseline = hosts::run(baseline, schedule.times(seed), schedule.horizon, seed);
+    let baseline = baseline::run(baseline, schedule.times(seed), schedule.horizon, seed);
     let cold_adds_ms_p99 = (function.latency_ms.p99 - function.warm_latency_ms.p99).max(0.0);
     let mut simulation = Simulation {
         verdict: Vec::new(),

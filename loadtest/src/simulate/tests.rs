@@ -203,8 +203,8 @@ fn the_baseline_is_erlangs_delay_formula() {
     let blocked = erlang_b(load, servers);
     let waits = blocked / (1.0 - load / f64::from(servers) * (1.0 - blocked));
     let schedule = Schedule::from_process(Process::Poisson(150.0), Duration::from_secs(4_000));
-    let baseline = hosts::run(
-        &hosts::BaselineOptions {
+    let baseline = baseline::run(
+        &baseline::BaselineOptions {
             servers,
             service: Sampler::Exponential(1e7),
         },
@@ -225,8 +225,8 @@ fn the_baseline_is_erlangs_delay_formula() {
 #[test]
 fn the_baseline_with_fixed_times_is_pollaczek_khinchine() {
     let schedule = Schedule::from_process(Process::Poisson(60.0), Duration::from_secs(4_000));
-    let baseline = hosts::run(
-        &hosts::BaselineOptions {
+    let baseline = baseline::run(
+        &baseline::BaselineOptions {
             servers: 1,
             service: Sampler::Constant(10 * MS),
         },

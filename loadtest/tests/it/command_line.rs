@@ -152,6 +152,31 @@ fn nothing_measured_is_a_failure() {
 }
 
 #[test]
+fn a_closed_pipe_ends_no_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("cold.html");
+    let page = page.to_str().expect("a plain path");
+    let cold_start = [
+        &["cold-start", "--binary", HELLO, "--runs", "1", "--quiet"][..],
+        &["--no-limits", "--cache", "warm", "--report", page],
+    ]
+    .concat();
+    for args in [&["schema"][..], &cold_start] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_coldread-loadtest"))
+            .args(args)
+            .env_remove("CARGO")
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .output()
+            .expect("the harness starts");
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    }
+    assert!(std::fs::metadata(page).is_ok(), "the report is written");
+}
+
+#[test]
 fn events_go_in_and_answers_come_out() {
     let output = harness(&["invoke", "--", MISBEHAVING, "well"], "{}\n\n[1]\n");
     let answers = String::from_utf8_lossy(&output.stdout);

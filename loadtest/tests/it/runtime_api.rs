@@ -1,7 +1,7 @@
 //! The protocol, as a runtime of few lines sees it.
 
 use bytes::Bytes;
-use coldread_loadtest::runtime_api::{Identity, Init, Outcome, RuntimeApi};
+use coldread_loadtest::runtime_api::{Identity, Init, InvocationOutcome, RuntimeApi};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +82,7 @@ async fn an_event_is_delivered_and_answered() {
     let answer = submitted.answer.await.expect("answered");
     assert_eq!(
         answer.outcome,
-        Outcome::Response(Bytes::from_static(b"[1]"))
+        InvocationOutcome::Response(Bytes::from_static(b"[1]"))
     );
     assert!(answer.answered > answer.delivered);
     let again = status(api.addr(), "POST", &path, b"[2]").await;
@@ -139,7 +139,8 @@ async fn six_megabytes_are_the_limit() {
         );
         let said = status(api.addr(), "POST", &path, &vec![b'1'; length]).await;
         assert!(said.starts_with(expected), "{said}");
-        let too_large = submitted.answer.await.expect("answered").outcome == Outcome::TooLarge;
+        let too_large =
+            submitted.answer.await.expect("answered").outcome == InvocationOutcome::TooLarge;
         assert_eq!(too_large, length > MOST);
     }
 }
