@@ -1,11 +1,11 @@
-//! Files of rows, as users give them: what cannot be read is named by file and line.
+//! CSV files that users give: an error names the file and the line.
 
 use csv::StringRecord;
 use std::io;
 use std::path::Path;
 use thiserror::Error;
 
-/// Why a file of rows cannot be read.
+/// Why a CSV file cannot be read.
 #[derive(Debug, Error)]
 pub enum RowError {
     /// The file cannot be opened or read.
@@ -16,7 +16,7 @@ pub enum RowError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A row means nothing.
+    /// A row is invalid.
     #[error("{file}:{line}: {reason}")]
     Row {
         /// The file as the user named it.
@@ -28,7 +28,7 @@ pub enum RowError {
     },
 }
 
-/// A file's name, for errors about its rows.
+/// The name of a file, for errors about its rows.
 #[derive(Debug, Clone)]
 pub(crate) struct InputFile(pub(crate) String);
 
@@ -37,16 +37,16 @@ impl InputFile {
         Self(path.display().to_string())
     }
 
-    /// It cannot be read.
-    pub(crate) fn unread(&self, source: io::Error) -> RowError {
+    /// The file cannot be read.
+    pub(crate) fn read_error(&self, source: io::Error) -> RowError {
         RowError::Read {
             file: self.0.clone(),
             source,
         }
     }
 
-    /// One of its rows means nothing.
-    pub(crate) fn row(&self, line: u64, reason: impl Into<String>) -> RowError {
+    /// One of its rows is invalid.
+    pub(crate) fn row_error(&self, line: u64, reason: impl Into<String>) -> RowError {
         RowError::Row {
             file: self.0.clone(),
             line,
@@ -54,7 +54,7 @@ impl InputFile {
         }
     }
 
-    /// Its rows, as `reader` has them, with their lines.
+    /// The rows of `reader` with their line numbers.
     pub(crate) fn records<R: io::Read>(
         &self,
         reader: csv::Reader<R>,
@@ -64,12 +64,12 @@ impl InputFile {
             Err(cause) => {
                 let line = cause.position().map_or(0, csv::Position::line);
                 Err(match cause.into_kind() {
-                    csv::ErrorKind::Io(source) => self.unread(source),
-                    csv::ErrorKind::Utf8 { .. } => self.row(line, "not UTF-8"),
+                    csv::ErrorKind::Io(source) => self.read_error(source),
+                    csv::ErrorKind::Utf8 { .. } => self.row_error(line, "not UTF-8"),
                     csv::ErrorKind::UnequalLengths {
                         expected_len, len, ..
-                    } => self.row(line, format!("{len} fields, not {expected_len}")),
-                    kind => self.row(line, format!("{kind:?}")),
+                    } => self.row_error(line, format!("{len} fields, not {expected_len}")),
+                    kind => self.row_error(line, format!("{kind:?}")),
                 })
             }
         })

@@ -1,4 +1,4 @@
-//! The JSON document that every sub-command writes: the facts of the run and the
+//! The JSON document that every measurement writes: the facts of the run and the
 //! section of the measurement. Each section's type lives in the module that
 //! measures it.
 

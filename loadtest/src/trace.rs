@@ -26,6 +26,9 @@ pub use replay::Replayed;
 /// Arrivals replayed at most: they are kept in memory with what became of them.
 const MOST: usize = 1_000_000;
 
+/// Simulations of one replay, each with draws of its own; what they say is their median.
+const DRAWS: u64 = 9;
+
 /// A replay beside its simulation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceRun {
@@ -42,9 +45,6 @@ pub struct TraceRun {
     /// How far apart they are, figure by figure, over all replays.
     pub apart: Vec<MetricDelta>,
 }
-
-/// Simulations of one replay, each with draws of its own; what they say is their median.
-const DRAWS: u64 = 9;
 
 /// The server that arrivals are replayed against.
 #[derive(Clone, Debug)]
@@ -133,22 +133,7 @@ impl TraceRun {
         run.verdict = run.words(replays.len());
         Ok(run)
     }
-}
 
-fn simulations(model: &Model, schedule: &Schedule, seed: u64) -> Vec<Outcome> {
-    let one = |draw| {
-        crate::simulate::run(
-            model,
-            schedule.times(seed),
-            &schedule.name,
-            Window::whole(schedule.horizon),
-            draw,
-        )
-    };
-    (0..DRAWS).map(one).collect()
-}
-
-impl TraceRun {
     /// The answer in sentences, of so many replays.
     fn words(&self, replays: usize) -> Vec<String> {
         let Self {
@@ -192,4 +177,17 @@ impl TraceRun {
         }
         words
     }
+}
+
+fn simulations(model: &Model, schedule: &Schedule, seed: u64) -> Vec<Outcome> {
+    let one = |draw| {
+        crate::simulate::run(
+            model,
+            schedule.times(seed),
+            &schedule.name,
+            Window::whole(schedule.horizon),
+            draw,
+        )
+    };
+    (0..DRAWS).map(one).collect()
 }

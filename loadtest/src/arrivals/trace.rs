@@ -57,7 +57,7 @@ impl Trace {
     /// Reads `path`; of a file of many functions only `function`, else their sum.
     pub fn read(path: &Path, function: Option<&str>) -> Result<Self, TraceError> {
         let file = InputFile::new(path);
-        let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
+        let source = std::fs::File::open(path).map_err(|source| file.read_error(source))?;
         Reader { file, function }.read(source)
     }
 
@@ -189,7 +189,7 @@ impl Reader<'_> {
                 .filter(|field| !field.is_empty())
                 .ok_or_else(|| {
                     self.file
-                        .row(line, format!("column {} is empty", place + 1))
+                        .row_error(line, format!("column {} is empty", place + 1))
                 })
         };
         let named = |names: &[usize]| {
@@ -202,12 +202,12 @@ impl Reader<'_> {
                 .filter(|count| (0.0..=MOST_IN_INTERVAL).contains(count))
                 .ok_or_else(|| {
                     self.file
-                        .row(line, format!("`{}` is no count", shown(text)))
+                        .row_error(line, format!("`{}` is no count", shown(text)))
                 })
         };
         let time = |text: &str| {
             seconds(text).ok_or_else(|| {
-                self.file.row(
+                self.file.row_error(
                     line,
                     format!("`{}` is neither seconds nor a date and time", shown(text)),
                 )
@@ -240,7 +240,7 @@ impl Reader<'_> {
             Columns::Counts { time: at, count: n } => {
                 let start = time(field(*at)?)?;
                 if rows.counts.last().is_some_and(|(last, _)| *last >= start) {
-                    return Err(self.file.row(line, "not later than the row before"));
+                    return Err(self.file.row_error(line, "not later than the row before"));
                 }
                 rows.counts.push((start, count(field(*n)?)?));
             }

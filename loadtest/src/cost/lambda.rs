@@ -192,7 +192,7 @@ fn front_door(
     let requests = workload.requests();
     match front {
         Front::Url => {
-            bill.note("called through a FunctionConfig URL, an SDK or an event source: no charge");
+            bill.note("called through a Function URL, an SDK or an event source: no charge");
         }
         Front::HttpApi => {
             // Metered in steps of 512 KB; a post is far below one.

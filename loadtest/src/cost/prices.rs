@@ -84,7 +84,7 @@ impl Prices {
     /// nothing but what differs (a region, a discount, a machine of one's own).
     pub fn with_file(path: &Path) -> Result<Self, PriceError> {
         let file = InputFile::new(path);
-        let text = std::fs::read(path).map_err(|source| file.unread(source))?;
+        let text = std::fs::read(path).map_err(|source| file.read_error(source))?;
         let mut prices = Self::built_in();
         prices.rows.extend(Self::parse(&text, &file)?.rows);
         Ok(prices)
@@ -94,19 +94,19 @@ impl Prices {
         let mut reader = csv::Reader::from_reader(text);
         let headers = reader
             .headers()
-            .map_err(|cause| file.row(1, cause.to_string()))?
+            .map_err(|cause| file.row_error(1, cause.to_string()))?
             .clone();
         let mut rows = BTreeMap::new();
         for record in file.records(reader) {
             let (line, record) = record?;
             let price: Price = record
                 .deserialize(Some(&headers))
-                .map_err(|cause| file.row(line, cause.to_string()))?;
+                .map_err(|cause| file.row_error(line, cause.to_string()))?;
             if !price.usd.is_finite() || price.usd < 0.0 {
-                return Err(file.row(line, format!("usd is {}", price.usd)));
+                return Err(file.row_error(line, format!("usd is {}", price.usd)));
             }
             if price.as_of.is_empty() || price.source.is_empty() {
-                return Err(file.row(line, "as_of and source must be given"));
+                return Err(file.row_error(line, "as_of and source must be given"));
             }
             rows.insert(price.item.clone(), price);
         }

@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
 
 fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
     let file = InputFile::new(path);
-    let source = std::fs::File::open(path).map_err(|source| file.unread(source))?;
+    let source = std::fs::File::open(path).map_err(|source| file.read_error(source))?;
     let reader = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -107,7 +107,7 @@ fn columns(path: &Path, delimiter: u8) -> Result<Vec<String>> {
             }
         }
         let post = column.map_or(record.iter().next_back(), |column| record.get(column));
-        let post = post.ok_or_else(|| file.row(line, "too few columns"))?;
+        let post = post.ok_or_else(|| file.row_error(line, "too few columns"))?;
         if !post.trim().is_empty() {
             posts.push(post.to_owned());
         }

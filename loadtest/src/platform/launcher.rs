@@ -1,7 +1,7 @@
 //! The step between the harness and a function: joins the control group, arranges
 //! to die with the harness, starts the clock and becomes the function.
 //!
-//! It is a hidden sub-command of the same binary. Whatever takes time happens before
+//! It is a hidden subcommand of the same binary. Whatever takes time happens before
 //! the clock is read; between that and `exec` there are one write of 25 bytes and
 //! the preparation of the arguments.
 //!
@@ -21,7 +21,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Name of the sub-command.
+/// Name of the subcommand.
 pub const NAME: &str = "__launch";
 
 /// Variable that tells the function when the clock started, in nanoseconds on

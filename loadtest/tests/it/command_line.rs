@@ -1,4 +1,4 @@
-//! The sub-commands, as a shell calls them.
+//! The subcommands, as a shell calls them.
 
 use coldread_loadtest::results::Results;
 use rustix::process::{Pid, Signal, kill_process};
