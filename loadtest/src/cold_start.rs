@@ -82,7 +82,7 @@ impl Measurement {
         Ok(ColdStart::new(&self.options, self.overhead_ms, &series))
     }
 
-    /// All runs, round by round. Ctrl-C ends them; what there is is reported.
+    /// Makes all runs, round by round. After Ctrl-C, those made so far are reported.
     async fn rounds(&self) -> Result<Vec<RunSeries>> {
         let ColdStartOptions {
             conditions,

@@ -1,14 +1,14 @@
-//! Loads an HTTP server and measures what its callers see.
+//! Puts load on an HTTP server and measures what its clients see.
 //!
-//! **Open loop**: requests leave at intended times, whatever became of those
-//! before. Latency counts from the intended time, so that a stalled server or a
-//! late client cannot hide requests that nobody sent (Tene's "coordinated
-//! omission"). How late the client itself was is measured and said: a run whose
-//! 99th percentile of schedule error exceeds [`KEPT_MS`] has not offered the load
-//! it claims.
+//! **Open loop**: requests are sent at intended times, whatever became of the earlier
+//! ones. Latency counts from the intended time, so that a stalled server or a late
+//! client cannot hide requests that were never sent (Tene's "coordinated omission").
+//! How late the client itself was is measured and reported: a run whose 99th percentile
+//! of schedule error exceeds [`KEPT_MS`] has not offered the load that it claims.
 //!
-//! **Closed loop**: a fixed number of callers, each waiting for its answer before
-//! it asks again. It finds the most a server can do, and flatters its latency.
+//! **Closed loop**: a fixed number of clients, each of which waits for its response
+//! before it sends the next request. It finds the most that a server can do, and
+//! flatters its latency.
 
 pub mod bodies;
 mod client;
@@ -32,7 +32,7 @@ use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 
 impl Client {
-    /// Offers `load` and measures. Ends early, with what there is, on Ctrl-C.
+    /// Offers `load` and measures. Ctrl-C ends it early, with what was measured so far.
     pub fn run(&self, load: &Load, name: &str, seed: u64) -> Result<Measured> {
         let progress = Arc::new(AtomicU64::new(0));
         let start = Instant::now() + Duration::from_millis(20);

@@ -1,9 +1,9 @@
-//! Figures of a real function from the lines that Lambda logs, so
-//! that what was measured on AWS replaces what was emulated here.
+//! Figures of a real function out of its CloudWatch logs, so that what was measured on
+//! AWS replaces what was emulated here.
 //!
-//! Takes any text that holds `REPORT` lines: an export of log events, `aws logs tail`,
-//! `filter-log-events` as JSON (where a tab is `\t`), a query's CSV. Lines without
-//! a report are counted and passed over; a report without a duration is an error.
+//! Any text with `REPORT` lines will do: an export of log events, `aws logs tail`,
+//! `filter-log-events` as JSON (where a tab is `\t`), a query's CSV. Other lines are
+//! counted and skipped; a report without a duration is an error.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -13,8 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::format::number;
-use crate::format::percent;
+use crate::format::{number, percent};
 use crate::stats::Summary;
 
 /// Durations kept at most; more would only fill the file. The rest are counted.

@@ -1,10 +1,11 @@
-//! Recorded or made-up arrivals against the local Lambda or a URL, then
-//! the same arrivals through the simulation, and how far apart the two are.
+//! Replays recorded or generated arrivals against the local Lambda or a URL, simulates
+//! the same arrivals, and tells how far apart the two are.
 //!
-//! Against the local Lambda the simulation draws its service and start times from
-//! the other replays of the run, of a single one from itself: what is compared is the
-//! platform's behaviour (who is cold, how many instances, the tail), not the speed of
-//! this machine. Each replay has arrivals of its own, which its simulation shares.
+//! For the local Lambda, the simulation draws its service and start times from the other
+//! replays of the run, or from the replay itself if it is the only one: the comparison is
+//! about the platform's behaviour (cold requests, number of instances, the tail), not
+//! about the speed of this machine. Each replay has arrivals of its own, which its
+//! simulation shares.
 
 mod comparison;
 mod local;

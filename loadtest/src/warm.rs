@@ -1,10 +1,10 @@
-//! The always-on baseline. What one server sustains
-//! within a latency target, and its latency there.
+//! The always-on baseline: what one server sustains within a latency target, and its
+//! latency at that rate.
 //!
-//! Closed loops with more and more callers find the most it can do; open loops
-//! with Poisson arrivals then search for the highest rate whose 99th percentile
-//! is within the target. That rate must hold once more, for twice as long and with
-//! other arrivals, before it counts.
+//! Closed loops with more and more clients find the most that the server can do. Open
+//! loops with Poisson arrivals then search for the highest rate whose 99th percentile is
+//! within the target. That rate counts when it holds once more, for twice as long and
+//! with other arrivals.
 
 pub mod server;
 
@@ -71,7 +71,7 @@ pub struct Warm {
     pub at_capacity: Option<Measured>,
 }
 
-/// What the search is told.
+/// What is measured, and how.
 #[derive(Clone, Debug)]
 pub struct WarmOptions {
     /// The server, as the results name it.

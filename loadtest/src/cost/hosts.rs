@@ -44,7 +44,7 @@ pub struct Machines<'a> {
 }
 
 impl Machines<'_> {
-    /// Adds as many as the busiest rate demands: their number and the price of each.
+    /// Adds as many as the busiest rate demands; returns their number and the price of one.
     fn add<'p>(
         &self,
         bill: &mut Bill,

@@ -18,8 +18,7 @@ use super::lambda::{self, BilledUsage};
 use super::prices::{PriceError, Prices};
 use super::target::{Arch, Target};
 use super::workload::{HOURS, SECONDS};
-use crate::format::dollars;
-use crate::format::percent;
+use crate::format::{dollars, percent};
 use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
 
 /// What one item costs in hand-offs and work.

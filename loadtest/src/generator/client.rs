@@ -67,8 +67,8 @@ impl Client {
         })
     }
 
-    /// Fails if the server cannot be had: a certificate that is refused, for one, would
-    /// refuse every request of a run in its turn.
+    /// Fails if there is no connection to the server: a certificate that is rejected, for
+    /// example, would fail every request of a run.
     pub fn check(&self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// Characters of a post, mean.
+    /// Mean number of characters in a post.
     pub fn mean_chars(&self) -> f64 {
         self.bodies.mean_chars
     }

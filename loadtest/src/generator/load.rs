@@ -12,9 +12,9 @@ pub const KEPT_MS: f64 = 1.0;
 pub enum Load {
     /// Requests at intended times.
     Open(Schedule),
-    /// Callers that wait for their answers, and how long.
+    /// Clients that each wait for a response before they send the next request.
     Closed {
-        /// Number of callers.
+        /// Number of clients.
         callers: usize,
         /// Length of the run.
         length: Duration,

@@ -16,8 +16,8 @@ use tokio::net::TcpSocket;
 use super::{Client, ClientOptions, Load, Measured};
 use crate::cores::{self, cpu_set};
 
-/// A server on loopback, and on `cores`, that reads a request and says `{}`. It ends with
-/// the process.
+/// Starts a server on loopback, bound to `cores`, that reads a request and responds with
+/// `{}`. It ends with the process.
 pub fn serve(cores: Option<&str>) -> Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

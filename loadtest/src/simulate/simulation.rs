@@ -22,7 +22,7 @@ pub struct Simulation {
     pub cold_adds_ms_p99: f64,
 }
 
-/// Runs both on the same arrivals.
+/// Simulates the platform and the baseline on the same arrivals.
 pub fn simulate(
     model: &Model,
     schedule: &Schedule,

@@ -1,4 +1,4 @@
-//! How far replays and their simulations are apart.
+//! Compares replays with their simulations, metric by metric.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
