@@ -27,10 +27,10 @@ mod worker;
 
 pub use answer::{Answer, Stages};
 
-use crate::classifier::{Classifier, LongText, ModelInfo};
-use crate::engine::EngineInfo;
 use crate::error::InferError;
 use crate::telemetry::Metrics;
+use coldread_engine::engine::EngineInfo;
+use coldread_engine::{Classifier, LongText, ModelInfo};
 use queue::{Queue, Request};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -95,11 +95,11 @@ impl Batcher {
     /// Starts the first worker thread. Batches are counted in `metrics`.
     pub fn start(classifier: Classifier, options: BatchOptions, metrics: Arc<Metrics>) -> Self {
         let handle = Handle {
-            model: Arc::clone(classifier.info()),
-            engine: classifier.engine_info(),
-            max_post_bytes: classifier.max_post_bytes(),
+            model: Arc::clone(classifier.model().info()),
+            engine: classifier.model().engine_info(),
+            max_post_bytes: classifier.model().max_post_bytes(),
             shared: Arc::new(Shared {
-                queue: Mutex::new(Queue::new(classifier.fork())),
+                queue: Mutex::new(Queue::new(classifier.clone())),
                 posts_came: Condvar::new(),
                 options,
                 metrics,

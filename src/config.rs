@@ -17,8 +17,9 @@ pub use events::{EventArgs, EventOptions, Pointer, Results};
 pub use limits::Limits;
 pub use sigv4::SigV4Keys;
 
-use crate::classifier::{EngineChoice, ModelOptions};
-use crate::kernels::Isa;
+use crate::model::{EngineChoice, ModelSource};
+use coldread_engine::Isa;
+use coldread_engine::ModelOptions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -102,8 +103,7 @@ pub struct ModelArgs {
     pub offline: bool,
 
     /// What runs the model. `int8` is fast and refuses what it cannot run;
-    /// `reference` is candle in f32, slow and exact; `auto` is int8 where the
-    /// architecture allows.
+    /// `candle` is f32, slow and exact; `auto` is int8 where the architecture allows.
     #[arg(
         long,
         env = "COLDREAD_ENGINE",
@@ -135,14 +135,15 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// What [`crate::classifier::Classifier::load`] takes.
-    pub fn options(&self) -> ModelOptions {
-        ModelOptions {
-            model: self.model.clone(),
+    /// The model that these arguments name.
+    pub fn source(&self) -> ModelSource {
+        ModelSource {
+            path: self.model.clone(),
             engine: self.engine,
-            isa: self.isa,
-            threads: self.threads,
-            max_post_bytes: self.max_post_bytes.get(),
+            options: ModelOptions::new()
+                .isa(self.isa)
+                .threads(self.threads)
+                .max_post_bytes(self.max_post_bytes.get()),
         }
     }
 }
@@ -258,10 +259,15 @@ fn filled(value: Option<String>) -> Option<String> {
 }
 
 fn engine_parser() -> impl clap::builder::TypedValueParser<Value = EngineChoice> {
-    use clap::builder::{PossibleValuesParser, TypedValueParser};
-    PossibleValuesParser::new(["auto", "int8", "reference"]).map(|name| match name.as_str() {
+    use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+    let engines = [
+        PossibleValue::new("auto"),
+        PossibleValue::new("int8"),
+        PossibleValue::new("candle").alias("reference"),
+    ];
+    PossibleValuesParser::new(engines).map(|name| match name.as_str() {
         "int8" => EngineChoice::Int8,
-        "reference" => EngineChoice::Reference,
+        "candle" | "reference" => EngineChoice::Candle,
         _ => EngineChoice::Auto,
     })
 }
@@ -357,14 +363,15 @@ mod tests {
     }
 
     #[test]
-    fn model_flags_become_model_options() {
-        let args = ["--model", "m", "--engine", "reference", "--threads", "2"];
-        let options = config(&args).model.options();
-        assert_eq!(options.model, Some(PathBuf::from("m")));
-        assert_eq!(options.engine, EngineChoice::Reference);
-        assert_eq!(options.isa, None);
-        assert_eq!(options.threads.get(), 2);
-        assert_eq!(options.max_post_bytes, 65536);
+    fn model_flags_become_a_model_source() {
+        for engine in ["candle", "reference"] {
+            let args = ["--model", "m", "--engine", engine, "--threads", "2"];
+            let source = config(&args).model.source();
+            assert_eq!(source.path, Some(PathBuf::from("m")));
+            assert_eq!(source.engine, EngineChoice::Candle);
+            let two = NonZeroUsize::new(2).expect("not zero");
+            assert_eq!(source.options, ModelOptions::new().threads(two));
+        }
     }
 
     #[test]

@@ -37,7 +37,6 @@ pub(crate) use posts::{Posts, parse as parse_posts};
 
 use crate::batcher::Batcher;
 use crate::config::{Access, Compat, Limits};
-use crate::polarity::Polarities;
 use crate::telemetry::{Emf, RequestIds};
 use axum::Router;
 use axum::extract::Request;
@@ -46,6 +45,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use body::Budget;
+use coldread_engine::polarity::Polarities;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -127,7 +127,7 @@ impl AppState {
             compress,
         } = options.into();
         Self(Arc::new(Shared {
-            polarities: Polarities::of(batcher.model()),
+            polarities: Polarities::from_model(batcher.model()),
             batcher,
             bodies: Budget::new(limits.max_pending_bytes.get()),
             limits,

@@ -5,6 +5,8 @@
 //! `coldread score ... | head`, is no failure: it has what it wanted, so that ends
 //! quietly with 0 and `set -o pipefail` scripts go on.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 
 use coldread::timings::{self, Phase};

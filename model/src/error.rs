@@ -4,10 +4,19 @@ use std::path::{Path, PathBuf};
 
 /// A model that cannot be used, with the file at fault and the reason.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoadError {
     /// A file of the model is missing or cannot be read.
     #[error("{}: {source}", path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A packed file cannot be written.
+    #[error("{}: {source}", path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// What the operating system said.

@@ -73,13 +73,13 @@ pub fn write_packed(packed: &[u8], path: &Path) -> Result<PackedModel, LoadError
     let partial = partial_path(path);
     let written = write_synced(&partial, packed)
         .and_then(|()| {
-            PackedModel::open(&partial)?.verify()?;
-            fs::rename(&partial, path).map_err(|source| LoadError::Read {
+            PackedModel::map(&partial)?.verify()?;
+            fs::rename(&partial, path).map_err(|source| LoadError::Write {
                 path: path.to_owned(),
                 source,
             })
         })
-        .and_then(|()| PackedModel::open(path));
+        .and_then(|()| PackedModel::map(path));
     if written.is_err() {
         // What went wrong is already known; a file that stays behind is the lesser harm.
         let _ = fs::remove_file(&partial);
@@ -100,7 +100,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|source| LoadError::Read {
+    write().map_err(|source| LoadError::Write {
         path: path.to_owned(),
         source,
     })

@@ -46,3 +46,8 @@ pub use import::{pack, pack_to_file};
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;
 pub use tensors::Tensors;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

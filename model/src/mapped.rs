@@ -1,4 +1,4 @@
-//! Files mapped into memory: the workspace's one `unsafe` call outside the kernels.
+//! Files mapped into memory: this crate's one `unsafe` call.
 
 use crate::error::LoadError;
 use memmap2::Mmap;

@@ -93,12 +93,26 @@ pub struct SectionInfo {
 }
 
 impl PackedModel {
-    /// Maps a packed model and checks it as far as that takes no reading of
-    /// weights; see [`PackedModel::verify`] for the rest.
+    /// Reads a packed model into memory and checks it as [`PackedModel::map`] does.
     ///
-    /// The file must not be changed while it is in use: replace it by renaming a
-    /// new one over it.
+    /// # Errors
+    /// If the file cannot be read or is not a sound packed model.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let bytes = crate::error::read(path)?;
+        Self::new(Source::new(bytes.into()), path.to_owned())
+    }
+
+    /// Maps a packed model into memory and checks its header, section table and configuration;
+    /// see [`PackedModel::verify`] for the weights. Pages are read when they are first used and
+    /// are shared between processes.
+    ///
+    /// **The file must not change while it is mapped**: replace it by renaming a new one over
+    /// it. A file that is truncated in place ends the process with SIGBUS, and one that is
+    /// overwritten in place changes scores. [`PackedModel::open`] has no such condition.
+    ///
+    /// # Errors
+    /// If the file cannot be mapped or is not a sound packed model.
+    pub fn map(path: &Path) -> Result<Self, LoadError> {
         Self::new(Source::Mapped(mapped::map(path)?), path.to_owned())
     }
 

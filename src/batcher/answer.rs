@@ -1,7 +1,7 @@
 //! A request's answer while it is put together from several batches.
 
-use crate::classifier::PostResult;
 use crate::error::InferError;
+use coldread_engine::PostResult;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;

@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Pending};
 use super::{BatchOptions, Terms};
-use crate::classifier::{Classifier, LongText, ModelInfo};
 use crate::error::InferError;
+use coldread_engine::{Classifier, LongText, ModelInfo};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -205,7 +205,7 @@ impl Queue {
 
     /// A further classifier, if there may be a further worker.
     pub(super) fn hire(&mut self, max_workers: usize) -> Option<Classifier> {
-        (self.num_workers < max_workers).then(|| self.spare.fork())
+        (self.num_workers < max_workers).then(|| self.spare.clone())
     }
 
     pub(super) fn worker_started(&mut self) {

@@ -2,9 +2,9 @@
 //! tells what it was given.
 
 use super::{BatchOptions, Batcher, Terms};
-use crate::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
-use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::InferError;
+use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
+use coldread_engine::{Classifier, EngineError, Model, ModelOptions, PostResult};
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -14,19 +14,13 @@ use tokio::runtime::{Builder, Runtime};
 /// A word on which the engine panics.
 const POISON: &str = "poison";
 
-fn real() -> Classifier {
-    static CLASSIFIER: OnceLock<Mutex<Classifier>> = OnceLock::new();
-    let classifier = CLASSIFIER.get_or_init(|| {
-        let options = ModelOptions {
-            model: None,
-            engine: EngineChoice::Auto,
-            isa: None,
-            threads: NonZeroUsize::MIN,
-            max_post_bytes: 1000,
-        };
-        Mutex::new(Classifier::load(&options).expect("the default model loads"))
+fn real() -> Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    let model = MODEL.get_or_init(|| {
+        let options = ModelOptions::new().max_post_bytes(1000);
+        options.embedded().expect("the default model loads")
     });
-    classifier.lock().expect("forking does not panic").fork()
+    model.clone()
 }
 
 /// The tokens of each post, batch by batch.
@@ -47,7 +41,7 @@ struct Gate {
 }
 
 impl Engine for Fake {
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
         let posts: Vec<Vec<u32>> = batch.posts().map(<[u32]>::to_vec).collect();
         self.log.lock().expect("not poisoned").push(posts);
         if let Some(gate) = &self.gate {
@@ -80,15 +74,16 @@ impl Engine for Fake {
 }
 
 fn fake(log: &Log, gate: Option<Arc<Gate>>) -> Classifier {
-    let classifier = real();
-    let poison = classifier.token_ids(POISON).expect("tokens")[1];
-    let labels = classifier.info().labels.len();
-    classifier.with_engine(Box::new(Fake {
+    let model = real();
+    let poison = model.token_ids(POISON).expect("tokens")[1];
+    let labels = model.labels().len();
+    let engine = Box::new(Fake {
         labels,
         poison,
         log: Arc::clone(log),
         gate,
-    }))
+    });
+    model.with_engine(engine).classifier()
 }
 
 fn options(max_pending_posts: usize, max_batch_tokens: usize, workers: usize) -> BatchOptions {

@@ -3,9 +3,9 @@
 use super::Shared;
 use super::answer::Stages;
 use super::queue::{Item, Queue};
-use crate::classifier::{Classifier, PostResult};
 use crate::error::InferError;
 use crate::timings;
+use coldread_engine::{Classifier, PostResult};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -61,7 +61,7 @@ impl Worker {
                     "a batch failed; its requests are tried apart"
                 );
                 // What a panic left of the scratch memory is not to be trusted.
-                self.classifier = self.classifier.fork();
+                self.classifier = self.classifier.clone();
                 self.run_apart(batch);
                 continue;
             };
@@ -149,10 +149,11 @@ impl Worker {
             let start = Instant::now();
             let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
             let run = catch_unwind(AssertUnwindSafe(|| {
-                self.classifier.classify_with(&posts, items[0].long_text)
+                let results = self.classifier.classify_with(&posts, items[0].long_text);
+                results.map_err(InferError::from)
             }));
             let results = run.unwrap_or_else(|_| {
-                self.classifier = self.classifier.fork();
+                self.classifier = self.classifier.clone();
                 Err(InferError::Internal("the engine panicked".to_owned()))
             });
             // The whole request is given up, and with it what still waits of it.

@@ -9,10 +9,11 @@ mod report;
 use super::posts::read_all;
 use anyhow::{Context, bail};
 use clap::Args;
-use coldread::classifier::{Classifier, ModelOptions};
 use coldread::config::ModelArgs;
-use coldread::engine::EncodedBatch;
-use coldread::kernels::{self, Isa};
+use coldread::model::ModelSource;
+use coldread_engine::engine::EncodedBatch;
+use coldread_engine::kernels::{self, Isa};
+use coldread_engine::{Classifier, Model};
 use measure::{Measured, measure};
 use report::{Gemm, Mixed, Report, Single, Uniform};
 use std::io::{self, Write};
@@ -69,22 +70,22 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = super::hub::options(model)?;
+    let source = super::hub::source(model)?;
     let posts = match &args.input {
-        Some(path) => read_all(path, options.max_post_bytes, MAX_MIXED_POSTS)?,
+        Some(path) => read_all(path, model.max_post_bytes.get(), MAX_MIXED_POSTS)?,
         None => made_up_posts(),
     };
     let isas: Vec<Option<Isa>> = if args.all_isas {
         Isa::available().into_iter().map(Some).collect()
     } else {
-        vec![options.isa]
+        vec![model.isa]
     };
     for isa in isas {
-        let options = ModelOptions {
-            isa,
-            ..options.clone()
+        let source = ModelSource {
+            options: source.options.clone().isa(isa),
+            ..source.clone()
         };
-        let report = bench(&options, &posts)?;
+        let report = bench(&source, &posts)?;
         let mut out = io::stdout().lock();
         if args.json {
             serde_json::to_writer(&mut out, &report)?;
@@ -97,21 +98,22 @@ pub(crate) fn run(args: &BenchArgs, model: &ModelArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bench(options: &ModelOptions, posts: &[String]) -> anyhow::Result<Report> {
+fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
     let started = Instant::now();
-    let mut classifier = Classifier::load(options)?;
+    let model = source.load()?;
+    let mut classifier = model.classifier();
     classifier.classify(&["warm"])?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
 
-    let engine = classifier.engine_info();
-    // The reference engine has no kernels of ours to measure.
+    let engine = model.engine_info();
+    // candle has no kernels of ours to measure.
     let isa: Option<Isa> = engine.isa.and_then(|name| name.parse().ok());
-    let ids = token_ids(&classifier)?;
-    let max_tokens = classifier.info().max_tokens;
+    let ids = token_ids(&model)?;
+    let max_tokens = model.info().max_tokens;
     let fits = |tokens: usize| tokens <= max_tokens;
 
     let mut report = Report {
-        model: classifier.info().name.clone(),
+        model: model.info().name.clone(),
         engine: engine.engine,
         isa: engine.isa.unwrap_or("none"),
         threads: engine.threads,
@@ -151,9 +153,8 @@ fn bench_gemm(isa: Isa) -> anyhow::Result<Vec<Gemm>> {
 }
 
 /// Token ids that are valid for this model, whatever its vocabulary.
-fn token_ids(classifier: &Classifier) -> anyhow::Result<Vec<u32>> {
-    let ids =
-        classifier.token_ids("so this is what a quiet sunday with too much coffee feels like")?;
+fn token_ids(model: &Model) -> anyhow::Result<Vec<u32>> {
+    let ids = model.token_ids("so this is what a quiet sunday with too much coffee feels like")?;
     if ids.is_empty() {
         bail!("the tokenizer makes nothing of an English sentence");
     }
@@ -189,7 +190,7 @@ fn bench_batch(
 fn bench_mixed(classifier: &mut Classifier, posts: &[String]) -> anyhow::Result<Mixed> {
     let mut tokens = 0;
     for post in posts {
-        tokens += classifier.token_ids(post)?.len();
+        tokens += classifier.model().token_ids(post)?.len();
     }
     let time = measure(|| classifier.classify(posts).map(drop)).context("the mixed batch")?;
     Ok(Mixed::new(posts.len(), tokens, &time))

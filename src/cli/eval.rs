@@ -6,8 +6,8 @@ use super::posts::Lines;
 use super::progress::Progress;
 use anyhow::bail;
 use clap::Args;
-use coldread::classifier::{Classifier, ModelInfo};
 use coldread::config::ModelArgs;
+use coldread_engine::{Classifier, ModelInfo};
 use coldread_model::ProblemType;
 use metrics::{Calibration, Confusion, at_temperature_one};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ excluded.
 Examples:
   coldread eval val.tsv
   coldread eval val.tsv --json | jq .macro_recall
-  coldread --engine reference eval val.tsv";
+  coldread --engine candle eval val.tsv";
 
 /// Measure the model on labelled posts.
 #[derive(Debug, Args)]
@@ -63,26 +63,27 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = super::hub::options(model)?;
-    let lines = Lines::open(&args.file, options.max_post_bytes)?;
-    let mut classifier = Classifier::load(&options)?;
+    let source = super::hub::source(model)?;
+    let lines = Lines::open(&args.file, model.max_post_bytes.get())?;
+    let model = source.load()?;
+    let mut classifier = model.classifier();
     let evaluation = evaluate(lines, &mut classifier)?;
     if evaluation.confusion.posts() == 0 {
         bail!("{}: no posts to measure on", args.file.display());
     }
-    let engine = classifier.engine_info().engine;
-    let report = report(&evaluation, classifier.info(), engine);
+    let engine = model.engine_info().engine;
+    let report = report(&evaluation, model.info(), engine);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", Value::Object(report))?;
     } else {
-        print(&mut out, &report, &classifier.info().labels, &evaluation)?;
+        print(&mut out, &report, model.labels(), &evaluation)?;
     }
     Ok(())
 }
 
 fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
-    let info = classifier.info().clone();
+    let info = classifier.model().info().clone();
     let mut progress = Progress::start(lines.total_bytes(), true);
     let mut evaluation = Evaluation {
         confusion: Confusion::new(info.labels.len()),
@@ -110,15 +111,15 @@ fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Eva
         for (i, (result, truth)) in results.into_iter().zip(labels).enumerate() {
             let sentiment =
                 result.map_err(|e| lines.error_at(first_line + i as u64, &e.to_string()))?;
-            let correct = sentiment.label == truth;
-            evaluation.confusion.add(truth, sentiment.label);
+            let correct = sentiment.label_index == truth;
+            evaluation.confusion.add(truth, sentiment.label_index);
             evaluation
                 .calibrated
                 .add(f64::from(sentiment.score()), correct);
             let before = at_temperature_one(&sentiment.scores, info.temperature);
             evaluation
                 .uncalibrated
-                .add(before[sentiment.label], correct);
+                .add(before[sentiment.label_index], correct);
         }
         progress.advance(posts.len(), lines.bytes_read());
     }

@@ -1,18 +1,18 @@
 //! Where a command's model is: a path, or a model of the Hub in the local cache.
 
 use super::UsageError;
-use coldread::classifier::ModelOptions;
 use coldread::config::ModelArgs;
+use coldread::model::ModelSource;
 use std::path::{Path, PathBuf};
 
-/// The options of the command's model, which is downloaded first if need be.
-pub(crate) fn options(args: &ModelArgs) -> anyhow::Result<ModelOptions> {
-    let mut options = args.options();
+/// The command's model, which is downloaded first if need be.
+pub(crate) fn source(args: &ModelArgs) -> anyhow::Result<ModelSource> {
+    let mut source = args.source();
     match &args.model {
-        Some(model) => options.model = Some(locate(model, args)?),
+        Some(model) => source.path = Some(locate(model, args)?),
         None => refuse_revision(args, "the model in the binary")?,
     }
-    Ok(options)
+    Ok(source)
 }
 
 /// A path that exists as it is, or the folder of the model of the Hub that is called so.
@@ -36,7 +36,8 @@ pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf>
     match hub_id(model) {
         None => Ok(model.to_owned()),
         Some(id) => Err(UsageError::new(format!(
-            "{id}: no such file or folder, and this build goes without the Hugging Face Hub"
+            "{id}: no such file or folder, and this build does not download models; build one that \
+             does: cargo build --release --features full"
         ))),
     }
 }

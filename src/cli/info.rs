@@ -1,9 +1,8 @@
 //! `coldread info`: what would run, without running it.
 
 use clap::Args;
-use coldread::classifier::Classifier;
 use coldread::config::ModelArgs;
-use coldread::kernels::Isa;
+use coldread_engine::Isa;
 use serde_json::json;
 use std::io::{self, Write};
 
@@ -19,9 +18,9 @@ pub(crate) struct InfoArgs {
 }
 
 pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let classifier = Classifier::load(&super::hub::options(model)?)?;
-    let info = classifier.info();
-    let engine = classifier.engine_info();
+    let model = super::hub::source(model)?.load()?;
+    let info = model.info();
+    let engine = model.engine_info();
     let isas: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
     let mut out = io::stdout().lock();
     if args.json {
@@ -35,7 +34,7 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
             "threads": engine.threads,
             "limits": {
                 "max_tokens": info.max_tokens,
-                "max_post_bytes": classifier.max_post_bytes(),
+                "max_post_bytes": model.max_post_bytes(),
             },
         });
         writeln!(out, "{report:#}")?;
@@ -52,7 +51,7 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
         out,
         "limits          {} tokens are read of a post; {} bytes are taken",
         info.max_tokens,
-        classifier.max_post_bytes()
+        model.max_post_bytes()
     )?;
     Ok(())
 }

@@ -6,9 +6,10 @@ use super::posts::read_all;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
-use coldread::classifier::{Classifier, EngineChoice, ModelOptions, PostResult};
 use coldread::config::ModelArgs;
-use coldread::text::TextPipeline;
+use coldread::model::{EngineChoice, ModelSource};
+use coldread_engine::text::TextPipeline;
+use coldread_engine::{ModelOptions, PostResult};
 use coldread_model::{LoadError, ModelFolder, ProblemType};
 use std::fs;
 use std::io::{self, Write};
@@ -53,9 +54,8 @@ pub(crate) struct PackArgs {
 }
 
 pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = model.options();
     let posts = match &args.check {
-        Some(path) => read_all(path, options.max_post_bytes, MAX_CHECKED_POSTS)?,
+        Some(path) => read_all(path, model.max_post_bytes.get(), MAX_CHECKED_POSTS)?,
         None => Vec::new(),
     };
     let path = hub::locate(&args.model_to_pack, model)?;
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
     )?;
     describe(&folder, &mut out)?;
     if !posts.is_empty() {
-        let agreement = compare(&args.output, &path, &options, &posts)?;
+        let agreement = compare(&args.output, &path, &model.source().options, &posts)?;
         agreement.print(&mut out)?;
     }
     Ok(())
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
 
 /// Sees that posts can become tokens, so that no file is written that cannot be loaded.
 fn check_text(folder: &ModelFolder) -> Result<(), LoadError> {
-    match TextPipeline::open(folder) {
+    match TextPipeline::from_folder(folder) {
         // Another build may run what this one is too small for.
         Err(LoadError::Unsupported { .. }) if !cfg!(feature = "tokenizers") => Ok(()),
         other => other.map(drop),
@@ -144,15 +144,16 @@ fn compare(
     options: &ModelOptions,
     posts: &[String],
 ) -> anyhow::Result<Agreement> {
-    let load = |path: &Path, engine| {
-        Classifier::load(&ModelOptions {
-            model: Some(path.to_owned()),
+    let classify = |path: &Path, engine| {
+        let source = ModelSource {
+            path: Some(path.to_owned()),
             engine,
-            ..options.clone()
-        })
+            options: options.clone(),
+        };
+        anyhow::Ok(source.load()?.classifier().classify(posts)?)
     };
-    let packed = load(packed, EngineChoice::Int8)?.classify(posts)?;
-    let reference = load(folder, EngineChoice::Reference)?.classify(posts)?;
+    let packed = classify(packed, EngineChoice::Int8)?;
+    let reference = classify(folder, EngineChoice::Candle)?;
     let agreement = Agreement::of(&packed, &reference);
     if agreement.posts == 0 {
         bail!("no post of the check could be scored");
@@ -174,7 +175,7 @@ impl Agreement {
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
             agreement.posts += 1;
-            agreement.same_label += usize::from(packed.label == reference.label);
+            agreement.same_label += usize::from(packed.label_index == reference.label_index);
             agreement.largest_difference = agreement.largest_difference.max(largest);
             agreement.sum_of_differences += f64::from(largest);
         }
@@ -199,21 +200,15 @@ impl Agreement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldread::classifier::Sentiment;
-    use coldread::error::PostError;
+    use coldread_engine::PostError;
+    use coldread_engine::Sentiment;
 
     #[expect(
         clippy::unnecessary_wraps,
         reason = "stands beside errors in a list of results"
     )]
     fn sentiment(scores: [f32; 2]) -> PostResult {
-        Ok(Sentiment {
-            scores: scores.to_vec(),
-            logits: Vec::new(),
-            label: usize::from(scores[1] > scores[0]),
-            truncated: false,
-            windows: 1,
-        })
+        Ok(Sentiment::from_scores(&["no", "yes"], &scores))
     }
 
     #[test]

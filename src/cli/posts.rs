@@ -10,7 +10,7 @@ mod source;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use coldread::error::PostError;
+use coldread_engine::PostError;
 use columns::Column;
 pub(crate) use lines::Lines;
 use serde_json::Value;

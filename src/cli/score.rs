@@ -12,8 +12,8 @@ use super::progress::Progress;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
-use coldread::classifier::{Classifier, PostResult};
 use coldread::config::ModelArgs;
+use coldread_engine::{Classifier, PostResult};
 use output::{Output, Results};
 use std::io::{self, IsTerminal, Stdout};
 use std::path::{Path, PathBuf};
@@ -126,10 +126,10 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let options = super::hub::options(model)?;
+    let source = super::hub::source(model)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
-    let input = args.open(options.max_post_bytes)?;
-    let mut classifier = Classifier::load(&options)?;
+    let input = args.open(model.max_post_bytes.get())?;
+    let mut classifier = source.load()?.classifier();
 
     let to_terminal = io::stdout().is_terminal();
     let output = args.output.unwrap_or(if to_terminal {
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     });
     let total_bytes = input.as_ref().and_then(Posts::total_bytes);
     let screen = Arc::new(Mutex::new(Screen {
-        results: Results::new(io::stdout(), output, classifier.info().labels.clone())?,
+        results: Results::new(io::stdout(), output, classifier.model().labels().to_vec())?,
         // Results that scroll by are progress enough.
         progress: Progress::start(total_bytes, !to_terminal),
     }));
@@ -211,7 +211,9 @@ fn score_batch(
     Ok(())
 }
 
-fn result_of(scored: Option<PostResult>) -> Result<coldread::classifier::Sentiment, RowError> {
+fn result_of(
+    scored: Option<PostResult>,
+) -> Result<coldread_engine::classifier::Sentiment, RowError> {
     scored
         .expect("the classifier answers every post")
         .map_err(|error| RowError::from(&error))

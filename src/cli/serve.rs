@@ -3,12 +3,12 @@
 use super::UsageError;
 use anyhow::Context;
 use coldread::batcher::Batcher;
-use coldread::classifier::{Classifier, LoadStep};
 use coldread::config::Config;
 use coldread::serve;
 use coldread::serve::lambda::is_lambda;
 use coldread::telemetry::Metrics;
-use coldread::timings::{self, Phase};
+use coldread::timings;
+use coldread_engine::Classifier;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Builder;
@@ -20,12 +20,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let mut classifier = Classifier::load_observed(&super::hub::options(&config.model)?, |step| {
-        timings::mark(match step {
-            LoadStep::Model => Phase::Model,
-            LoadStep::Tokenizer => Phase::Tokenizer,
-        });
-    })?;
+    let mut classifier = super::hub::source(&config.model)?.load()?.classifier();
     if config.warms_up(|name| std::env::var(name).ok()) {
         warm_up(&mut classifier)?;
     }

@@ -3,9 +3,10 @@
 use super::record::Record;
 use super::{Events, Seen};
 use crate::batcher::{Answer, Terms};
-use crate::classifier::Sentiment;
-use crate::error::{InferError, PostError};
+use crate::error::InferError;
 use crate::http::{ApiError, ErrorBody, Scored};
+use coldread_engine::PostError;
+use coldread_engine::Sentiment;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 

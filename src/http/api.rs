@@ -9,13 +9,13 @@ use super::error::{ApiError, ErrorBody, json};
 use super::observe::Done;
 use super::posts::{self, Posts};
 use crate::batcher::{Stages, Terms};
-use crate::classifier::{LongText, ModelInfo, PostResult, Sentiment};
-use crate::engine::EngineInfo;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use coldread_engine::engine::EngineInfo;
+use coldread_engine::{LongText, ModelInfo, PostResult, Sentiment};
 use coldread_model::ProblemType;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -29,7 +29,7 @@ use std::time::Duration;
     post,
     path = "/v1/sentiment",
     params(
-        ("long_text" = inline(Option<LongText>), Query, description = "What is done with posts of more tokens than the model takes; for JSON `long_text` in the body wins"),
+        ("long_text" = inline(Option<LongTextName>), Query, description = "What is done with posts of more tokens than the model takes; for JSON `long_text` in the body wins"),
     ),
     request_body(description = "The posts", content(
         (Object = "application/json"),
@@ -110,6 +110,21 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     }
 }
 
+/// What is done with a post of more tokens than the model takes.
+#[cfg(test)]
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "only described")]
+enum LongTextName {
+    /// Its beginning is read.
+    Truncate,
+    /// It is read in windows, side by side, and its scores are the mean of theirs,
+    /// weighted by their tokens.
+    Window,
+    /// It is refused.
+    Error,
+}
+
 /// What the query says of long posts; a body of JSON can say it too.
 fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
     let pairs = query.unwrap_or_default().split('&');
@@ -117,7 +132,7 @@ fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
         .filter_map(|pair| pair.split_once('='))
         .find_map(|(name, value)| (name == "long_text").then_some(value));
     value
-        .map(|name| LongText::named(name).ok_or(ApiError::InvalidLongText))
+        .map(|name| name.parse().map_err(|_| ApiError::InvalidLongText))
         .transpose()
 }
 
@@ -176,7 +191,7 @@ impl<'a> Scored<'a> {
         model: Option<&'a str>,
     ) -> Self {
         Self {
-            label: &labels[sentiment.label],
+            label: &labels[sentiment.label_index],
             score: sentiment.score(),
             scores: Scores {
                 labels,
@@ -292,7 +307,7 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::SingleLabel => "single_label_classification",
             ProblemType::MultiLabel => "multi_label_classification",
         },
-        engine: app.batcher().engine(),
+        engine: Engine::from(app.batcher().engine()),
         compat: app.0.compat.names().collect(),
         limits: InfoLimits::of(&app),
         timings: timings::current(),
@@ -312,7 +327,7 @@ pub(super) struct Info<'a> {
     /// As a model's `config.json` spells it.
     problem_type: &'static str,
     /// What runs the model.
-    engine: &'a EngineInfo,
+    engine: Engine,
     /// Other services whose clients are answered.
     compat: Vec<&'static str>,
     /// What the server takes on.
@@ -321,6 +336,35 @@ pub(super) struct Info<'a> {
     timings: Timings,
     /// Of this server.
     version: &'static str,
+}
+
+/// What runs the model.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = EngineInfo))]
+struct Engine {
+    /// `"candle-f32"` or `"int8"`.
+    engine: &'static str,
+    /// The instruction set its kernels use, where it has kernels of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    isa: Option<&'static str>,
+    /// How many threads one batch is spread over.
+    threads: usize,
+}
+
+impl From<&EngineInfo> for Engine {
+    fn from(info: &EngineInfo) -> Self {
+        let EngineInfo {
+            engine,
+            isa,
+            threads,
+        } = *info;
+        Self {
+            engine,
+            isa,
+            threads,
+        }
+    }
 }
 
 /// What the server takes on.

@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_ENCODING;
 use bytes::{Buf, Bytes};
 use flate2::write::MultiGzDecoder;
 use std::io::Write;
+#[cfg(feature = "zstd")]
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 /// How much is read, and how much comes out, at a time; of gzip up to twice as much.
@@ -19,6 +20,7 @@ const PIECE_BYTES: usize = 32 << 10;
 const GZIP_HELD_BYTES: usize = 80 << 10;
 
 /// The window that HTTP allows zstd, 8 MB (RFC 9659): it is memory of ours.
+#[cfg(feature = "zstd")]
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Undoes a body's content encoding.
@@ -26,6 +28,7 @@ pub(super) enum Decoder {
     /// The body is as it is.
     Identity,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    #[cfg(feature = "zstd")]
     Zstd(Zstd),
 }
 
@@ -40,6 +43,7 @@ impl Decoder {
                 ("gzip" | "x-gzip", Self::Identity) => {
                     Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
                 }
+                #[cfg(feature = "zstd")]
                 ("zstd", Self::Identity) => Self::Zstd(Zstd::new()?),
                 _ => return Err(ApiError::UnsupportedEncoding),
             };
@@ -51,10 +55,12 @@ impl Decoder {
     /// be empty. `None` says that nothing more comes out before there is more input.
     pub(super) fn step(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ApiError> {
         match self {
+            #[cfg(feature = "zstd")]
             Self::Zstd(zstd) if zstd.is_full => zstd.step(input),
             _ if input.is_empty() => return Ok(None),
             Self::Identity => Ok(input.split_to(input.len().min(PIECE_BYTES))),
             Self::Gzip(gzip) => gzip_step(gzip, input).map_err(|_| ApiError::InvalidEncoding),
+            #[cfg(feature = "zstd")]
             Self::Zstd(zstd) => zstd.step(input),
         }
         .map(Some)
@@ -65,6 +71,7 @@ impl Decoder {
         let is_whole = match self {
             Self::Identity => true,
             Self::Gzip(gzip) => gzip.try_finish().is_ok(),
+            #[cfg(feature = "zstd")]
             Self::Zstd(zstd) => zstd.is_whole,
         };
         is_whole.then_some(()).ok_or(ApiError::InvalidEncoding)
@@ -75,6 +82,7 @@ impl Decoder {
         match self {
             Self::Identity => 0,
             Self::Gzip(_) => GZIP_HELD_BYTES,
+            #[cfg(feature = "zstd")]
             Self::Zstd(zstd) => zstd.context.sizeof(),
         }
     }
@@ -90,6 +98,7 @@ fn gzip_step(gzip: &mut MultiGzDecoder<Vec<u8>>, input: &mut Bytes) -> std::io::
 }
 
 /// Frames of zstd, one after another.
+#[cfg(feature = "zstd")]
 pub(super) struct Zstd {
     context: DCtx<'static>,
     /// Whether the last frame is at its end.
@@ -98,6 +107,7 @@ pub(super) struct Zstd {
     is_full: bool,
 }
 
+#[cfg(feature = "zstd")]
 impl Zstd {
     fn new() -> Result<Self, ApiError> {
         let internal = |cause: &str| ApiError::Internal {

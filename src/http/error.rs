@@ -4,10 +4,11 @@
 //! do and may be reworded. What went wrong inside goes to the log only.
 
 use super::compat::CompatError;
-use crate::error::{InferError, PostError};
+use crate::error::InferError;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use coldread_engine::PostError;
 use serde::Serialize;
 
 /// Seconds after which a refused caller may try again.
@@ -156,7 +157,7 @@ pub(super) fn post_status(error: &PostError) -> StatusCode {
         PostError::TooLong { .. } | PostError::TooManyTokens { .. } => {
             StatusCode::PAYLOAD_TOO_LARGE
         }
-        PostError::InvalidUtf8 => StatusCode::BAD_REQUEST,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 

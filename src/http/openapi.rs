@@ -13,10 +13,10 @@ use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
 use super::error::{ApiError, ErrorBody, json as reply};
 use super::{AppState, ROUTES, compat, posts};
-use crate::error::PostError;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use coldread_engine::PostError;
 use serde_json::{Map, Value, json};
 
 /// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by

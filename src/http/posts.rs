@@ -7,7 +7,7 @@
 //! beside serde's error.
 
 use super::error::ApiError;
-use crate::classifier::LongText;
+use coldread_engine::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 use std::fmt;
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
                 }
                 Field::LongText => {
                     notes.at = Place::LongText;
-                    let named = LongText::named(&map.next_value::<String>()?);
+                    let named = map.next_value::<String>()?.parse().ok();
                     if named.is_none() {
                         return notes.fail(ApiError::InvalidLongText);
                     }

@@ -5,9 +5,9 @@
 
 use crate::support;
 use crate::tiny_models;
-use coldread::encoder::Int8Engine;
-use coldread::engine::{EncodedBatch, Engine};
-use coldread::kernels::{Isa, Kernels};
+use coldread_engine::encoder::Int8Engine;
+use coldread_engine::engine::{EncodedBatch, Engine};
+use coldread_engine::kernels::{Isa, Kernels};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

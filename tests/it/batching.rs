@@ -2,8 +2,9 @@
 
 use crate::support::{batcher, limits};
 use coldread::batcher::Terms;
-use coldread::classifier::PostResult;
-use coldread::error::{InferError, PostError};
+use coldread::error::InferError;
+use coldread_engine::PostError;
+use coldread_engine::PostResult;
 
 /// The posts of request `i`: one to four of them, some that cannot be scored.
 fn posts(i: usize) -> Vec<String> {

@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{Method, Request};
 use coldread::batcher::Batcher;
-use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
 use coldread::config::{Compat, CompatArgs};
 use coldread::http::{AppOptions, AppState, app};
+use coldread_engine::Model;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
@@ -851,17 +851,10 @@ fn head_of(request: &Request<Body>) -> Parts {
 /// A service over a model that tells something else than sentiment.
 fn other_model(name: &str) -> Router {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny");
-    let options = ModelOptions {
-        model: Some(folder.join(name)),
-        engine: EngineChoice::Auto,
-        isa: None,
-        threads: NonZeroUsize::MIN,
-        max_post_bytes: 1000,
-    };
-    let classifier = Classifier::load(&options).expect("a model");
+    let model = Model::open(folder.join(name)).expect("a model");
     let limits = limits(&[]);
     let batch = limits.batch_options(NonZeroUsize::MIN, |_| None);
-    let batcher = Batcher::start(classifier, batch, Arc::default());
+    let batcher = Batcher::start(model.classifier(), batch, Arc::default());
     app(AppState::new(batcher, limits))
 }
 

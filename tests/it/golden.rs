@@ -5,10 +5,10 @@
 //! transformers gives for `model/default`.
 
 use crate::support;
-use coldread::classifier::Sentiment;
-use coldread::engine::{EncodedBatch, Engine};
-use coldread::reference::Reference;
-use coldread::text::TextPipeline;
+use coldread_candle::CandleEngine;
+use coldread_engine::Sentiment;
+use coldread_engine::engine::{EncodedBatch, Engine};
+use coldread_engine::text::TextPipeline;
 use coldread_model::ModelFolder;
 use serde::Deserialize;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn default_folder() -> ModelFolder {
 #[test]
 fn token_ids_are_those_of_transformers() {
     let folder = default_folder();
-    let text = TextPipeline::open(&folder).expect("the tokenizer is sound");
+    let text = TextPipeline::from_folder(&folder).expect("the tokenizer is sound");
     let mut input_ids = Vec::new();
     let golden = golden();
     assert!(golden.len() >= 300, "{} golden posts", golden.len());
@@ -55,7 +55,7 @@ fn token_ids_are_those_of_transformers() {
 
 #[test]
 fn reference_logits_are_those_of_transformers() {
-    let mut reference = Reference::load(&default_folder()).expect("the weights are sound");
+    let mut reference = CandleEngine::load(&default_folder()).expect("the weights are sound");
     let mut worst = 0.0_f32;
     for post in golden() {
         let mut batch = EncodedBatch::default();
@@ -93,16 +93,16 @@ fn int8_labels_are_those_of_transformers() {
     for (post, result) in golden.iter().zip(results) {
         let mut order: Vec<usize> = (0..post.logits.len()).collect();
         order.sort_by(|&a, &b| post.logits[b].total_cmp(&post.logits[a]));
-        let Ok(Sentiment { label, .. }) = result else {
+        let Ok(Sentiment { label_index, .. }) = result else {
             assert!(post.input_ids.len() <= 2, "{:?}: {result:?}", post.text);
             continue;
         };
-        if label != order[0] {
+        if label_index != order[0] {
             changed += 1;
             let gap = post.logits[order[0]] - post.logits[order[1]];
             assert!(
                 gap < 0.3,
-                "{:?}: label {label}, {:?}",
+                "{:?}: label {label_index}, {:?}",
                 post.text,
                 post.logits
             );

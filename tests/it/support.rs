@@ -5,13 +5,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use coldread::batcher::Batcher;
-use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
 use coldread::config::Limits;
-use coldread::engine::{EncodedBatch, Engine, EngineInfo};
-use coldread::error::InferError;
 use coldread::events::Events;
 use coldread::http::{AppState, app};
 use coldread::serve::lambda;
+use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
+use coldread_engine::{Classifier, EngineError, Model, ModelOptions};
 use hyper::body::Frame;
 use lambda_http::lambda_runtime::Diagnostic;
 use lambda_http::{Context, LambdaEvent};
@@ -40,22 +39,17 @@ pub(crate) fn limits(args: &[&str]) -> Limits {
     cli.limits
 }
 
-/// The model in the binary, loaded once a process.
+/// The default model, loaded once a process.
+pub(crate) fn model() -> &'static Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let options = ModelOptions::new().max_post_bytes(MAX_POST_BYTES);
+        options.embedded().expect("the default model loads")
+    })
+}
+
 pub(crate) fn classifier() -> Classifier {
-    static CLASSIFIER: OnceLock<Mutex<Classifier>> = OnceLock::new();
-    let classifier = CLASSIFIER.get_or_init(|| {
-        let options = ModelOptions {
-            model: None,
-            engine: EngineChoice::Auto,
-            isa: None,
-            threads: NonZeroUsize::MIN,
-            max_post_bytes: MAX_POST_BYTES,
-        };
-        Classifier::load(&options)
-            .expect("the default model loads")
-            .into()
-    });
-    classifier.lock().expect("forking does not panic").fork()
+    model().classifier()
 }
 
 /// A queue of the caller's own before that model.
@@ -89,7 +83,7 @@ impl Gate {
 }
 
 impl Engine for Stalled {
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
         let is_open = self.gate.is_open.lock().expect("whole");
         let opened = self.gate.opened.wait_while(is_open, |is_open| !*is_open);
         drop(opened.expect("whole"));
@@ -116,14 +110,14 @@ impl Engine for Stalled {
 /// A state whose posts are not answered before the gate is opened.
 pub(crate) fn stalled(limits: Limits) -> (AppState, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
-    let classifier = classifier();
+    let model = model();
     let engine = Stalled {
-        labels: classifier.info().labels.len(),
+        labels: model.labels().len(),
         gate: Arc::clone(&gate),
     };
     let options = limits.batch_options(NonZeroUsize::MIN, |_| None);
-    let classifier = classifier.with_engine(Box::new(engine));
-    let batcher = Batcher::start(classifier, options, Arc::default());
+    let model = model.with_engine(Box::new(engine));
+    let batcher = Batcher::start(model.classifier(), options, Arc::default());
     (AppState::new(batcher, limits), gate)
 }
 

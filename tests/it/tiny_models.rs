@@ -5,16 +5,16 @@
 //! of a network count, so that a head, an activation or an embedding that is read wrongly
 //! shows as a difference far beyond rounding.
 
-use coldread::classifier::{Classifier, EngineChoice, ModelOptions};
-use coldread::encoder::Int8Engine;
-use coldread::engine::{EncodedBatch, Engine};
-use coldread::kernels::{Isa, Kernels};
-use coldread::reference::Reference;
-use coldread::text::TextPipeline;
+use coldread::model::{EngineChoice, ModelSource};
+use coldread_candle::CandleEngine;
+use coldread_engine::Classifier;
+use coldread_engine::encoder::Int8Engine;
+use coldread_engine::engine::{EncodedBatch, Engine};
+use coldread_engine::kernels::{Isa, Kernels};
+use coldread_engine::text::TextPipeline;
 use coldread_model::{ModelFolder, PackedModel, ProblemType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -106,14 +106,13 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
 }
 
 fn load(name: &str, engine: EngineChoice) -> Classifier {
-    let options = ModelOptions {
-        model: Some(path(name)),
+    let source = ModelSource {
+        path: Some(path(name)),
         engine,
-        isa: None,
-        threads: NonZeroUsize::MIN,
-        max_post_bytes: 1000,
+        ..ModelSource::default()
     };
-    Classifier::load(&options).unwrap_or_else(|e| panic!("{e}"))
+    let model = source.load().unwrap_or_else(|e| panic!("{e}"));
+    model.classifier()
 }
 
 fn all() -> impl Iterator<Item = &'static str> {
@@ -124,7 +123,7 @@ fn all() -> impl Iterator<Item = &'static str> {
 fn token_ids_are_those_of_the_tokenizers_library() {
     for name in all() {
         let folder = folder(name);
-        let text = TextPipeline::open(&folder).unwrap_or_else(|e| panic!("{e}"));
+        let text = TextPipeline::from_folder(&folder).unwrap_or_else(|e| panic!("{e}"));
         let mut input_ids = Vec::new();
         let mut longest = 0;
         for post in expected(name) {
@@ -147,7 +146,7 @@ fn reference_logits_are_those_of_transformers() {
                 post.logits = log_softmax(&post.logits);
             }
         }
-        let mut reference = Reference::load(&folder(name)).unwrap_or_else(|e| panic!("{e}"));
+        let mut reference = CandleEngine::load(&folder(name)).unwrap_or_else(|e| panic!("{e}"));
         let worst = worst(&posts, &run(&mut reference, &posts));
         assert!(worst <= 2e-5, "{name}: logits differ by {worst}");
     }
@@ -175,7 +174,7 @@ fn a_deberta_runs_without_what_transformers_takes_for_granted() {
     let check = |change: &dyn Fn(&mut Map<String, Value>)| {
         let copy = changed("deberta-v2", change);
         let folder = ModelFolder::open(copy.path()).unwrap_or_else(|e| panic!("{e}"));
-        let mut reference = Reference::load(&folder).unwrap_or_else(|e| panic!("{e}"));
+        let mut reference = CandleEngine::load(&folder).unwrap_or_else(|e| panic!("{e}"));
         let worst = worst(&posts, &run(&mut reference, &posts));
         assert!(worst <= 2e-5, "logits differ by {worst}");
     };
@@ -199,7 +198,7 @@ fn a_deberta_runs_without_what_transformers_takes_for_granted() {
 fn what_candle_would_run_otherwise_is_refused() {
     let refused = |copy: &TempDir, part: &str| {
         let folder = ModelFolder::open(copy.path()).unwrap_or_else(|e| panic!("{e}"));
-        let error = Reference::load(&folder).map(drop).expect_err("refused");
+        let error = CandleEngine::load(&folder).map(drop).expect_err("refused");
         assert!(error.to_string().contains(part), "{error}");
     };
     let copy = changed("modernbert", |fields| {
@@ -298,10 +297,10 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 fn scores_are_softmax_or_sigmoids() {
     for name in all() {
         let posts = expected(name);
-        let mut classifier = load(name, EngineChoice::Reference);
+        let mut classifier = load(name, EngineChoice::Candle);
         let texts: Vec<&str> = posts.iter().map(|post| &*post.text).collect();
         let results = classifier.classify(&texts).expect("a forward pass");
-        let multi_label = classifier.info().problem_type == ProblemType::MultiLabel;
+        let multi_label = classifier.model().info().problem_type == ProblemType::MultiLabel;
         let is_named_so = name.ends_with("-label") || name.ends_with("-emotions");
         assert_eq!(multi_label, is_named_so, "{name}");
         for (post, result) in posts.iter().zip(results) {
@@ -329,14 +328,14 @@ fn scores_are_softmax_or_sigmoids() {
 fn the_engine_follows_from_the_architecture() {
     for name in INT8 {
         assert_eq!(
-            load(name, EngineChoice::Auto).engine_info().engine,
+            load(name, EngineChoice::Auto).model().engine_info().engine,
             "int8",
             "{name}"
         );
     }
     for name in CANDLE {
         assert_eq!(
-            load(name, EngineChoice::Auto).engine_info().engine,
+            load(name, EngineChoice::Auto).model().engine_info().engine,
             "candle-f32",
             "{name}"
         );

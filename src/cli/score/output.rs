@@ -3,7 +3,7 @@
 use crate::cli::posts::RowError;
 use crate::cli::terminal::{shorten, width};
 use clap::ValueEnum;
-use coldread::classifier::Sentiment;
+use coldread_engine::Sentiment;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, BufWriter, Write};
 
@@ -77,7 +77,7 @@ impl<W: Write> Results<W> {
         let label_columns = self.label_columns;
         let (label, score, text) = match result {
             Ok(sentiment) => {
-                let label = self.labels[sentiment.label].as_str();
+                let label = self.labels[sentiment.label_index].as_str();
                 (label, format!("{:.3}", sentiment.score()), post)
             }
             Err(error) => ("error", "-".to_owned(), error.message.as_str()),
@@ -91,7 +91,7 @@ impl<W: Write> Results<W> {
         let num_labels = self.labels.len();
         match result {
             Ok(sentiment) => {
-                let label = self.labels[sentiment.label].clone();
+                let label = self.labels[sentiment.label_index].clone();
                 let scores = sentiment.scores.iter().map(f32::to_string);
                 self.csv_row(
                     [label, sentiment.score().to_string()]
@@ -126,7 +126,7 @@ impl Serialize for Record<'_> {
         let mut map = serializer.serialize_map(None)?;
         match self.result {
             Ok(sentiment) => {
-                map.serialize_entry("label", &self.labels[sentiment.label])?;
+                map.serialize_entry("label", &self.labels[sentiment.label_index])?;
                 map.serialize_entry("score", &sentiment.score())?;
                 let scores = Scores(self.labels, &sentiment.scores);
                 map.serialize_entry("scores", &scores)?;
@@ -152,23 +152,17 @@ impl Serialize for Scores<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldread::error::PostError;
+    use coldread_engine::PostError;
 
     /// Prints a sentiment, a truncated one and an error.
     fn check(output: Output, expected: &[&str]) {
-        let labels = ["negative", "a, b"].map(str::to_owned).to_vec();
-        let mut results = Results::new(Vec::new(), output, labels).unwrap();
+        let labels = ["negative", "a, b"];
+        let owned = labels.map(str::to_owned).to_vec();
+        let mut results = Results::new(Vec::new(), output, owned).unwrap();
         results.width = 40;
-        let mut sentiment = Sentiment {
-            scores: vec![0.98, 0.02],
-            logits: Vec::new(),
-            label: 0,
-            truncated: false,
-            windows: 1,
-        };
+        let sentiment = Sentiment::from_scores(&labels, &[0.98, 0.02]);
         results.write("one\npost", Ok(&sentiment)).unwrap();
-        sentiment.label = 1;
-        sentiment.scores = vec![0.0, 1.0];
+        let mut sentiment = Sentiment::from_scores(&labels, &[0.0, 1.0]);
         sentiment.truncated = true;
         results
             .write("a post that is far too long to fit", Ok(&sentiment))

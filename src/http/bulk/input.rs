@@ -4,7 +4,7 @@
 //! length. What is longer is read over and becomes an error in its place.
 
 use super::{Format, ROWS_PER_CHUNK};
-use crate::error::PostError;
+use coldread_engine::PostError;
 use csv_core::{ReadRecordResult, Reader};
 use serde_json::Value;
 

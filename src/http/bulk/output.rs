@@ -2,11 +2,11 @@
 
 use super::input::{Row, RowError};
 use crate::batcher::{Answer, Batcher};
-use crate::classifier::Sentiment;
 use crate::error::InferError;
 use crate::http::api::Scored;
 use crate::http::error::{ApiError, ErrorBody};
 use axum::body::Bytes;
+use coldread_engine::Sentiment;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl Writer {
                 let mut fields = vec![row, id];
                 match result {
                     Ok(sentiment) => {
-                        fields.push(model.labels[sentiment.label].clone());
+                        fields.push(model.labels[sentiment.label_index].clone());
                         fields.push(sentiment.score().to_string());
                         fields.extend(sentiment.scores.iter().map(ToString::to_string));
                         fields.push(sentiment.truncated.to_string());

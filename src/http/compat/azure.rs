@@ -5,15 +5,15 @@
 
 use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost, Object};
-use crate::classifier::Sentiment;
-use crate::error::PostError;
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
 use crate::http::observe::RequestId;
-use crate::polarity::{Polarities, Polarity};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use coldread_engine::PostError;
+use coldread_engine::Sentiment;
+use coldread_engine::polarity::{Polarities, Polarity};
 use serde::{Deserialize, Serialize};
 
 /// Azure's own limits; a document's is in characters.
@@ -179,7 +179,7 @@ impl From<PostError> for DocumentFault {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { .. } | PostError::TooManyTokens { .. } => Self::TooLong,
-            PostError::Empty | PostError::InvalidUtf8 => Self::Empty,
+            _ => Self::Empty,
         }
     }
 }

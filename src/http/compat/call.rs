@@ -3,15 +3,12 @@
 use super::inputs;
 use super::sigv4::SignatureError;
 use crate::batcher::{Answer, Stages, Terms};
-use crate::classifier::{LongText, PostResult, Sentiment};
-use crate::error::PostError;
 use crate::http::body::{self, Media, Share};
 use crate::http::deadline::Arrival;
 use crate::http::decode::Decoder;
 use crate::http::error::{ApiError, post_status};
 use crate::http::observe::{Done, RequestId};
 use crate::http::{AppState, access, deadline};
-use crate::polarity::Polarities;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -19,6 +16,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use coldread_engine::PostError;
+use coldread_engine::polarity::Polarities;
+use coldread_engine::{LongText, PostResult, Sentiment};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 

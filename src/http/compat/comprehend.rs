@@ -7,16 +7,16 @@
 use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost};
 use super::sigv4::{Claim, SignatureError};
-use crate::classifier::Sentiment;
-use crate::error::PostError;
 use crate::http::error::{ApiError, json};
 use crate::http::observe::RequestId;
 use crate::http::{AppState, access};
-use crate::polarity::{Polarities, Polarity};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use coldread_engine::PostError;
+use coldread_engine::Sentiment;
+use coldread_engine::polarity::{Polarities, Polarity};
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 

@@ -3,8 +3,8 @@
 
 use super::call::CompatError;
 use super::shape;
-use crate::classifier::Sentiment;
 use crate::http::error::ApiError;
+use coldread_engine::Sentiment;
 use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -401,13 +401,8 @@ mod tests {
 
     #[test]
     fn scores_are_what_the_function_makes_of_logits() {
-        let sentiment = Sentiment {
-            scores: vec![0.25, 0.75],
-            logits: vec![-1.0, 0.0],
-            label: 1,
-            truncated: false,
-            windows: 1,
-        };
+        let mut sentiment = Sentiment::from_scores(&["a", "b"], &[0.25, 0.75]);
+        sentiment.logits = vec![-1.0, 0.0];
         let labels = ["a", "b"].map(str::to_owned);
         let check = |function, top_k, expected: &[(&str, f32)]| {
             let predictions = predictions(&sentiment, &labels, function, top_k);

@@ -8,11 +8,11 @@
 use super::sigv4::SignatureError;
 use super::{CompatError, Route, azure, comprehend, google, huggingface, inputs, places};
 use super::{sagemaker, tei, vertex};
-use crate::error::PostError;
 use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::openapi::{NATIVE, Refusals, add_errors, body_errors, too_long};
 use axum::http::StatusCode;
+use coldread_engine::PostError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

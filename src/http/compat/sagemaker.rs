@@ -8,12 +8,12 @@ use super::call::{Call, CompatError, Received, done, whole};
 use super::huggingface;
 use super::inputs::{self, Function, Inputs, Ranked, predictions};
 use super::shape::{self, Object};
-use crate::classifier::LongText;
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use coldread_engine::LongText;
 use serde::Deserialize;
 
 pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \

@@ -7,12 +7,12 @@
 use super::call::{Call, CompatError, done, refuse, whole};
 use super::inputs::{self, Function, Input, Inputs, Ranked, predictions};
 use super::shape;
-use crate::classifier::LongText;
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use coldread_engine::LongText;
 use serde::{Deserialize, Serialize};
 
 pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \

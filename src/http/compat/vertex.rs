@@ -5,12 +5,12 @@
 
 use super::call::{Call, CompatError, Received, done};
 use super::inputs::{self, Input, Inputs};
-use crate::classifier::LongText;
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use coldread_engine::LongText;
 use serde::Serialize;
 
 pub(super) const SHAPE: &str = "the body must be {\"instances\": [...]} with instances that are strings, or \

@@ -59,7 +59,7 @@ pub use emoji::EmojiSource;
 pub use normalize::Normalizer;
 pub use tokenize::{Tokenizer, Truncated};
 
-use crate::error::InferError;
+use crate::error::EngineError;
 use coldread_model::{LoadError, ModelConfig, ModelFolder, PackedModel};
 use std::borrow::Cow;
 use std::path::Path;
@@ -73,19 +73,19 @@ pub struct TextPipeline {
 impl TextPipeline {
     /// The way of a packed model. For its own tokenizer nothing is read here but the
     /// rules: vocabulary and emoji table wait for the first post that needs them.
-    pub fn of(model: &PackedModel) -> Result<Self, LoadError> {
+    pub fn from_packed(model: &PackedModel) -> Result<Self, LoadError> {
         let emoji = EmojiSource::Packed(model.clone());
         let normalizer = model.profile().map(|p| Normalizer::new(p, emoji));
         Self::new(
             model.path(),
             normalizer,
-            Tokenizer::of(model)?,
+            Tokenizer::from_packed(model)?,
             model.config(),
         )
     }
 
     /// Reads a model folder's tokenizer and prepares its profile.
-    pub fn open(folder: &ModelFolder) -> Result<Self, LoadError> {
+    pub fn from_folder(folder: &ModelFolder) -> Result<Self, LoadError> {
         let (path, json) = (folder.tokenizer.path(), folder.tokenizer.json()?);
         let normalizer = folder.profile.as_ref().map(|profile| {
             Normalizer::new(profile, EmojiSource::Owned(profile.emoji_table.clone()))
@@ -139,7 +139,7 @@ impl TextPipeline {
         post: &str,
         max_tokens: usize,
         input_ids: &mut Vec<u32>,
-    ) -> Result<Truncated, InferError> {
+    ) -> Result<Truncated, EngineError> {
         let normalized = self.normalize(post);
         self.tokenizer.encode(&normalized, max_tokens, input_ids)
     }

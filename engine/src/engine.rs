@@ -1,10 +1,9 @@
 //! The seam between text and transformer: encoded posts in, logits out.
 //!
-//! Two engines stand behind it: [`crate::reference`] (candle, f32: the oracle
-//! in tests, and the engine for architectures that the fast one lacks) and
-//! [`crate::encoder`] (packed int8 weights and our own kernels).
+//! [`Int8Engine`](crate::encoder::Int8Engine) stands behind it in this crate: packed int8
+//! weights on kernels of our own. The crate `coldread-candle` has another, in f32.
 
-use crate::error::InferError;
+use crate::error::EngineError;
 
 /// Encoded posts laid end to end, without padding.
 ///
@@ -29,7 +28,7 @@ impl EncodedBatch {
     /// Adds one post's tokens, special tokens included.
     ///
     /// # Panics
-    /// If there are none: an engine has nothing to read its answer from.
+    /// If there are none: an engine reads its output at the first token.
     pub fn push(&mut self, input_ids: &[u32]) {
         assert!(
             !input_ids.is_empty(),
@@ -78,15 +77,12 @@ impl EncodedBatch {
     }
 }
 
-/// What an engine says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
+/// What an engine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineInfo {
     /// `"candle-f32"` or `"int8"`.
     pub engine: &'static str,
     /// The instruction set its kernels use, where it has kernels of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(nullable = false))]
     pub isa: Option<&'static str>,
     /// How many threads one batch is spread over.
     pub threads: usize,
@@ -96,16 +92,16 @@ pub struct EngineInfo {
 ///
 /// An engine is used by one thread at a time and owns its scratch memory; the
 /// weights are shared between an engine and its [forks](Engine::fork).
-pub trait Engine: Send {
+pub trait Engine: Send + Sync {
     /// Appends the logits of every post of `batch`, `[posts, num_labels]` row-major.
     ///
     /// Every id must be below the model's `vocab_size` and no post longer than its
     /// `max_tokens`; the classifier sees to both.
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError>;
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError>;
 
     /// Another engine on the same weights, for another thread.
     fn fork(&self) -> Box<dyn Engine>;
 
-    /// What the engine says of itself.
+    /// What the engine is.
     fn info(&self) -> EngineInfo;
 }

@@ -14,7 +14,8 @@
 //! Case does not count, nor whether words are joined by a space, `_` or `-`. The scores of
 //! labels on the same side are added up. A model without a neutral label gives neutral 0.
 
-use crate::classifier::{ModelInfo, Sentiment};
+use crate::classifier::Sentiment;
+use crate::model::ModelInfo;
 use coldread_model::ProblemType;
 
 /// The side that a label is on.
@@ -45,16 +46,16 @@ pub struct PolarityScores {
 
 impl Polarities {
     /// The sides of a model's labels; `None` if it tells something else than sentiment.
-    pub fn of(model: &ModelInfo) -> Option<Self> {
+    pub fn from_model(model: &ModelInfo) -> Option<Self> {
         match model.problem_type {
-            ProblemType::SingleLabel => Self::of_labels(&model.labels),
+            ProblemType::SingleLabel => Self::from_labels(&model.labels),
             // Each label holds or does not, so that their scores are no distribution.
             ProblemType::MultiLabel => None,
         }
     }
 
     /// The sides of labels of which one holds, by the rule of this module.
-    pub fn of_labels(labels: &[String]) -> Option<Self> {
+    pub fn from_labels(labels: &[String]) -> Option<Self> {
         let labels: Vec<String> = labels
             .iter()
             .map(|label| label.trim().to_lowercase().replace(['_', '-'], " "))
@@ -69,11 +70,6 @@ impl Polarities {
         let is_distinct = (1..count).all(|i| !labels[..i].contains(&labels[i]));
         let has = |side| sides.contains(&side);
         (is_distinct && has(Polarity::Negative) && has(Polarity::Positive)).then_some(Self(sides))
-    }
-
-    /// The sides in the order of the labels.
-    pub fn sides(&self) -> &[Polarity] {
-        &self.0
     }
 
     /// A post's scores by side. Where each side has one label they are its scores.
@@ -142,7 +138,7 @@ mod tests {
     /// `-`, `0` and `+` for the sides of the labels, or nothing.
     fn check(labels: &[&str], expected: &str) {
         let owned: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
-        let sides = Polarities::of_labels(&owned).map_or(String::new(), |Polarities(sides)| {
+        let sides = Polarities::from_labels(&owned).map_or(String::new(), |Polarities(sides)| {
             let sign = |side| match side {
                 Polarity::Negative => '-',
                 Polarity::Neutral => '0',
@@ -195,16 +191,9 @@ mod tests {
     }
 
     fn scores(labels: &[&str], scores: &[f32]) -> PolarityScores {
-        let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
-        let sentiment = Sentiment {
-            scores: scores.to_vec(),
-            logits: scores.to_vec(),
-            label: 0,
-            truncated: false,
-            windows: 1,
-        };
-        let sides = Polarities::of_labels(&labels).expect("known labels");
-        sides.scores(&sentiment)
+        let owned: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+        let sides = Polarities::from_labels(&owned).expect("known labels");
+        sides.scores(&Sentiment::from_scores(labels, scores))
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod library;
 mod wordpiece;
 
 use self::wordpiece::WordPiece;
-use crate::error::InferError;
+use crate::error::EngineError;
 use coldread_model::packed::PackedTokenizer;
 use coldread_model::{LoadError, PackedModel};
 use std::path::Path;
@@ -38,12 +38,12 @@ enum Inner {
 
 impl Tokenizer {
     /// The tokenizer of a packed model.
-    pub fn of(model: &PackedModel) -> Result<Self, LoadError> {
+    pub fn from_packed(model: &PackedModel) -> Result<Self, LoadError> {
         let vocab_size = model.config().vocab_size;
         match model.tokenizer() {
             PackedTokenizer::Json(json) => Self::from_bytes(model.path(), json, vocab_size),
             PackedTokenizer::WordPiece(..) => {
-                let wordpiece = WordPiece::of(model).expect("it is one or the other");
+                let wordpiece = WordPiece::from_packed(model).expect("it is one or the other");
                 Self::wordpiece(model.path(), wordpiece, vocab_size)
             }
         }
@@ -82,7 +82,7 @@ impl Tokenizer {
         Err(LoadError::unsupported(
             path,
             "its tokenizer is not BERT's, and this build has no other; build it with \
-             --features tokenizers",
+             --features full",
         ))
     }
 
@@ -130,17 +130,21 @@ impl Tokenizer {
     /// Of a text with more than `max_tokens` the last ones are dropped, special
     /// tokens apart: what transformers gives for `truncation=True,
     /// max_length=max_tokens`.
+    ///
+    /// # Errors
+    /// If `max_tokens` leaves no room beside the special tokens, or the tokenizer fails.
     pub fn encode(
         &self,
         normalized: &str,
         max_tokens: usize,
         input_ids: &mut Vec<u32>,
-    ) -> Result<Truncated, InferError> {
+    ) -> Result<Truncated, EngineError> {
         let specials = self.num_special_tokens();
         if max_tokens <= specials {
-            return Err(InferError::Internal(format!(
-                "max_tokens is {max_tokens}, which leaves no room beside {specials} special tokens"
-            )));
+            return Err(EngineError::NoRoom {
+                max_tokens,
+                special_tokens: specials,
+            });
         }
         let end = max_tokens - self.after.len();
         input_ids.clear();
@@ -151,7 +155,7 @@ impl Tokenizer {
             Inner::Library(tokenizer) => {
                 let encoding = tokenizer
                     .encode_fast(normalized, false)
-                    .map_err(|e| InferError::Internal(format!("tokenization: {e}")))?;
+                    .map_err(EngineError::Tokenizer)?;
                 input_ids.extend_from_slice(encoding.get_ids());
             }
         }
@@ -164,13 +168,13 @@ impl Tokenizer {
 
     /// A vocabulary with gaps can pass the check of its size and still have ids
     /// beyond it, and finding the greatest at start would copy every token.
-    fn check_range(&self, input_ids: &[u32]) -> Result<(), InferError> {
+    fn check_range(&self, input_ids: &[u32]) -> Result<(), EngineError> {
         match input_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             None => Ok(()),
-            Some(id) => Err(InferError::Internal(format!(
-                "the tokenizer gave id {id}, but the model's vocab_size is {}",
-                self.vocab_size
-            ))),
+            Some(&id) => Err(EngineError::TokenId {
+                id,
+                vocab_size: self.vocab_size,
+            }),
         }
     }
 }

@@ -41,7 +41,7 @@ enum Ascii {
 
 impl WordPiece {
     /// That of a packed model; `None` if it has another one.
-    pub(super) fn of(model: &PackedModel) -> Option<Self> {
+    pub(super) fn from_packed(model: &PackedModel) -> Option<Self> {
         match model.tokenizer() {
             PackedTokenizer::WordPiece(..) => Some(Self::new(Source::Packed(model.clone()))),
             PackedTokenizer::Json(_) => None,

@@ -1,24 +1,27 @@
-//! The model on candle, in f32.
+//! Text classifiers on candle, in f32.
 //!
-//! Two uses: the oracle that the int8 engine is tested against, and the engine
-//! for architectures that the int8 engine lacks (DeBERTa, `ModernBERT`). It is
-//! built to be right, not fast: a post goes through alone, so that its logits
-//! cannot depend on its neighbours.
+//! It has two uses: DeBERTa and `ModernBERT`, which `coldread-engine` has no int8 kernels for, and
+//! the reference that int8 results are compared with. It is built to be right, not fast: posts
+//! run one at a time, so that a post's logits cannot depend on its neighbours.
 //!
-//! `candle-transformers` has the encoders; what it lacks of BERT's family stands in
-//! `bert`, how it is told of the others in `deberta` and `modernbert`.
+//! `candle-transformers` has the encoders. What it lacks of BERT's family is in `bert`; how the
+//! others are configured is in `deberta` and `modernbert`.
+
+#![forbid(unsafe_code)]
 
 mod bert;
 mod deberta;
 mod modernbert;
 
-use crate::engine::{EncodedBatch, Engine, EngineInfo};
-use crate::error::InferError;
 use bert::Bert;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::modernbert::ModernBertForSequenceClassification;
 use candle_transformers::models::{debertav2, xlm_roberta};
+use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
+use coldread_engine::text::TextPipeline;
+use coldread_engine::{EngineError, Model as LoadedModel, ModelInfo, ModelOptions};
 use coldread_model::{
     Activation, Architecture, LoadError, ModelConfig, ModelFolder, ProblemType, Tensors,
 };
@@ -27,21 +30,34 @@ use std::sync::Arc;
 
 type Weights = HashMap<String, Tensor>;
 
+/// Loads a model folder with its transformer on candle. The options' instruction set and threads
+/// have no effect.
+///
+/// # Errors
+/// If a file is missing or unreadable, is not a sound model, or is of an architecture that
+/// candle does not run as a classifier; the error names the file and the reason.
+pub fn load(folder: &ModelFolder, options: &ModelOptions) -> Result<LoadedModel, LoadError> {
+    let engine = CandleEngine::load(folder)?;
+    let info = ModelInfo::new(&folder.name, &folder.config, folder.temperature);
+    let text = TextPipeline::from_folder(folder)?;
+    Ok(options.with_engine(info, text, Box::new(engine)))
+}
+
 /// A model folder's transformer on candle.
 #[derive(Clone)]
-pub struct Reference {
-    model: Arc<Model>,
+pub struct CandleEngine {
+    model: Arc<Network>,
     num_labels: usize,
 }
 
-enum Model {
+enum Network {
     Bert(Bert),
     Roberta(xlm_roberta::XLMRobertaForSequenceClassification),
     Deberta(Box<debertav2::DebertaV2SeqClassificationModel>),
     ModernBert(ModernBertForSequenceClassification),
 }
 
-impl Reference {
+impl CandleEngine {
     /// Reads the folder's weights.
     pub fn load(folder: &ModelFolder) -> Result<Self, LoadError> {
         let path = folder.weights.path();
@@ -50,9 +66,9 @@ impl Reference {
         let config = &folder.config;
         let model = match config.architecture {
             Architecture::Bert | Architecture::DistilBert | Architecture::Electra => {
-                Model::Bert(Bert::load(weights, config).map_err(invalid)?)
+                Network::Bert(Bert::load(weights, config).map_err(invalid)?)
             }
-            Architecture::Roberta => Model::Roberta(
+            Architecture::Roberta => Network::Roberta(
                 xlm_roberta::XLMRobertaForSequenceClassification::new(
                     config.labels.len(),
                     &roberta_config(config),
@@ -60,7 +76,7 @@ impl Reference {
                 )
                 .map_err(invalid)?,
             ),
-            Architecture::DebertaV2 => Model::Deberta(Box::new(
+            Architecture::DebertaV2 => Network::Deberta(Box::new(
                 debertav2::DebertaV2SeqClassificationModel::load(
                     var_builder(weights).pp("deberta"),
                     &deberta::config(folder)?,
@@ -81,7 +97,7 @@ impl Reference {
                 let config = modernbert::config(folder)?;
                 let model =
                     ModernBertForSequenceClassification::load(var_builder(weights), &config);
-                Model::ModernBert(model.map_err(invalid)?)
+                Network::ModernBert(model.map_err(invalid)?)
             }
         };
         Ok(Self {
@@ -96,22 +112,22 @@ impl Reference {
         let ones = input_ids.ones_like()?;
         let zeros = input_ids.zeros_like()?;
         let logits = match &*self.model {
-            Model::Bert(model) => model.forward(&input_ids)?,
-            Model::Roberta(model) => model.forward(&input_ids, &ones, &zeros)?,
-            Model::Deberta(model) => model.forward(&input_ids, Some(zeros), Some(ones))?,
+            Network::Bert(model) => model.forward(&input_ids)?,
+            Network::Roberta(model) => model.forward(&input_ids, &ones, &zeros)?,
+            Network::Deberta(model) => model.forward(&input_ids, Some(zeros), Some(ones))?,
             // Log-probabilities are logits up to a constant, which softmax takes away again.
-            Model::ModernBert(model) => model.forward(&input_ids, &ones)?.log()?,
+            Network::ModernBert(model) => model.forward(&input_ids, &ones)?.log()?,
         };
         logits.squeeze(0)?.to_dtype(DType::F32)?.to_vec1()
     }
 }
 
-impl Engine for Reference {
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+impl Engine for CandleEngine {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
         for post in batch.posts() {
             let row = self
                 .logits(post)
-                .map_err(|e| InferError::Internal(e.to_string()))?;
+                .map_err(|e| EngineError::Backend(e.into()))?;
             debug_assert_eq!(row.len(), self.num_labels);
             logits.extend_from_slice(&row);
         }

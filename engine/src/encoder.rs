@@ -21,7 +21,7 @@ mod packed;
 mod tests;
 
 use crate::engine::{EncodedBatch, Engine, EngineInfo};
-use crate::error::InferError;
+use crate::error::EngineError;
 use crate::kernels::Kernels;
 use coldread_model::ModelConfig;
 use coldread_model::layout::{Embeddings, Head, Layer};
@@ -76,31 +76,27 @@ impl Int8Engine {
         self
     }
 
-    fn check(&self, batch: &EncodedBatch) -> Result<(), InferError> {
+    fn check(&self, batch: &EncodedBatch) -> Result<(), EngineError> {
         let config = self.model.config();
         let bad_id = batch
             .input_ids()
             .iter()
             .find(|&&id| id as usize >= config.vocab_size);
-        if let Some(id) = bad_id {
-            let rows = config.vocab_size;
-            return Err(InferError::Internal(format!(
-                "token {id} of a vocabulary of {rows}"
-            )));
+        if let Some(&id) = bad_id {
+            let vocab_size = config.vocab_size;
+            return Err(EngineError::TokenId { id, vocab_size });
         }
-        let longest = batch.posts().map(<[u32]>::len).max().unwrap_or(0);
-        if longest > config.max_tokens {
-            let max = config.max_tokens;
-            return Err(InferError::Internal(format!(
-                "a post of {longest} tokens; at most {max}"
-            )));
+        let tokens = batch.posts().map(<[u32]>::len).max().unwrap_or(0);
+        let max_tokens = config.max_tokens;
+        if tokens > max_tokens {
+            return Err(EngineError::TooManyTokens { tokens, max_tokens });
         }
         Ok(())
     }
 }
 
 impl Engine for Int8Engine {
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
         self.check(batch)?;
         let labels = self.model.head().classifier.n;
         let start = logits.len();

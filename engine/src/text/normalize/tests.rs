@@ -74,7 +74,7 @@ fn vectors() {
         text: String,
         normalized: String,
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let profile = NormalizationProfile::open(&root.join("model/default")).unwrap();
     let normalizer = normalizer(&profile.expect("the default model has a profile"));
     let file = root.join("tests/data/normalization_vectors.jsonl");

@@ -155,7 +155,7 @@ fn both(json: &Value) -> (Tokenizer, tokenizers::Tokenizer) {
 }
 
 fn default_model() -> Value {
-    let json = std::fs::read("model/default/tokenizer.json").unwrap();
+    let json = std::fs::read("../model/default/tokenizer.json").unwrap();
     serde_json::from_slice(&json).unwrap()
 }
 
