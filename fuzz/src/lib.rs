@@ -7,11 +7,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use coldread::batcher::Batcher;
-use coldread::model::EngineChoice;
-use coldread_engine::{Classifier, ModelOptions};
+use coldread_engine::{EngineError, ModelOptions};
 use coldread::config::{AccessArgs, Compat, Limits};
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
-use coldread::error::InferError;
 use coldread::http::{AppOptions, AppState, app};
 use http_body_util::BodyExt;
 use std::num::NonZeroUsize;
@@ -37,7 +35,7 @@ struct Anything {
 }
 
 impl Engine for Anything {
-    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), InferError> {
+    fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
         for post in batch.posts() {
             let sum = post.iter().fold(0_u32, |sum, id| sum.rotate_left(5) ^ id);
             logits.extend((0..self.labels).map(|i| (sum.rotate_left(7 * i as u32) % 7) as f32));
@@ -76,18 +74,12 @@ impl Service {
     pub fn start(args: &[&str]) -> Self {
         let small = "fuzz --max-body-bytes 20000 --max-posts 20 --workers 1";
         let Args { limits, access } = clap::Parser::parse_from(small.split(' ').chain(args.iter().copied()));
-        let options = ModelOptions {
-            model: None,
-            engine: EngineChoice::Int8,
-            isa: None,
-            threads: NonZeroUsize::MIN,
-            max_post_bytes: 300,
-        };
-        let classifier = Classifier::load(&options).expect("the default model loads");
-        let labels = classifier.info().labels.len();
-        let classifier = classifier.with_engine(Box::new(Anything { labels }));
+        let options = ModelOptions::new().max_post_bytes(300);
+        let model = options.embedded().expect("the default model loads");
+        let labels = model.labels().len();
+        let model = model.with_engine(Box::new(Anything { labels }));
         let batches = limits.batch_options(NonZeroUsize::MIN, |_| None);
-        let batcher = Batcher::start(classifier, batches, Arc::default());
+        let batcher = Batcher::start(model.classifier(), batches, Arc::default());
         let access = access.resolve().expect("sound");
         let options = AppOptions {
             access,
