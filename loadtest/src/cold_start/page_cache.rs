@@ -1,5 +1,7 @@
-//! Makes files cold: takes their pages out of the page cache, and looks whether they
-//! went.
+//! Makes files cold: evicts their pages from the page cache and checks that they are gone.
+//!
+//! This is the crate's only `unsafe` code: mapping a file and mincore(2), which has no safe
+//! wrapper. The mapped bytes are never read.
 
 use anyhow::{Context, Result};
 use rustix::fs::{Advice, fadvise, fdatasync};
