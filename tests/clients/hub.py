@@ -7,7 +7,7 @@ interface serves them. coldread packs the model by its id and serves it; a post 
 ways, and from the folder, and the scores must be the same. Then Python's own client of the Hub
 and coldread each use what the other one downloaded.
 
-    cargo build --release
+    cargo build --release --features full
     python3 tests/clients/hub.py [--binary target/release/coldread]
 
 Needs Python 3.9 and, on its first run, PyPI: the packages go into a virtual environment under
