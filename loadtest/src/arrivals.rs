@@ -4,6 +4,7 @@
 //! seed gives the same arrivals on every machine.
 
 pub mod process;
+pub mod profile;
 mod time;
 pub mod trace;
 

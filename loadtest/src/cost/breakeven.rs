@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bill::Bill;
-use super::hosts;
+use super::hosts::HostCount;
 use super::monthly::bill;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
@@ -116,7 +116,9 @@ pub fn find(
 }
 
 /// Rates at which `difference` changes sign, at most eight of them.
-fn crossings(difference: impl Fn(f64) -> Result<f64, PriceError>) -> Result<Vec<f64>, PriceError> {
+pub(super) fn crossings(
+    difference: impl Fn(f64) -> Result<f64, PriceError>,
+) -> Result<Vec<f64>, PriceError> {
     let ratio = (RANGE.1 / RANGE.0).powf(1.0 / f64::from(STEPS));
     let mut crossings = Vec::new();
     let (mut low, mut negative) = (RANGE.0, difference(RANGE.0)? < 0.0);
@@ -149,19 +151,27 @@ fn utilisation(
     prices: &Prices,
     target: &Target,
 ) -> Result<Option<f64>, PriceError> {
-    let (vcpus, least) = match target {
-        Target::Ec2 { machine, least } | Target::Managed { machine, least } => (
-            prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0),
-            *least,
-        ),
-        Target::Fargate { vcpus, .. } | Target::CloudRun { vcpus, .. } => (*vcpus, 1),
+    let machine = |machine: &str| -> Result<f64, PriceError> {
+        Ok(prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0))
+    };
+    let (vcpus, least, auto) = match target {
+        Target::Ec2 {
+            machine: name,
+            least,
+            auto,
+        } => (machine(name)?, *least, *auto),
+        Target::Managed {
+            machines,
+            least,
+            auto,
+        } => (machine(&machines[0])?, *least, *auto),
+        Target::Fargate {
+            vcpus, least, auto, ..
+        } => (*vcpus, *least, *auto),
+        Target::CloudRun { vcpus, least, .. } => (*vcpus, *least, None),
         _ => return Ok(None),
     };
     let mut aside = Bill::default();
-    let hosts = hosts::count(&mut aside, workload, target, vcpus, least);
-    let busy_vcpus = workload.rate()
-        * (workload.request_ms + workload.post_ms * workload.posts_per_request)
-        / 1_000.0
-        / workload.speed_of(target);
-    Ok(Some(busy_vcpus / (hosts * vcpus)))
+    let hosts = HostCount { least, auto }.hosts(&mut aside, workload, target, vcpus);
+    Ok(Some(hosts.busy))
 }

@@ -212,7 +212,7 @@ fn cost_section(cost: &CostReport) -> Markup {
         ul { @for sentence in cost.verdict.iter().take(1 + cost.break_evens.len()) { li { (sentence) } } }
         @if !cost.undated_prices.is_empty() {
             p.warn {
-                "Prices without a full date, to be checked before a decision: "
+                "Prices without a full date, or not seen at the provider, to be checked before a decision: "
                 (cost.undated_prices.join(", ")) "."
             }
         }
