@@ -93,6 +93,23 @@ impl Schedule {
         }
     }
 
+    /// Arrivals at `times`, ascending, that were recorded elsewhere.
+    pub fn from_times(name: &str, times: Vec<Nanos>) -> Result<Self> {
+        let first = *times
+            .first()
+            .with_context(|| format!("{name}: no arrival"))?;
+        let trace = Trace::Times(times.iter().map(|time| time - first).collect());
+        Ok(Self {
+            name: format!("log {name}"),
+            horizon: trace.length().max(1),
+            kind: Kind::Trace {
+                trace,
+                rate_scale: 1.0,
+                time_scale: 1.0,
+            },
+        })
+    }
+
     /// What `path` recorded, changed and cut as `options` say.
     pub fn from_trace(path: &Path, options: &TraceOptions) -> Result<Self> {
         let TraceOptions {

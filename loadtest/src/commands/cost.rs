@@ -27,7 +27,7 @@ use crate::simulate::{Model, curve};
 
 /// What is scored and where it could run.
 #[derive(Debug, Clone, Args)]
-struct WorkloadArgs {
+pub(super) struct WorkloadArgs {
     /// Posts a second, mean over the month
     #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
     posts_per_second: f64,
@@ -121,7 +121,7 @@ fn speed(text: &str) -> Result<(String, f64), String> {
 
 impl WorkloadArgs {
     /// The workload, checked; the cold fraction is still to be simulated if it was not given.
-    fn workload(&self) -> Result<Workload> {
+    pub(super) fn workload(&self) -> Result<Workload> {
         let posts_per_second = self
             .posts_per_month
             .map_or(self.posts_per_second, |posts| posts / SECONDS);
@@ -192,11 +192,16 @@ impl WorkloadArgs {
     }
 
     /// The price table.
-    fn price_table(&self) -> Result<Prices> {
+    pub(super) fn price_table(&self) -> Result<Prices> {
         Ok(match &self.prices {
             Some(path) => Prices::with_file(path)?,
             None => Prices::built_in(),
         })
+    }
+
+    /// The targets given.
+    pub(super) fn given_targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The targets, or a usual set of them.
@@ -312,19 +317,6 @@ pub(super) struct CostArgs {
     common: CommonOptions,
 }
 
-/// Scales the curve of Poisson arrivals so that it has at `rate` the fraction that
-/// the real arrivals have: burstier ones start more instances at every rate.
-fn meet(points: &mut Vec<(f64, f64)>, rate: f64, fraction: f64) {
-    let poisson = Cold::ByRate(points.clone()).at(rate);
-    if poisson > 0.0 {
-        for (_, share) in points.iter_mut() {
-            *share = (*share * fraction / poisson).min(1.0);
-        }
-    }
-    let place = points.partition_point(|(point, _)| *point < rate);
-    points.insert(place, (rate, fraction));
-}
-
 /// Memory of a function, MB; one vCPU's without one.
 fn memory_of(function: Option<&Target>) -> u32 {
     match function {
@@ -351,11 +343,12 @@ impl CostArgs {
             simulation = Some(found);
         }
         if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
-            let mut points = curve::cold_by_rate(&model, 1e-4..=1e3, 3, self.common.seed);
-            if let Some(found) = &simulation {
-                meet(&mut points, workload.rate(), found.function.cold_fraction);
-            }
+            let points = curve::cold_by_rate(&model, 1e-4..=1e3, 3, self.common.seed);
             workload.cold = Cold::ByRate(points);
+            if let Some(found) = &simulation {
+                let rate = workload.rate() / f64::from(workload.tenants);
+                workload.cold.meet(rate, found.function.cold_fraction);
+            }
         }
         let mut report = CostReport::new(&workload, &prices, &targets)?;
         report.pipeline = self.pipeline.compare(&prices)?;
@@ -465,23 +458,5 @@ impl PipelineArgs {
             gb: self.task_gb,
         };
         Ok(Some(pipeline::compare(&self.pipeline, prices, task)?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_curve_meets_the_simulated_fraction() {
-        let mut points = vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)];
-        meet(&mut points, 1.0, 0.04);
-        let cold = Cold::ByRate(points);
-        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
-            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
-        }
-        let mut quiet = vec![(0.01, 0.0), (100.0, 0.0)];
-        meet(&mut quiet, 1.0, 0.5);
-        assert!((Cold::ByRate(quiet).at(1.0) - 0.5).abs() < 1e-12);
     }
 }

@@ -17,10 +17,23 @@ use super::workload::{HOURS, SECONDS, Workload};
 use crate::format::percent;
 use crate::format::{dollars, number};
 
-/// Lowest and highest rate looked at, requests a second.
-const RANGE: (f64, f64) = (1e-5, 1e5);
-/// Steps of the search; twenty a factor of ten find every step of hosts that matters.
-const STEPS: i32 = 200;
+/// Rates looked at; twenty a factor of ten find every step of hosts that matters.
+const ALL: Search = Search {
+    from: 1e-5,
+    to: 1e5,
+    steps: 200,
+};
+
+/// Where crossings are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Lowest rate, requests a second.
+    pub from: f64,
+    /// Highest rate.
+    pub to: f64,
+    /// Equal factors between the two.
+    pub steps: i32,
+}
 
 /// Where two targets cost the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,7 +70,7 @@ pub fn find(
     let difference = |rate: f64| -> Result<f64, PriceError> {
         Ok(usd(on_demand, rate)? - usd(always_on, rate)?)
     };
-    let crossings = crossings(difference)?;
+    let crossings = crossings(ALL, difference)?;
     let mut found = BreakEven {
         on_demand: on_demand.to_string(),
         always_on: always_on.to_string(),
@@ -116,18 +129,20 @@ pub fn find(
 }
 
 /// Rates at which `difference` changes sign, at most eight of them.
-pub(super) fn crossings(
+pub fn crossings(
+    search: Search,
     difference: impl Fn(f64) -> Result<f64, PriceError>,
 ) -> Result<Vec<f64>, PriceError> {
-    let ratio = (RANGE.1 / RANGE.0).powf(1.0 / f64::from(STEPS));
+    let Search { from, to, steps } = search;
+    let ratio = (to / from).powf(1.0 / f64::from(steps));
     let mut crossings = Vec::new();
-    let (mut low, mut negative) = (RANGE.0, difference(RANGE.0)? < 0.0);
-    for step in 1..=STEPS {
-        let high = RANGE.0 * ratio.powi(step);
+    let (mut low, mut negative) = (from, difference(from)? < 0.0);
+    for step in 1..=steps {
+        let high = from * ratio.powi(step);
         let now = difference(high)? < 0.0;
         if now != negative {
             let (mut below, mut above) = (low, high);
-            for _ in 0..60 {
+            for _ in 0..40 {
                 let middle = (below * above).sqrt();
                 if (difference(middle)? < 0.0) == negative {
                     below = middle;

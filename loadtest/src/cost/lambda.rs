@@ -106,6 +106,16 @@ pub fn erlang_b(load: f64, servers: u32) -> f64 {
     })
 }
 
+/// The same over the minutes of the traffic, each request held for `held_s`.
+pub fn overflow_share(workload: &Workload, held_s: f64, servers: u32) -> f64 {
+    let (mut blocked, mut all) = (0.0, 0.0);
+    for ratio in workload.profile.ratios.iter() {
+        blocked += ratio * erlang_b(workload.rate() * ratio * held_s, servers);
+        all += ratio;
+    }
+    blocked / all
+}
+
 /// Billed milliseconds of one warm request: every started millisecond counts.
 pub fn billed_ms(workload: &Workload, target: &Target, memory_mb: u32) -> f64 {
     workload
@@ -147,7 +157,7 @@ pub fn bill(
     let overflow = if kept == 0 {
         1.0
     } else {
-        erlang_b(workload.rate() * billed / 1_000.0, kept)
+        overflow_share(workload, billed / 1_000.0, kept)
     };
     if kept > 0 {
         let served = BilledUsage {
@@ -162,7 +172,7 @@ pub fn bill(
             served,
         )?;
         bill.note(format!(
-            "{} of requests find the {kept} provisioned environments busy (Erlang B at {} erlangs) and run on demand",
+            "{} of requests find the {kept} provisioned environments busy (Erlang B, {} erlangs on average) and run on demand",
             percent(overflow),
             number(workload.rate() * billed / 1_000.0),
         ));

@@ -2,7 +2,7 @@
 
 use super::bill::{Bill, Split};
 use super::hosts::HostCount;
-use super::lambda::erlang_b;
+use super::lambda::overflow_share;
 use super::occupancy::{Occupancy, occupancy};
 use super::prices::{PriceError, Prices};
 use super::target::{CloudRunBilling, Target};
@@ -188,7 +188,7 @@ pub fn azure_flex(
     let overflow = if ready == 0 {
         1.0
     } else {
-        erlang_b(workload.rate() / capacity, ready)
+        overflow_share(workload, 1.0 / capacity, ready)
     };
     if ready > 0 {
         let served = busy.mean * (1.0 - overflow);

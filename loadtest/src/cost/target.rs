@@ -183,7 +183,7 @@ impl Target {
     pub fn words(&self) -> String {
         let scaled = |auto: &Option<u32>| match auto {
             None => String::new(),
-            Some(percent) => format!(", autoscaled to {percent}% busy"),
+            Some(percent) => format!(", scaled to {percent}% busy"),
         };
         match self {
             Self::Lambda {

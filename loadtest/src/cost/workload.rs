@@ -47,6 +47,25 @@ impl Cold {
     }
 }
 
+impl Cold {
+    /// Scales the curve of Poisson arrivals so that it has at `rate` the `fraction` that
+    /// real arrivals have: burstier ones start more instances at every rate.
+    pub fn meet(&mut self, rate: f64, fraction: f64) {
+        let poisson = self.at(rate);
+        let Self::ByRate(points) = self else {
+            *self = Self::Given(fraction);
+            return;
+        };
+        if poisson > 0.0 {
+            for (_, share) in points.iter_mut() {
+                *share = (*share * fraction / poisson).min(1.0);
+            }
+        }
+        let place = points.partition_point(|(point, _)| *point < rate);
+        points.insert(place, (rate, fraction));
+    }
+}
+
 /// A request's time at a function's memory size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AtSize {
@@ -333,5 +352,17 @@ mod tests {
             assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
         }
         assert!((Cold::ByRate(Vec::new()).at(1.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_curve_meets_the_simulated_fraction() {
+        let mut cold = Cold::ByRate(vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)]);
+        cold.meet(1.0, 0.04);
+        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
+            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
+        }
+        let mut quiet = Cold::ByRate(vec![(0.01, 0.0), (100.0, 0.0)]);
+        quiet.meet(1.0, 0.5);
+        assert!((quiet.at(1.0) - 0.5).abs() < 1e-12);
     }
 }
