@@ -278,3 +278,37 @@ fn a_log_answers_whether_to_take_a_snapshot() {
     assert!(text.contains("A restore takes 411.5 ms and 9 ms"), "{text}");
     assert!(text.contains("from the log of AWS"), "{text}");
 }
+
+#[test]
+fn restores_show_in_what_is_logged() {
+    let args = [
+        "invoke",
+        "--snapstart",
+        "--snapshot-load-ms",
+        "20:20",
+        "--",
+        MISBEHAVING,
+    ];
+    let output = harness(&[&args[..], &["restored"]].concat(), "{}\n{}\n");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(
+        log.contains("loading it takes a stated 20 to 20 ms"),
+        "{log}"
+    );
+    assert_eq!(log.matches("\tRestore Duration: 2").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("\tBilled Restore Duration: ").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(log.matches("Init Duration: ").count(), 0, "{log}");
+
+    let output = harness(&[&args[..], &["well"]].concat(), "{}\n");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("no version is published: no restore asked for"),
+        "{log}"
+    );
+}
