@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
 //! | [`model_source`] | from `--model` to a path: a file, a folder or a download from the Hub |
+//! | `manual` | shell completions and man pages (feature `manual`) |
 //! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
 
@@ -11,6 +12,8 @@ mod bench;
 mod eval;
 mod info;
 pub(crate) mod logging;
+#[cfg(feature = "manual")]
+mod manual;
 mod model_source;
 mod pack;
 mod posts;
@@ -61,6 +64,12 @@ enum Command {
     Pack(pack::PackArgs),
     /// Measure the speed of the kernels and of the model
     Bench(bench::BenchArgs),
+    /// Print a completion script for a shell
+    #[cfg(feature = "manual")]
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages
+    #[cfg(feature = "manual")]
+    Man(manual::ManArgs),
 }
 
 /// Arguments that clap took one by one, but that make no sense together.
@@ -155,6 +164,10 @@ impl Cli {
             Some(Command::Info(args)) => info::run(&args, &model),
             Some(Command::Pack(args)) => pack::run(&args, &model),
             Some(Command::Bench(args)) => bench::run(&args, &model),
+            #[cfg(feature = "manual")]
+            Some(Command::Completions(args)) => manual::completions(&args, command()),
+            #[cfg(feature = "manual")]
+            Some(Command::Man(args)) => manual::man(&args, command()),
             None => unreachable!("`parse` puts `serve` in"),
         }
     }

@@ -7,7 +7,7 @@
 //! This is a client of its own on `ureq` because the `hf-hub` crate, in its releases 0.4,
 //! 0.5 and 1.0, compares no hashes, gives up on another process's download after
 //! seconds, and either keeps partial files under names that Python does not know (0.x)
-//! or restarts a broken download from its first byte (1.0, with 107 further crates).
+//! or restarts a broken download from its first byte (1.0, with 107 crates).
 //!
 //! What the Hub says is trusted only as far as it can be checked: names of files
 //! are those we asked for, a commit is forty hexadecimal digits, and a file is

@@ -1,7 +1,7 @@
 //! `config.json` of a Hugging Face text-classification model.
 
 use crate::error::{LoadError, read};
-use crate::quantize::MAX_K;
+use crate::layout::MAX_K;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
