@@ -219,8 +219,9 @@ impl Config {
                 let kind = env("AWS_LAMBDA_INITIALIZATION_TYPE");
                 let memory = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
                 let memory: Option<u32> = memory.and_then(|mb| mb.trim().parse().ok());
-                kind.as_deref() == Some("provisioned-concurrency")
-                    || memory.is_some_and(|mb| mb < FULL_CPU_MB)
+                // Initialized ahead of the first request, whose time is what counts.
+                let is_ahead = kind.is_some_and(|kind| kind != "on-demand");
+                is_ahead || memory.is_some_and(|mb| mb < FULL_CPU_MB)
             }
         }
     }
@@ -336,13 +337,20 @@ mod tests {
         };
         let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
         let memory = |mb| ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mb);
-        let provisioned = ("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency");
+        let kind = |kind| ("AWS_LAMBDA_INITIALIZATION_TYPE", kind);
         check(&[], &[], true);
         check(&["--warm-up", "off"], &[], false);
         check(&[], &[lambda, memory("1769")], false);
         check(&["--warm-up", "on"], &[lambda, memory("1769")], true);
         check(&[], &[lambda, memory("128")], true);
-        check(&[], &[lambda, memory("3008"), provisioned], true);
+        for ahead in [
+            "provisioned-concurrency",
+            "snap-start",
+            "lambda-managed-instances",
+        ] {
+            check(&[], &[lambda, memory("3008"), kind(ahead)], true);
+        }
+        check(&[], &[lambda, memory("3008"), kind("on-demand")], false);
         check(&[], &[lambda], false);
     }
 
