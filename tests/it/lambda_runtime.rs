@@ -246,7 +246,7 @@ async fn a_snapshot_is_taken_of_a_function_that_is_warm() {
         function.send(event("rest_get_without_body"));
         let is_asked = async {
             while function.api.restore.receiver_count() == 0 {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         let is_asked = tokio::time::timeout(Duration::from_mins(1), is_asked).await;
