@@ -219,7 +219,8 @@ impl Config {
             WarmUp::Auto if !is_lambda => true,
             WarmUp::Auto => {
                 let kind = env("AWS_LAMBDA_INITIALIZATION_TYPE");
-                kind.as_deref() == Some("provisioned-concurrency")
+                // Initialized ahead of the first request, whose time is what counts.
+                kind.is_some_and(|kind| kind != "on-demand")
                     || lambda_memory_mb(&env).is_some_and(|mb| mb < LAMBDA_MB_PER_CORE)
             }
         }
@@ -345,7 +346,7 @@ mod tests {
         };
         let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
         let memory = |mb| ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mb);
-        let provisioned = ("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency");
+        let kind = |kind| ("AWS_LAMBDA_INITIALIZATION_TYPE", kind);
         check(&[], &[], true);
         check(&["--warm-up", "off"], &[], false);
         check(&[], &[lambda, memory("1769")], false);
@@ -355,7 +356,14 @@ mod tests {
         check(&[], &[lambda, memory("")], false);
         check(&[], &[lambda, memory("much")], false);
         check(&["--warm-up", "0"], &[lambda, memory("128")], false);
-        check(&[], &[lambda, memory("3008"), provisioned], true);
+        for ahead in [
+            "provisioned-concurrency",
+            "snap-start",
+            "lambda-managed-instances",
+        ] {
+            check(&[], &[lambda, memory("3008"), kind(ahead)], true);
+        }
+        check(&[], &[lambda, memory("3008"), kind("on-demand")], false);
         check(&[], &[lambda], false);
     }
 
