@@ -82,29 +82,6 @@ impl Cli {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn every_option_has_one_meaning_and_every_default_parses() {
-        Cli::command().debug_assert();
-        for arguments in [
-            &["cost"][..],
-            &["decide"],
-            &["decide", "--discount", "17", "--arch", "arm"],
-            &["cost", "--pipeline", "--from-arrivals"],
-            &["simulate"],
-            &["warm"],
-            &["self-test"],
-        ] {
-            let words = ["coldread-loadtest"].iter().chain(arguments);
-            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
-        }
-    }
-}
-
 /// Forgets the variables of settings that hold nothing but white space.
 fn without_blank(
     command: clap::Command,
@@ -124,6 +101,23 @@ fn without_blank(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_option_has_one_meaning_and_every_default_parses() {
+        Cli::command().debug_assert();
+        for arguments in [
+            &["cost"][..],
+            &["decide"],
+            &["decide", "--discount", "17", "--arch", "arm"],
+            &["cost", "--pipeline", "--from-arrivals"],
+            &["simulate"],
+            &["warm"],
+            &["self-test"],
+        ] {
+            let words = ["coldread-loadtest"].iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
+        }
+    }
 
     fn variables(command: &clap::Command) -> Vec<OsString> {
         let own = command.get_arguments().filter_map(clap::Arg::get_env);
