@@ -14,6 +14,7 @@ mod trial;
 mod words;
 
 use anyhow::{Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Question {
     pub families: Vec<Vec<Choice>>,
     /// Seed of everything random.
     pub seed: u64,
+    /// No progress bar.
+    pub quiet: bool,
 }
 
 /// An option as it came out.
@@ -99,6 +102,8 @@ pub struct Decision {
     pub options: Vec<Ranked>,
     /// Where each option that is within the bound costs as much as the next.
     pub neighbours: Vec<Neighbours>,
+    /// Where the cheapest option costs as much as the cheapest of another kind.
+    pub rival: Option<Neighbours>,
     /// What changes when something is chosen otherwise for the cheapest option.
     pub levers: Vec<Lever>,
     /// Mean milliseconds that a request waits for a cold start, placement included.
@@ -145,6 +150,27 @@ struct Tried {
     ranked: Ranked,
 }
 
+/// A bar over the families, on standard error.
+fn progress(question: &Question) -> ProgressBar {
+    if question.quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(question.families.len() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:32} {pos} of {len} options tried, {eta} left")
+            .expect("the template is valid"),
+    );
+    bar
+}
+
+impl Tried {
+    /// What is run: `lambda`, `ec2` and so on.
+    fn kind(&self) -> &str {
+        let target = self.ranked.target.as_str();
+        target.split(':').next().unwrap_or(target)
+    }
+}
+
 impl Decision {
     /// Tries all families and ranks them.
     pub fn new(question: &Question, prices: &Prices) -> Result<Self> {
@@ -154,16 +180,20 @@ impl Decision {
         );
         let mut trials = Trials::new(question, prices);
         let mut tried = Vec::new();
+        let bar = progress(question);
         for family in &question.families {
             tried.extend(trials.best(family)?);
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         ensure!(!tried.is_empty(), "there is no option to choose from");
         tried.sort_by(|a, b| {
             let key = |tried: &Tried| {
                 let ranked = &tried.ranked;
-                match ranked.in_time {
-                    true => (false, ranked.usd_per_month),
-                    false => (true, ranked.p99_ms.unwrap_or(f64::INFINITY)),
+                if ranked.in_time {
+                    (false, ranked.usd_per_month)
+                } else {
+                    (true, ranked.p99_ms.unwrap_or(f64::INFINITY))
                 }
             };
             let (a, b) = (key(a), key(b));
@@ -174,6 +204,14 @@ impl Decision {
             .windows(2)
             .map(|pair| neighbours::between(pair[0], pair[1], prices))
             .collect::<Result<_, _>>()?;
+        let rival = match within.split_first() {
+            Some((best, others)) => others
+                .iter()
+                .find(|other| other.kind() != best.kind())
+                .map(|other| neighbours::between(best, other, prices))
+                .transpose()?,
+            None => None,
+        };
         let levers = match within.first() {
             Some(best) => levers::of(question, best, prices)?,
             None => Vec::new(),
@@ -204,6 +242,7 @@ impl Decision {
             peak_to_mean: workload.peak_to_mean,
             p99_target_ms: question.p99_ms,
             neighbours,
+            rival,
             levers,
             cold_start_ms: question.model.sandbox.mean_ms() + question.model.init.mean_ms(),
             restored_start_ms: question.restore.mean_ms() + workload.restore_ms,

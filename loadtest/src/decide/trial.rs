@@ -255,8 +255,8 @@ impl<'a> Trials<'a> {
                 least,
                 auto: None,
                 ..
-            } => Some((*vcpus, *least)),
-            Target::CloudRun {
+            }
+            | Target::CloudRun {
                 billing: CloudRunBilling::Instance | CloudRunBilling::WorkerPool,
                 vcpus,
                 least,
@@ -352,10 +352,10 @@ impl<'a> Trials<'a> {
                 model.kept = *ready * vcpus.ceil() as u32;
                 Some(Simulated::Function(Box::new(model)))
             }
-            Target::Ec2 { .. } | Target::Managed { .. } | Target::Fargate { .. } => {
-                Some(self.hosts(target, workload, service(1.0))?)
-            }
-            Target::CloudRun { .. } => Some(self.hosts(target, workload, service(1.0))?),
+            Target::Ec2 { .. }
+            | Target::Managed { .. }
+            | Target::Fargate { .. }
+            | Target::CloudRun { .. } => Some(self.hosts(target, workload, &service(1.0))?),
             Target::Comprehend | Target::Api { .. } => None,
         })
     }
@@ -364,7 +364,7 @@ impl<'a> Trials<'a> {
         &self,
         target: &Target,
         workload: &Workload,
-        service: Sampler,
+        service: &Sampler,
     ) -> Result<Simulated, PriceError> {
         // Less than a vCPU is one that is slower.
         let servers =

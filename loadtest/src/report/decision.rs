@@ -52,7 +52,7 @@ fn ranking(decision: &Decision) -> Markup {
         div.wide { table.rank {
             tr {
                 th { "option" } th { "paid for" } th.n { "$ a month" }
-                th.n { "cold" } th.n { "p99, ms" } th.n { "p99.9" } th.n { "next is as dear at" }
+                th.n { "cold" } th.n { "p99, ms" } th.n { "p99.9" } th.n { "next at" }
             }
             @for option in &decision.options { tr.late[!option.in_time] {
                 td title=(option.target) { (option.name) }
