@@ -102,6 +102,23 @@ fn without_blank(
 mod tests {
     use super::*;
 
+    #[test]
+    fn every_option_has_one_meaning_and_every_default_parses() {
+        Cli::command().debug_assert();
+        for arguments in [
+            &["cost"][..],
+            &["decide"],
+            &["decide", "--discount", "17", "--arch", "arm"],
+            &["cost", "--pipeline", "--from-arrivals"],
+            &["simulate"],
+            &["warm"],
+            &["self-test"],
+        ] {
+            let words = ["coldread-loadtest"].iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
+        }
+    }
+
     fn variables(command: &clap::Command) -> Vec<OsString> {
         let own = command.get_arguments().filter_map(clap::Arg::get_env);
         let mut names: Vec<OsString> = own.map(OsStr::to_owned).collect();
@@ -119,22 +136,5 @@ mod tests {
         }
         let command = without_blank(Cli::command(), |_| Some("value".into()));
         assert_eq!(variables(&command), all);
-    }
-
-    #[test]
-    fn every_option_has_one_meaning_and_every_default_parses() {
-        Cli::command().debug_assert();
-        for arguments in [
-            &["cost"][..],
-            &["decide"],
-            &["decide", "--discount", "17", "--arch", "arm"],
-            &["cost", "--pipeline", "--from-arrivals"],
-            &["simulate"],
-            &["warm"],
-            &["self-test"],
-        ] {
-            let words = ["coldread-loadtest"].iter().chain(arguments);
-            assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
-        }
     }
 }
