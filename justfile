@@ -34,6 +34,11 @@ openapi *ARGS:
 page *ARGS:
     tests/page/run {{ARGS}}
 
+# The Python wheel, and its tests in a fresh environment; needs Python.
+wheel *ARGS:
+    python/build {{ARGS}}
+    python/test
+
 # The container image: `just image`, `just image --arch all`; needs docker, or Debian and root.
 image *ARGS:
     container/build {{ARGS}}

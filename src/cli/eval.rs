@@ -63,7 +63,7 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     let lines = Lines::open(&args.file, model.max_post_bytes.get())?;
     let model = source.load()?;
     let mut classifier = model.classifier();

@@ -126,7 +126,7 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(model.max_post_bytes.get())?;
     let mut classifier = source.load()?.classifier();
