@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
 //! | [`hub`] | where the model is, once it is there |
-//! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
+//! | [`posts`] | where posts come from: a file or standard input |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
 
 mod bench;

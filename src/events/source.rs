@@ -3,7 +3,8 @@
 //! Read from the event itself: a function is not told which of its triggers called it.
 
 use super::InvocationError;
-use super::record::{Content, Finder, Record, RecordError, is_bus_event};
+use super::record::{Content, Finder, Record, is_bus_event};
+use crate::rows::RowError;
 use crate::telemetry;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -251,7 +252,7 @@ fn element(item: Value, finder: &Finder) -> Record {
 fn body(body: Option<Value>, finder: &Finder) -> Content {
     match body {
         Some(Value::String(body)) => finder.in_text(body),
-        _ => RecordError::NotText("body".to_owned()).into(),
+        _ => RowError::InvalidType("body".to_owned()).into(),
     }
 }
 
