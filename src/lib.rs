@@ -16,6 +16,7 @@
 
 pub mod batcher;
 pub mod config;
+pub mod environment;
 pub mod error;
 pub mod events;
 pub mod http;

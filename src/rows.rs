@@ -27,7 +27,6 @@ mod tests;
 
 pub use error::{InputError, RowError};
 pub use file::RowFile;
-pub(crate) use json::with_whole_pairs;
 pub use results::{Failure, ResultFormat, ResultRow, ResultWriter};
 pub use signature::FileType;
 
@@ -223,7 +222,9 @@ impl RowReader {
         };
         let csv = |dialect| Parser::Csv(Box::new(csv::Csv::new(dialect, limits)));
         let parser = match options.format {
-            RowFormat::Text => Parser::Text(Lines::new(limits.max_post_bytes, LineCount::default())),
+            RowFormat::Text => {
+                Parser::Text(Lines::new(limits.max_post_bytes, LineCount::default()))
+            }
             RowFormat::Json => Parser::Json(json::Json::new(field, limits)),
             RowFormat::Csv => csv(dialect(options.delimiter, true)),
             RowFormat::Tsv => csv(dialect(options.delimiter.or(Some(b'\t')), false)),

@@ -67,7 +67,7 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     let max_line_bytes = model.max_post_bytes.get() + MAX_LABEL_BYTES;
     let options = RowOptions::new(RowFormat::Text, max_line_bytes);
     let lines = Posts::open(&args.file, &options)?;
@@ -118,8 +118,7 @@ fn evaluate(mut lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Eva
         let results = classifier.classify(&posts)?;
         evaluation.time += started.elapsed();
         for (i, (result, truth)) in results.into_iter().zip(labels).enumerate() {
-            let sentiment =
-                result.map_err(|e| lines.error_at(numbers[i], &e.to_string()))?;
+            let sentiment = result.map_err(|e| lines.error_at(numbers[i], &e.to_string()))?;
             let correct = sentiment.label_index == truth;
             evaluation.confusion.add(truth, sentiment.label_index);
             evaluation

@@ -203,7 +203,9 @@ pub(crate) fn read_all(
     while posts.len() < max_posts
         && let Some(row) = input.next()?
     {
-        let post = row.post.map_err(|e| input.error_at(row.line, &e.to_string()))?;
+        let post = row
+            .post
+            .map_err(|e| input.error_at(row.line, &e.to_string()))?;
         let is_empty = post.trim().is_empty();
         posts.extend((!is_empty).then_some(post));
     }

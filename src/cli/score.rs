@@ -117,7 +117,7 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(model.max_post_bytes.get())?;
     let classifier = source.load()?.classifier();
@@ -152,15 +152,13 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
             let rows: Vec<Row> = rows.collect();
             scorer.score(&rows, 0)?;
         }
-        Some(mut posts) => {
-            loop {
-                let batch = next_batch(&mut posts)?;
-                if batch.is_empty() {
-                    break;
-                }
-                scorer.score(&batch, posts.bytes_read())?;
+        Some(mut posts) => loop {
+            let batch = next_batch(&mut posts)?;
+            if batch.is_empty() {
+                break;
             }
-        }
+            scorer.score(&batch, posts.bytes_read())?;
+        },
     }
     finish(&screen, &scorer.tally, args.source().is_some())
 }

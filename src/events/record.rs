@@ -5,7 +5,7 @@
 //! quotes it.
 
 use crate::config::{EventOptions, Pointer};
-use crate::rows::{RowError, with_whole_pairs};
+use crate::rows::RowError;
 use crate::telemetry;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ pub(super) struct Record {
     /// What the platform calls it.
     pub(super) id: Option<String>,
     /// What a failure of it is listed by, where failures are listed.
-    pub(super) handle: String,
+    pub(super) failure_id: String,
     /// The ordered group of messages that it belongs to.
     pub(super) group: Option<String>,
     /// The resource that it comes from.
@@ -81,16 +81,16 @@ impl Finder {
         }
     }
 
-    /// A message's body: JSON, or the post itself.
+    /// A message's body: JSON, or the post itself. What producers on Windows put before
+    /// it, a byte order mark, is part of neither.
     pub(super) fn in_text(&self, mut body: String) -> Content {
-        // As some editors and shells begin a file.
         if body.starts_with('\u{feff}') {
-            body.remove(0);
+            body.drain(..'\u{feff}'.len_utf8());
         }
         if self.text.as_ref().is_some_and(|p| p.as_str().is_empty()) {
             return post(Ok(body));
         }
-        match serde_json::from_str(&with_whole_pairs(&body)) {
+        match serde_json::from_str(&body) {
             Ok(Value::Object(fields)) => match envelope(fields) {
                 Envelope::Notification(message) => self.in_notification(message),
                 Envelope::Event(detail) => self.in_json(&detail),
@@ -109,7 +109,7 @@ impl Finder {
 
     /// What a topic sent to a queue. There is no further envelope in it.
     fn in_notification(&self, message: String) -> Content {
-        match serde_json::from_str(&with_whole_pairs(&message)) {
+        match serde_json::from_str(&message) {
             Ok(json @ Value::Object(_)) => self.in_json(&json),
             _ => self.in_text(message),
         }
@@ -182,7 +182,7 @@ fn envelope(mut fields: Map<String, Value>) -> Envelope {
     if is_notification && let Some(Value::String(message)) = fields.get_mut("Message") {
         return Envelope::Notification(std::mem::take(message));
     }
-    if is_bus_event(&fields)
+    if BUS_FIELDS.iter().all(|name| fields.contains_key(*name))
         && let Some(detail) = fields.get_mut("detail")
     {
         return Envelope::Event(detail.take());
@@ -190,12 +190,8 @@ fn envelope(mut fields: Map<String, Value>) -> Envelope {
     Envelope::None(fields)
 }
 
-/// Whether this is an event of `EventBridge`.
-pub(super) fn is_bus_event(fields: &Map<String, Value>) -> bool {
-    ["detail-type", "detail", "source"]
-        .iter()
-        .all(|name| fields.contains_key(*name))
-}
+/// The fields of every event of `EventBridge`.
+pub(super) const BUS_FIELDS: [&str; 3] = ["detail-type", "detail", "source"];
 
 /// A table's value without its type: `{"M": {"text": {"S": "..."}}}` is `{"text": "..."}`.
 /// As deep as the event was, which its parser bounds.
@@ -260,6 +256,8 @@ mod tests {
         ] {
             check("", post, Ok(post));
         }
+        check("", "\u{feff}{\"text\":\"good\"}", Ok("good"));
+        check("#", "\u{feff}good", Ok("good"));
         check("", r#"{"body":"good"}"#, Err("missing_field"));
         check("", r#"{"text":["good"]}"#, Err("invalid_type"));
         check("", r#"{"text":"go"#, Err("invalid_json"));

@@ -228,7 +228,10 @@ mod tests {
         check_media("Application/JSON; charset=\"UTF-8\"", Some(Media::Json));
         check_media("application/vnd.api+json;v=1", Some(Media::Json));
         check_media("text/plain", Some(Media::PlainText));
-        check_media("text/csv; header=present", Some(Media::Rows(RowFormat::Csv)));
+        check_media(
+            "text/csv; header=present",
+            Some(Media::Rows(RowFormat::Csv)),
+        );
         check_media("application/jsonl", Some(Media::Rows(RowFormat::Json)));
         check_media(
             "text/plain;format=flowed; Charset=utf-8",

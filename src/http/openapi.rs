@@ -329,8 +329,8 @@ fn add_to(list: &mut Value, value: &Value) {
 #[cfg(test)]
 mod tests {
     use super::super::{api, page};
-    use crate::rows::ResultRow;
     use super::*;
+    use crate::rows::ResultRow;
     use utoipa::OpenApi;
 
     #[derive(OpenApi)]

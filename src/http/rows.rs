@@ -18,8 +18,8 @@ use super::observe::ms;
 use crate::batcher::{Answer, Batcher, Terms};
 use crate::error::InferError;
 use crate::rows::{
-    Failure, Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError, RowFormat,
-    RowId, RowOptions, RowReader, parse_delimiter,
+    Failure, Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError,
+    RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Query;
@@ -63,10 +63,13 @@ impl Formats {
         by_content_type: Option<RowFormat>,
         max_post_bytes: usize,
     ) -> Result<Option<Self>, ApiError> {
-        let query: Query<Vec<(String, String)>> =
-            Query::try_from_uri(uri).map_err(|_| ApiError::InvalidParameter("the query is not readable"))?;
+        let query: Query<Vec<(String, String)>> = Query::try_from_uri(uri)
+            .map_err(|_| ApiError::InvalidParameter("the query is not readable"))?;
         let asked = |name: &str| {
-            let pair = query.0.iter().find(|(key, value)| key == name && !value.is_empty());
+            let pair = query
+                .0
+                .iter()
+                .find(|(key, value)| key == name && !value.is_empty());
             pair.map(|(_, value)| value.as_str())
         };
         let format = match asked("format") {

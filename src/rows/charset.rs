@@ -29,10 +29,7 @@ const MARKS: [(&[u8], Charset); 5] = [
 
 /// The charset of an input that begins with `first`, and the length of its byte order mark.
 /// `None` asks for more of it. The result is the same however the input comes in pieces.
-pub(super) fn detect(
-    first: &[u8],
-    is_whole: bool,
-) -> Result<Option<(Charset, usize)>, InputError> {
+pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, usize)>, InputError> {
     let first = &first[..first.len().min(WINDOW_BYTES)];
     if (is_whole || first.len() >= 4)
         && let Some((mark, charset)) = MARKS.iter().find(|(mark, _)| first.starts_with(mark))
@@ -47,7 +44,11 @@ pub(super) fn detect(
                 Some(file_type) => Err(InputError::NotText(file_type)),
                 None => {
                     let mark = MARKS[0].0;
-                    let length = if line.starts_with(mark) { mark.len() } else { 0 };
+                    let length = if line.starts_with(mark) {
+                        mark.len()
+                    } else {
+                        0
+                    };
                     Ok(Some((Charset::Utf8, length)))
                 }
             };
@@ -106,7 +107,10 @@ fn ascii_of_utf16(first: &[u8], big_endian: bool) -> usize {
     let (units, _) = first.as_chunks::<2>();
     let mut units: Vec<u16> = units.iter().map(|&unit| unit16(unit, big_endian)).collect();
     // The window may cut a pair.
-    if units.last().is_some_and(|unit| (0xd800..0xdc00).contains(unit)) {
+    if units
+        .last()
+        .is_some_and(|unit| (0xd800..0xdc00).contains(unit))
+    {
         units.pop();
     }
     let (mut all, mut likely, mut ascii) = (0, 0, 0);
@@ -130,11 +134,19 @@ fn is_text(character: char) -> bool {
 }
 
 fn unit16(bytes: [u8; 2], big_endian: bool) -> u16 {
-    if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
+    if big_endian {
+        u16::from_be_bytes(bytes)
+    } else {
+        u16::from_le_bytes(bytes)
+    }
 }
 
 fn unit32(bytes: [u8; 4], big_endian: bool) -> u32 {
-    if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
+    if big_endian {
+        u32::from_be_bytes(bytes)
+    } else {
+        u32::from_le_bytes(bytes)
+    }
 }
 
 /// Turns UTF-16 and UTF-32 into UTF-8, piece by piece. What is no character becomes U+FFFD.

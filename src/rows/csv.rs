@@ -111,7 +111,9 @@ impl Csv {
         let head = self.head.take().unwrap_or_default();
         let mut count = head.count.clone();
         let line = head.bytes.trim_ascii();
-        let quoted = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\""));
+        let quoted = line
+            .strip_prefix(b"\"")
+            .and_then(|line| line.strip_suffix(b"\""));
         let named = quoted.unwrap_or(line).strip_prefix(b"sep=");
         let is_blank = line.is_empty() && !head.bytes.contains(&b'\t');
         if let Some([delimiter]) = named {
@@ -224,7 +226,11 @@ fn missing(wanted: &str, names: &[String]) -> InputError {
     let are_names = names.iter().all(|name| name.chars().count() <= 30);
     InputError::MissingColumn {
         wanted: wanted.to_owned(),
-        found: if are_names { names.to_vec() } else { Vec::new() },
+        found: if are_names {
+            names.to_vec()
+        } else {
+            Vec::new()
+        },
     }
 }
 
@@ -325,8 +331,33 @@ struct Open {
     has_surplus: bool,
     is_stray: bool,
     quote: Quote,
+    place: Place,
     /// How many backslashes the last bytes are.
     backslashes: usize,
+}
+
+/// Where in a column the last byte was, which csv-core knows and does not tell.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Start,
+    Plain,
+    InQuotes,
+    /// Perhaps behind the column; a further quote would be text in it.
+    BehindQuotes,
+}
+
+impl Place {
+    /// Where a quote, or a run of bytes without any, leads to.
+    fn after(self, bytes: &[u8], is_field: bool) -> Self {
+        match self {
+            _ if is_field => Self::Start,
+            Self::Start | Self::BehindQuotes if bytes == b"\"" => Self::InQuotes,
+            Self::InQuotes if bytes == b"\"" => Self::BehindQuotes,
+            Self::InQuotes => Self::InQuotes,
+            _ => Self::Plain,
+        }
+    }
 }
 
 /// What of quotes is not decided before further bytes are there.
@@ -381,7 +412,7 @@ impl Body {
             }
             if byte == b'"' && self.has_quotes {
                 *bytes = &bytes[1..];
-                let is_escaped = self.row.backslashes % 2 == 1 && self.is_in_quotes();
+                let is_escaped = self.row.backslashes % 2 == 1 && self.row.place == Place::InQuotes;
                 self.row.backslashes = 0;
                 if is_escaped {
                     self.row.quote = Quote::Escaped;
@@ -397,7 +428,11 @@ impl Body {
                 _ => bytes.len(),
             };
             self.look_behind_quote(byte);
-            let run = if self.row.quote == Quote::Closed { 1 } else { run };
+            let run = if self.row.quote == Quote::Closed {
+                1
+            } else {
+                run
+            };
             let (read, is_row) = self.feed(&bytes[..run]);
             *bytes = &bytes[read..];
             if is_row {
@@ -410,7 +445,7 @@ impl Body {
     /// Sees whether `next` may stand where it stands, if that is behind quotes.
     fn look_behind_quote(&mut self, next: u8) {
         let is_closed = match self.row.quote {
-            Quote::Last => self.is_behind_quotes(),
+            Quote::Last => self.row.place == Place::BehindQuotes,
             Quote::Closed => true,
             _ => return,
         };
@@ -436,29 +471,14 @@ impl Body {
             } else if Some(self.row.columns) == self.columns.id {
                 self.row.id.pop();
             }
-            self.feed(b"\"\"");
-        } else {
+            // Doubled, as csv-core knows it.
             self.feed(b"\"");
         }
+        self.feed(b"\"");
         if is_twice {
             self.feed(b"\"");
         }
         self.row.quote = Quote::Last;
-    }
-
-    /// What csv-core would write of these bytes if they came now.
-    fn probe(&self, bytes: &[u8]) -> usize {
-        let mut reader = self.reader.clone();
-        reader.read_field(bytes, &mut [0; 4]).2
-    }
-
-    fn is_in_quotes(&self) -> bool {
-        self.probe(b"\n") == 1
-    }
-
-    /// A further quote would be text, and so would be what follows it.
-    fn is_behind_quotes(&self) -> bool {
-        self.probe(b"\"\n") == 2
     }
 
     /// Has csv-core read `bytes` up to the end of the row; says how many those are.
@@ -476,6 +496,8 @@ impl Body {
             }
             rest = &rest[read..];
             self.keep(&written_bytes[..written]);
+            let is_field = matches!(result, ReadFieldResult::Field { .. });
+            self.row.place = self.row.place.after(of_run, is_field);
             if let ReadFieldResult::Field { record_end } = result {
                 self.row.columns += 1;
                 is_row = record_end;
@@ -502,13 +524,18 @@ impl Body {
         let last_line = self.count.ended.max(line);
         let stray = row.is_stray.then_some(RowError::StrayQuote { last_line });
         let error = error.or(stray).or_else(|| self.count_columns(&row));
-        let Open { mut post, mut id, .. } = row;
+        let Open {
+            mut post, mut id, ..
+        } = row;
         let post = match error {
             Some(error) => Err(error),
             None => self.post(post.take()),
         };
         let id = id.take();
-        let id = self.columns.id.and_then(|_| String::from_utf8(id.bytes).ok());
+        let id = self
+            .columns
+            .id
+            .and_then(|_| String::from_utf8(id.bytes).ok());
         Row {
             line,
             id: id.map(RowId::Text),
@@ -538,7 +565,8 @@ impl Body {
         if matches!(self.row.quote, Quote::Escaped | Quote::EscapedTwice) {
             self.decide(true);
         }
-        let unclosed = self.is_in_quotes().then_some(RowError::UnclosedQuote);
+        let is_open = self.row.place == Place::InQuotes;
+        let unclosed = is_open.then_some(RowError::UnclosedQuote);
         // csv-core takes nothing for the end of the input.
         let (result, _, _) = self.reader.read_field(b"", &mut [0; 4]);
         self.row.columns += usize::from(matches!(result, ReadFieldResult::Field { .. }));

@@ -27,7 +27,9 @@ pub enum RowError {
     #[error("the row is not valid JSON: {0}")]
     InvalidJson(String),
     /// There is no string where the post should be.
-    #[error("there is no string at `{0}`; name the post's place with `--field` (`?field=` over HTTP)")]
+    #[error(
+        "there is no string at `{0}`; name the post's place with `--field` (`?field=` over HTTP)"
+    )]
     MissingField(String),
     /// There is something else than a string where the post should be.
     #[error("what stands at `{0}` is not a string")]

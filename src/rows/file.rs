@@ -32,7 +32,11 @@ impl RowFile {
         };
         let mut first = Vec::new();
         // No more than tells it, for the next byte may take its time.
-        while first.is_empty() || [GZIP, ZSTD].iter().any(|it| it != &first && it.starts_with(&first)) {
+        while first.is_empty()
+            || [GZIP, ZSTD]
+                .iter()
+                .any(|it| it != &first && it.starts_with(&first))
+        {
             let mut more = [0; 4];
             let missing = ZSTD.len() - first.len();
             match read(&mut source, &mut more[..missing])? {

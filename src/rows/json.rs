@@ -181,10 +181,7 @@ impl Json {
                 {
                     continue;
                 }
-                _ => Form::Lines(Lines::new(
-                    self.limits.max_row_bytes,
-                    std::mem::take(count),
-                )),
+                _ => Form::Lines(Lines::new(self.limits.max_row_bytes, std::mem::take(count))),
             };
             self.again = std::mem::take(first);
             self.form = form;
@@ -278,7 +275,7 @@ fn check(json: &str) -> Result<(), RowError> {
 
 /// Half a pair of surrogates is no character: whoever cut a text in the middle of an emoji
 /// wrote one, and it becomes U+FFFD.
-pub(crate) fn with_whole_pairs(json: &str) -> Cow<'_, str> {
+fn with_whole_pairs(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let escape = json.as_bytes().get(at..at + 6)?;
         let digits = escape.strip_prefix(b"\\u")?;

@@ -120,7 +120,10 @@ const SIGNATURES: &[(&[u8], FileType)] = &[
     ),
     (
         b"\x93NUMPY",
-        file_type("a NumPy array", "convert it to CSV, for instance with numpy"),
+        file_type(
+            "a NumPy array",
+            "convert it to CSV, for instance with numpy",
+        ),
     ),
     (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
@@ -167,17 +170,15 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 /// What a file is that begins with `bytes`, if it is none of text.
 pub(super) fn find(bytes: &[u8]) -> Option<FileType> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-        return Some(
-            if contains(bytes, b"application/vnd.oasis.opendocument") {
-                OPEN_DOCUMENT
-            } else if contains(bytes, b"word/") {
-                WORD
-            } else if contains(bytes, b"xl/") || contains(bytes, b"[Content_Types].xml") {
-                XLSX
-            } else {
-                ZIP
-            },
-        );
+        return Some(if contains(bytes, b"application/vnd.oasis.opendocument") {
+            OPEN_DOCUMENT
+        } else if contains(bytes, b"word/") {
+            WORD
+        } else if contains(bytes, b"xl/") || contains(bytes, b"[Content_Types].xml") {
+            XLSX
+        } else {
+            ZIP
+        });
     }
     // Nine levels, and the digits of pi.
     if bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY") {
@@ -192,6 +193,8 @@ pub(super) fn find(bytes: &[u8]) -> Option<FileType> {
     if bytes.starts_with(b"\0\0\0") && bytes.get(4..8) == Some(b"ftyp") {
         return Some(AUDIO_OR_VIDEO);
     }
-    let known = SIGNATURES.iter().find(|(first, _)| bytes.starts_with(first));
+    let known = SIGNATURES
+        .iter()
+        .find(|(first, _)| bytes.starts_with(first));
     known.map(|&(_, file_type)| file_type)
 }

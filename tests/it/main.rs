@@ -7,6 +7,7 @@ mod batching;
 mod cli;
 mod compat;
 mod compression;
+mod dashboard;
 mod events;
 mod events_partial;
 mod fake_hub;

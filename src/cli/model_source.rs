@@ -1,0 +1,186 @@
+//! From `--model` to a path: a file, a folder, or a model of the Hub in the local cache.
+
+use super::UsageError;
+use coldread::config::ModelArgs;
+use coldread::model::ModelSource;
+use std::path::{Path, PathBuf};
+
+/// Ends of names that no model of the Hub has, but files have.
+const FILE_ENDS: [&str; 8] = [
+    "bin",
+    "coldread",
+    "gguf",
+    "h5",
+    "json",
+    "onnx",
+    "pt",
+    "safetensors",
+];
+
+/// A folder with more entries than this is not searched for similar names.
+const MAX_ENTRIES: usize = 10_000;
+
+/// The command's model, which is downloaded first if need be.
+pub(crate) fn open(args: &ModelArgs) -> anyhow::Result<ModelSource> {
+    let mut source = args.source();
+    match &args.model {
+        Some(model) => source.path = Some(locate(model, args)?),
+        None => reject_revision(args, "the model in the binary")?,
+    }
+    Ok(source)
+}
+
+/// A path that exists as it is, or the folder of the model of the Hub with this id.
+#[cfg(feature = "hub")]
+pub(crate) fn locate(model: &Path, args: &ModelArgs) -> anyhow::Result<PathBuf> {
+    use super::progress::Downloads;
+    use coldread::hub::{Hub, HubError, HubId};
+
+    if model.exists() {
+        reject_revision(args, "a file or folder")?;
+        return Ok(model.to_owned());
+    }
+    let similar = similar(model);
+    let id = match (hub_id(model), &similar) {
+        (Some(id), None) => HubId::parse(id, args.revision.as_deref())?,
+        (_, similar) => {
+            return Err(HubError::InvalidId {
+                id: model.to_string_lossy().into_owned(),
+                reason: hint(model, similar.as_deref()),
+            }
+            .into());
+        }
+    };
+    let mut downloads = Downloads::default();
+    let folder = Hub::from_env(args.offline)?.fetch(&id, &mut |transfer| downloads.show(transfer));
+    Ok(folder?)
+}
+
+#[cfg(not(feature = "hub"))]
+pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf> {
+    if model.exists() {
+        return Ok(model.to_owned());
+    }
+    let similar = similar(model);
+    Err(UsageError::new(match hub_id(model) {
+        Some(id) if similar.is_none() => format!(
+            "{id}: no file or folder is called so, and this build does not download models; build \
+             one that does: cargo build --release --features full"
+        ),
+        _ => format!("{}: {}", model.display(), hint(model, similar.as_deref())),
+    }))
+}
+
+/// Why there is nothing at a path, as a hint.
+fn hint(model: &Path, similar: Option<&Path>) -> String {
+    match (similar, model.parent()) {
+        (Some(similar), _) => format!("did you mean {:?}?", similar.display()),
+        (None, Some(folder)) if !folder.as_os_str().is_empty() && !folder.exists() => {
+            format!("there is no folder {:?}", folder.display())
+        }
+        _ => "no file or folder is called so".to_owned(),
+    }
+}
+
+/// What may be an id or an address of the Hub and is not written as a path. Whether it
+/// is a sound one is for [`coldread::hub::HubId`] to say.
+fn hub_id(model: &Path) -> Option<&str> {
+    let text = model.to_str()?;
+    if text.contains("://") {
+        return Some(text);
+    }
+    let end = model.extension().and_then(|end| end.to_str());
+    let id = text.split('@').next()?;
+    let is_path = id.starts_with(['/', '.', '~'])
+        || id.ends_with('/')
+        || end.is_some_and(|end| FILE_ENDS.contains(&end));
+    let is_address = ["huggingface.co/", "hf.co/"]
+        .iter()
+        .any(|host| id.starts_with(host));
+    (!is_path && (is_address || id.split('/').count() <= 2)).then_some(text)
+}
+
+/// The path of a file or folder whose name differs by a slip of the keyboard.
+fn similar(model: &Path) -> Option<PathBuf> {
+    let wanted = model.file_name()?.to_str()?;
+    let folder = model.parent()?;
+    let entries = match folder.as_os_str().is_empty() {
+        true => Path::new(".").read_dir(),
+        false => folder.read_dir(),
+    };
+    let most = (wanted.chars().count() / 4).min(2);
+    let names = entries
+        .ok()?
+        .take(MAX_ENTRIES)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let distances = names.map(|name| (strsim::damerau_levenshtein(&name, wanted), name));
+    let (_, name) = distances.filter(|(distance, _)| *distance <= most).min()?;
+    Some(folder.join(name))
+}
+
+#[cfg(feature = "hub")]
+fn reject_revision(args: &ModelArgs, model: &str) -> anyhow::Result<()> {
+    match args.revision {
+        None => Ok(()),
+        Some(_) => Err(UsageError::new(format!(
+            "--revision is for a model of the Hub, and this is {model}"
+        ))),
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+fn reject_revision(_args: &ModelArgs, _model: &str) -> anyhow::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_from_paths() {
+        for id in [
+            "acme/mood",
+            "acme/mood@v1",
+            "acme/mood@refs/pr/1",
+            "acme/mood-v2.1",
+            "a b/c",
+            "mood",
+            "https://huggingface.co/acme/mood/tree/main",
+            "huggingface.co/acme/mood",
+        ] {
+            assert_eq!(hub_id(Path::new(id)), Some(id));
+        }
+        for path in [
+            "/acme/mood",
+            "./mood",
+            "../mood",
+            "~/mood",
+            "mood/",
+            "a/b/c",
+            "mood.coldread",
+            "packed/mood.coldread",
+            "mood/model.safetensors",
+        ] {
+            assert_eq!(hub_id(Path::new(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_typo_in_a_path_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["sentiment-v1", "sentiment-v2", "notes.txt"] {
+            std::fs::write(folder.path().join(name), "").expect("a file");
+        }
+        let check = |typed: &str, expected: Option<&str>| {
+            let expected = expected.map(|name| folder.path().join(name));
+            assert_eq!(similar(&folder.path().join(typed)), expected, "{typed}");
+        };
+        check("sentimnet-v1", Some("sentiment-v1"));
+        check("Sentiment-v2", Some("sentiment-v2"));
+        check("sentiment", None);
+        check("other", None);
+        let missing = folder.path().join("no/such");
+        assert!(hint(&missing, None).contains("there is no folder"));
+    }
+}
