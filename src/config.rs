@@ -168,8 +168,9 @@ pub struct Config {
 
     /// Whether one inference is made before the first request, so that this one does
     /// not pay for touching the weights first. `auto` does so over TCP, where nobody
-    /// waits for it; on Lambda with provisioned concurrency, and below 1,769 MB, where
-    /// the processor is throttled once initialisation is over.
+    /// waits for it; on Lambda where environments are initialized ahead of requests
+    /// (provisioned concurrency, `SnapStart`, Managed Instances), and below 1,769 MB, where
+    /// the processor is throttled once initialization is over.
     #[arg(
         long,
         env = "COLDREAD_WARM_UP",

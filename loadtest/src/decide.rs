@@ -13,6 +13,10 @@ mod options;
 mod trial;
 mod words;
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
@@ -150,6 +154,39 @@ struct Tried {
     ranked: Ranked,
 }
 
+/// The best of each family that has one, in the order of the families. Each processor
+/// takes the next family that nobody has tried.
+fn try_all(question: &Question, prices: &Prices) -> Result<Vec<Tried>> {
+    let trials = Trials::new(question, prices);
+    let families = &question.families;
+    let next = AtomicUsize::new(0);
+    let best = Mutex::new(Vec::new());
+    let bar = progress(question);
+    let work = || {
+        while let Some((place, family)) = {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            families.get(place).map(|family| (place, family))
+        } {
+            let found = trials.best(family);
+            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+            best.push((place, found));
+            bar.inc(1);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(families.len()) {
+            scope.spawn(work);
+        }
+    });
+    bar.finish_and_clear();
+    let mut best = best.into_inner().unwrap_or_else(PoisonError::into_inner);
+    best.sort_by_key(|(place, _)| *place);
+    best.into_iter()
+        .filter_map(|(_, found)| found.transpose())
+        .collect()
+}
+
 /// A bar over the families, on standard error.
 fn progress(question: &Question) -> ProgressBar {
     if question.quiet {
@@ -178,14 +215,7 @@ impl Decision {
             question.p99_ms.is_finite() && question.p99_ms > 0.0,
             "the bound of p99 must be above 0"
         );
-        let mut trials = Trials::new(question, prices);
-        let mut tried = Vec::new();
-        let bar = progress(question);
-        for family in &question.families {
-            tried.extend(trials.best(family)?);
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
+        let mut tried = try_all(question, prices)?;
         ensure!(!tried.is_empty(), "there is no option to choose from");
         tried.sort_by(|a, b| {
             let key = |tried: &Tried| {
