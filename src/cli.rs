@@ -5,7 +5,7 @@
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
 //! | [`model_source`] | from `--model` to a path: a file, a folder or a download from the Hub |
 //! | `manual` | shell completions and man pages (feature `manual`) |
-//! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
+//! | [`posts`] | where posts come from: a file or standard input |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
 
 mod bench;

@@ -23,6 +23,7 @@ pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod model;
+pub mod rows;
 pub mod serve;
 pub mod telemetry;
 pub mod timings;

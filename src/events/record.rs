@@ -5,6 +5,7 @@
 //! quotes it.
 
 use crate::config::{EventOptions, Pointer};
+use crate::rows::RowError;
 use crate::telemetry;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -29,51 +30,22 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Content {
     /// `None` where something was deleted, so that there is nothing.
-    pub(super) post: Option<Result<String, RecordError>>,
+    pub(super) post: Option<Result<String, RowError>>,
     /// The record's own id for it.
     pub(super) post_id: Option<String>,
 }
 
 impl Default for Content {
     fn default() -> Self {
-        RecordError::NoText("/text".to_owned()).into()
+        RowError::MissingField("/text".to_owned()).into()
     }
 }
 
-impl From<RecordError> for Content {
-    fn from(error: RecordError) -> Self {
+impl From<RowError> for Content {
+    fn from(error: RowError) -> Self {
         Self {
             post: Some(Err(error)),
             post_id: None,
-        }
-    }
-}
-
-/// Why a record has no post, and will have none if it comes again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RecordError {
-    #[error("the record's data is not base64")]
-    NotBase64,
-    #[error("the record is not text in UTF-8")]
-    NotUtf8,
-    #[error("the record is not valid JSON")]
-    NotJson,
-    #[error("there is nothing at `{0}` in the record; --event-text says where the post stands")]
-    NoText(String),
-    #[error("what stands at `{0}` in the record is no string")]
-    NotText(String),
-    #[error("the record has no new image; the stream's view type must include it")]
-    NoImage,
-}
-
-impl RecordError {
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::NotBase64 => "invalid_base64",
-            Self::NotUtf8 => "invalid_utf8",
-            Self::NotJson => "invalid_json",
-            Self::NoText(_) | Self::NoImage => "missing_field",
-            Self::NotText(_) => "invalid_type",
         }
     }
 }
@@ -101,11 +73,11 @@ impl Finder {
     /// Base64, as streams carry what was written to them.
     pub(super) fn in_base64(&self, data: &str) -> Content {
         let Ok(bytes) = BASE64_STANDARD.decode(data) else {
-            return RecordError::NotBase64.into();
+            return RowError::InvalidBase64.into();
         };
         match String::from_utf8(bytes) {
             Ok(body) => self.in_text(body),
-            Err(_) => RecordError::NotUtf8.into(),
+            Err(_) => RowError::InvalidUtf8.into(),
         }
     }
 
@@ -128,7 +100,7 @@ impl Finder {
             Ok(json) if self.text.is_some() => self.in_json(&json),
             // What begins like an object was meant to be one; its half is no post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
-                RecordError::NotJson.into()
+                RowError::InvalidJson("it is cut, or something else".to_owned()).into()
             }
             // JSON or not, a post such as `42`.
             Ok(_) | Err(_) => post(Ok(body)),
@@ -152,8 +124,8 @@ impl Finder {
         };
         let text = match json.pointer(pointer) {
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(RecordError::NotText(pointer.to_owned())),
-            None => Err(RecordError::NoText(pointer.to_owned())),
+            Some(_) => Err(RowError::InvalidType(pointer.to_owned())),
+            None => Err(RowError::MissingField(pointer.to_owned())),
         };
         let id = json.pointer(self.id.as_ref().map_or(ID, Pointer::as_str));
         Content {
@@ -183,12 +155,12 @@ impl Finder {
                 let image = std::mem::take(image).into_iter();
                 self.in_json(&image.map(|(name, value)| (name, plain(value))).collect())
             }
-            _ => RecordError::NoImage.into(),
+            _ => RowError::MissingImage.into(),
         }
     }
 }
 
-fn post(post: Result<String, RecordError>) -> Content {
+fn post(post: Result<String, RowError>) -> Content {
     Content {
         post: Some(post),
         post_id: None,

@@ -3,8 +3,9 @@
 //! Read from the event itself: a function is not told which of its triggers called it.
 
 use super::InvocationError;
-use super::record::{BUS_FIELDS, Content, Finder, Record, RecordError};
+use super::record::{BUS_FIELDS, Content, Finder, Record};
 use super::surrogates::replace_halves;
+use crate::rows::RowError;
 use crate::telemetry;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -185,7 +186,7 @@ fn checked(record: Record, is_whole: bool) -> Record {
         return record;
     }
     Record {
-        content: RecordError::NotJson.into(),
+        content: RowError::InvalidJson("it cannot be read".to_owned()).into(),
         ..record
     }
 }
@@ -322,7 +323,7 @@ fn element(item: Value, finder: &Finder) -> Record {
 fn body(body: Option<Value>, finder: &Finder) -> Content {
     match body {
         Some(Value::String(body)) => finder.in_text(body),
-        _ => RecordError::NotText("body".to_owned()).into(),
+        _ => RowError::InvalidType("body".to_owned()).into(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The native API: handlers and what their answers look like on the wire.
 
 use super::AppState;
-use super::body::{self, Media, accepted_rows};
-use super::bulk;
+use super::body::{self, Media};
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody, json};
 use super::observe::Done;
 use super::posts::{self, Posts};
+use super::rows::{self, Formats};
 use crate::batcher::{Stages, Terms};
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
@@ -63,14 +63,24 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     if batcher.is_full() {
         return Err(ApiError::Overloaded);
     }
-    if let Media::Rows(format) = media {
-        let formats = (format, accepted_rows(request.headers()).unwrap_or(format));
+    let by_content_type = match media {
+        Media::Rows(format) => Some(format),
+        Media::Json | Media::PlainText => None,
+    };
+    let max_post_bytes = batcher.max_post_bytes();
+    let formats = Formats::of(
+        request.uri(),
+        request.headers(),
+        by_content_type,
+        max_post_bytes,
+    )?;
+    if let Some(formats) = formats {
         let body = request.into_body();
         let terms = Terms {
             deadline: asked,
             long_text: long_text.unwrap_or_default(),
         };
-        return Ok(bulk::respond(app, body, decoder, formats, terms));
+        return Ok(rows::respond(app, body, decoder, &formats, terms));
     }
     let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
     let deadline = asked.map_or(longest, |asked| asked.min(longest));
