@@ -51,22 +51,37 @@ pub(super) fn between(a: &Tried, b: &Tried, prices: &Prices) -> Result<Neighbour
         };
         Ok(usd(a)? - usd(b)?)
     })?;
-    let nearest = found
-        .into_iter()
-        .min_by(|x, y| ((x / rate).ln().abs()).total_cmp(&(y / rate).ln().abs()));
     let (cheaper, next) = (a.ranked.target.clone(), b.ranked.target.clone());
-    let words = match nearest {
-        None if (a.ranked.usd_per_month / b.ranked.usd_per_month - 1.0).abs() < 1e-9 => {
-            format!("{cheaper} and {next} cost the same.")
-        }
-        None => format!(
+    let same = (a.ranked.usd_per_month / b.ranked.usd_per_month - 1.0).abs() < 1e-9;
+    let below = found.iter().copied().rfind(|even| *even < rate);
+    let above = found.iter().copied().find(|even| *even >= rate);
+    let away = |even: f64| (even / rate).ln().abs();
+    let nearest = below
+        .into_iter()
+        .chain(above)
+        .min_by(|x, y| away(*x).total_cmp(&away(*y)));
+    let times = |even: f64| number((even / rate * 1_000.0).round() / 1_000.0);
+    let words = match (below, above) {
+        (None, None) if same => format!("{cheaper} and {next} cost the same."),
+        (None, None) => format!(
             "{cheaper} is cheaper than {next} at every rate from a thousandth to a thousand times this one."
         ),
-        Some(even) => format!(
-            "{cheaper} is cheaper than {next} {} {} requests/s, {} times this traffic.",
-            if even > rate { "up to" } else { "down to" },
-            number(even),
-            number((even / rate * 1_000.0).round() / 1_000.0),
+        (Some(low), Some(high)) => format!(
+            "{cheaper} is cheaper than {next} from {} to {} requests/s, {} to {} times this traffic.",
+            number(low),
+            number(high),
+            times(low),
+            times(high)
+        ),
+        (None, Some(high)) => format!(
+            "{cheaper} is cheaper than {next} up to {} requests/s, {} times this traffic.",
+            number(high),
+            times(high)
+        ),
+        (Some(low), None) => format!(
+            "{cheaper} is cheaper than {next} down to {} requests/s, {} times this traffic.",
+            number(low),
+            times(low)
         ),
     };
     Ok(Neighbours {
