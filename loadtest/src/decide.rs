@@ -201,8 +201,11 @@ fn progress(question: &Question) -> ProgressBar {
 }
 
 impl Tried {
-    /// What is run: `lambda`, `ec2` and so on.
+    /// What is paid: hosts by the hour, or the family of what is paid by use.
     fn kind(&self) -> &str {
+        if self.target.always_on() {
+            return "hosts";
+        }
         let target = self.ranked.target.as_str();
         target.split(':').next().unwrap_or(target)
     }

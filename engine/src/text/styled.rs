@@ -199,7 +199,7 @@ fn plain(c: char) -> Option<Plain> {
         0x249c..=0x24b5 => letter('a', code - 0x249c),
         0x24b6..=0x24cf => letter('A', code - 0x24b6),
         0x24d0..=0x24e9 => letter('a', code - 0x24d0),
-        0x24ea | 0x24ff => Some(Plain::Number(0)),
+        0x24ea | 0x24ff | 0x2070 => Some(Plain::Number(0)),
         0x24eb..=0x24f4 => number(0x24eb, 11),
         0x24f5..=0x24fe => number(0x24f5, 1),
         0x2776..=0x277f => number(0x2776, 1),
@@ -207,7 +207,6 @@ fn plain(c: char) -> Option<Plain> {
         0x278a..=0x2793 => number(0x278a, 1),
         0x3251..=0x325f => number(0x3251, 21),
         0x32b1..=0x32bf => number(0x32b1, 36),
-        0x2070 => Some(Plain::Number(0)),
         0x2074..=0x2079 => number(0x2074, 4),
         0x2080..=0x2089 => number(0x2080, 0),
         // Parenthesised, squared, circled and squared in white on black.
