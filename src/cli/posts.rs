@@ -106,9 +106,10 @@ impl RowArgs {
         Ok(RowOptions {
             field: self.field.clone(),
             delimiter: self.delimiter,
-            header: match self.no_header {
-                true => Header::Absent,
-                false => Header::Present,
+            header: if self.no_header {
+                Header::Absent
+            } else {
+                Header::Present
             },
             ..RowOptions::new(format.into(), max_post_bytes)
         })

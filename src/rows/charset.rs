@@ -39,7 +39,7 @@ pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, us
     // A first line of sound text decides: who types it waits for the result.
     if let Some(end) = first.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = &first[..=end];
-        if !line.iter().any(is_control) && std::str::from_utf8(line).is_ok() {
+        if !line.iter().any(|&byte| is_control(byte)) && std::str::from_utf8(line).is_ok() {
             return match signature::find(line) {
                 Some(file_type) => Err(InputError::NotText(file_type)),
                 None => {
@@ -64,8 +64,8 @@ pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, us
 }
 
 /// Bytes that text has none of, or few.
-fn is_control(byte: &u8) -> bool {
-    *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
+fn is_control(byte: u8) -> bool {
+    byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
 }
 
 fn without_mark(first: &[u8]) -> Result<Charset, InputError> {
@@ -76,7 +76,7 @@ fn without_mark(first: &[u8]) -> Result<Charset, InputError> {
         Err(error) => error.error_len().is_none(),
     };
     // UTF-16 has a zero byte in each space and line end, and its other bytes are seldom letters.
-    let is_utf8 = is_utf8 && 4 * count(is_control) < first.len();
+    let is_utf8 = is_utf8 && 4 * count(|&byte| is_control(byte)) < first.len();
     let is_ascii = 4 * count(|byte| matches!(byte, 0x20..=0x7e)) >= 3 * first.len();
     if is_utf8 || is_ascii || !first.contains(&0) {
         return Ok(Charset::Utf8);

@@ -206,7 +206,7 @@ impl Csv {
             .filter(|&delimiter| split(delimiter).len() > 1)
             .collect();
         match (&used[..], self.dialect.header) {
-            ([], _) | ([b','], _) => Ok(b','),
+            ([] | [b','], _) => Ok(b','),
             ([only], Header::Present | Header::Detect) => Ok(*only),
             // Of a post or between posts: without names nobody can tell.
             _ => {
@@ -452,9 +452,10 @@ impl Body {
         let is_end = next == self.delimiter || matches!(next, b'\n' | b'\r');
         let is_space = next == b' ' && !is_end;
         self.row.is_stray |= is_closed && !is_end && !is_space;
-        self.row.quote = match is_closed && is_space {
-            true => Quote::Closed,
-            false => Quote::None,
+        self.row.quote = if is_closed && is_space {
+            Quote::Closed
+        } else {
+            Quote::None
         };
     }
 

@@ -166,13 +166,15 @@ impl Json {
                             Place::new("text", "id_str"),
                         ];
                     }
-                    self.form = Form::Values(Values::new(true, lines, self.limits));
+                    self.form = Form::Values(Values::new(Container::Array, lines, self.limits));
                     return;
                 }
                 // As tools that print for people begin an object.
-                b'{' if is_end && first.trim_ascii() == b"{" => {
-                    Form::Values(Values::new(false, std::mem::take(count), self.limits))
-                }
+                b'{' if is_end && first.trim_ascii() == b"{" => Form::Values(Values::new(
+                    Container::Sequence,
+                    std::mem::take(count),
+                    self.limits,
+                )),
                 b'{' if byte == b'{' || matches!(byte, b' ' | b'\t') => continue,
                 letter
                     if letter.is_ascii_alphabetic()
@@ -393,10 +395,19 @@ enum Step {
     End,
 }
 
+/// What values stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Array,
+    /// The array is at its end.
+    Closed,
+    /// One value after another.
+    Sequence,
+}
+
 /// Values in an array, or one after another.
 struct Values {
-    in_array: bool,
-    is_closed: bool,
+    container: Container,
     bytes: Vec<u8>,
     length: usize,
     depth: usize,
@@ -408,10 +419,9 @@ struct Values {
 }
 
 impl Values {
-    fn new(in_array: bool, count: LineCount, limits: Limits) -> Self {
+    fn new(container: Container, count: LineCount, limits: Limits) -> Self {
         Self {
-            in_array,
-            is_closed: false,
+            container,
             bytes: Vec::new(),
             length: 0,
             depth: 0,
@@ -426,7 +436,7 @@ impl Values {
     fn read(&mut self, bytes: &mut &[u8]) -> Option<Step> {
         while let Some((&byte, rest)) = bytes.split_first() {
             let is_space = byte.is_ascii_whitespace();
-            if self.is_closed {
+            if self.container == Container::Closed {
                 if !is_space && byte != b';' {
                     return Some(Step::End);
                 }
@@ -445,19 +455,21 @@ impl Values {
             }
             if self.depth == 0 {
                 match byte {
-                    b']' if self.in_array => {
-                        self.is_closed = true;
+                    b']' if self.container == Container::Array => {
+                        self.container = Container::Closed;
                         match self.take() {
                             Some(value) => return Some(Step::Value(value)),
                             None => continue,
                         }
                     }
-                    b',' if self.in_array => {
+                    b',' if self.container == Container::Array => {
                         let value = self.take();
-                        return Some(Step::Value(value.unwrap_or_else(|| self.nothing(line))));
+                        return Some(Step::Value(value.unwrap_or_else(|| Self::nothing(line))));
                     }
                     _ if is_space && self.length == 0 => continue,
-                    _ if is_space && !self.in_array => return self.take().map(Step::Value),
+                    _ if is_space && self.container == Container::Sequence => {
+                        return self.take().map(Step::Value);
+                    }
                     _ => {}
                 }
             }
@@ -468,7 +480,7 @@ impl Values {
                 _ => {}
             }
             self.keep(byte, line);
-            if !self.in_array && self.depth == 0 && byte == b'}' {
+            if self.container == Container::Sequence && self.depth == 0 && byte == b'}' {
                 return self.take().map(Step::Value);
             }
         }
@@ -487,7 +499,7 @@ impl Values {
         }
     }
 
-    fn nothing(&self, line: u64) -> Value {
+    fn nothing(line: u64) -> Value {
         Value {
             bytes: Vec::new(),
             length: 0,
@@ -508,9 +520,9 @@ impl Values {
     /// What is not at its end when the input is.
     fn finish(&mut self) -> Option<Value> {
         let line = self.count.current();
-        let is_cut = (self.in_array && !self.is_closed) || self.length > 0;
-        let value = self.take().unwrap_or_else(|| self.nothing(line));
-        let is_whole = !self.in_array && self.depth == 0 && !self.in_string;
+        let is_cut = self.container == Container::Array || self.length > 0;
+        let value = self.take().unwrap_or_else(|| Self::nothing(line));
+        let is_whole = self.container == Container::Sequence && self.depth == 0 && !self.in_string;
         is_cut.then_some(Value {
             is_cut: !is_whole,
             ..value

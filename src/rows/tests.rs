@@ -74,14 +74,10 @@ fn lines_end_in_lf_crlf_and_cr() {
     let (a, b, c) = (Ok("a"), Ok("b"), Ok("c"));
     check(Text, "", &[]);
     for input in ["a\nb\nc", "a\r\nb\r\nc\r\n", "a\rb\rc\r", "a\rb\r\nc\n"] {
-        check(Text, input, &[a.clone(), b.clone(), c.clone()]);
+        check(Text, input, &[a, b, c]);
         let json = input.replace(|end: char| end.is_alphabetic(), "\"x\"");
         check(Json, json, &[Ok("x"), Ok("x"), Ok("x")]);
-        check(
-            Csv,
-            format!("text\r{input}"),
-            &[a.clone(), b.clone(), c.clone()],
-        );
+        check(Csv, format!("text\r{input}"), &[a, b, c]);
     }
     check(Text, "a\n\n\rb", &[Ok("a"), Ok(""), Ok(""), Ok("b")]);
     check(Text, b"\xff\nb\n", &[Err("invalid_utf8"), Ok("b")]);

@@ -25,7 +25,7 @@ pub(super) struct Results<W: Write> {
 
 enum Form {
     Table(Table),
-    Rows(ResultWriter),
+    Rows(Box<ResultWriter>),
 }
 
 /// Columns for reading.
@@ -38,10 +38,11 @@ struct Table {
 impl<W: Write> Results<W> {
     /// Writes the header where there is one.
     pub(super) fn new(out: W, output: Output, labels: Vec<String>) -> Self {
+        let rows = |format, labels| Form::Rows(Box::new(ResultWriter::new(format, labels)));
         let form = match output {
             Output::Table => Form::Table(Table::new(labels)),
-            Output::Jsonl => Form::Rows(ResultWriter::new(ResultFormat::JsonLines, labels)),
-            Output::Csv => Form::Rows(ResultWriter::new(ResultFormat::Csv, labels)),
+            Output::Jsonl => rows(ResultFormat::JsonLines, labels),
+            Output::Csv => rows(ResultFormat::Csv, labels),
         };
         Self {
             out: BufWriter::new(out),
