@@ -1,4 +1,4 @@
-// Runs a WASI program in Node.js: node wasm/run.mjs PROGRAM.wasm [ARGUMENT...]
+// Runs a WASI program in Node.js: node wasm/test/wasi.mjs PROGRAM.wasm [ARGUMENT...]
 import { readFile } from "node:fs/promises";
 import { WASI } from "node:wasi";
 
