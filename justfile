@@ -39,6 +39,12 @@ wheel *ARGS:
     python/build {{ARGS}}
     python/test
 
+# The npm package, and its tests from the tarball; needs Node.js.
+npm:
+    cargo build
+    wasm/build target/debug/coldread
+    wasm/test/run target/debug/coldread
+
 # The container image: `just image`, `just image --arch all`; needs docker, or Debian and root.
 image *ARGS:
     container/build {{ARGS}}

@@ -27,6 +27,7 @@
 //! | `attention` | one post's attention |
 //! | `scalar`, `avx2`, `avx_vnni`, `avx512`, `amx`, `neon` | one instruction set each |
 //! | `avx2_narrow` | AVX2 on weights of the narrow range |
+//! | `wasm` | WebAssembly |
 //! | `ops` | the dynamic boundary |
 //! | [`mod@bench`] | peak and product speed, for `coldread bench` |
 
@@ -73,6 +74,8 @@ mod scalar;
 mod simd;
 #[cfg(test)]
 mod tests;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 
 pub use buffer::{AlignedVec, Number};
 pub use gemm::{Epilogue, RowQuantization};

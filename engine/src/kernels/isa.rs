@@ -18,13 +18,16 @@ pub enum Isa {
     AmxInt8,
     /// 128-bit `sdot`.
     NeonDotprod,
+    /// WebAssembly's 128-bit vectors, with relaxed ones where the module is built for them.
+    WasmSimd128,
 }
 
 impl Isa {
     /// Every instruction set, the slowest first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Scalar,
         Self::NeonDotprod,
+        Self::WasmSimd128,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512Vnni,
@@ -40,6 +43,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512-vnni",
             Self::AmxInt8 => "amx-int8",
             Self::NeonDotprod => "neon-dotprod",
+            Self::WasmSimd128 => "wasm-simd128",
         }
     }
 

@@ -101,6 +101,8 @@ pub(crate) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
         Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::AmxInt8 => x86::lookup(isa),
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDotprod => arm::lookup(),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Isa::WasmSimd128 => Some(wasm::lookup()),
         #[allow(unreachable_patterns, reason = "what is left depends on the target")]
         _ => None,
     }
@@ -111,6 +113,8 @@ pub(crate) fn lookup_narrow(isa: Isa) -> Option<&'static dyn Ops> {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::lookup_avx2_narrow(),
+        #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+        Isa::WasmSimd128 => Some(wasm::lookup_narrow()),
         _ => lookup(isa),
     }
 }
@@ -186,5 +190,40 @@ mod arm {
         NEON.get_or_init(NeonDotprod::new)
             .as_ref()
             .map(|token| token as &dyn Ops)
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    use super::{
+        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
+        Quantize, WeightRange, attention, rowwise,
+    };
+    use crate::kernels::wasm::Wasm;
+    #[cfg(target_feature = "relaxed-simd")]
+    use crate::kernels::wasm::{WasmNarrow, is_fused};
+
+    instantiate!(Wasm<false>, Isa::WasmSimd128, 4 x 1);
+    #[cfg(target_feature = "relaxed-simd")]
+    instantiate!(Wasm<true>, Isa::WasmSimd128, 4 x 1);
+    #[cfg(target_feature = "relaxed-simd")]
+    instantiate!(WasmNarrow<false>, Isa::WasmSimd128, 4 x 1);
+    #[cfg(target_feature = "relaxed-simd")]
+    instantiate!(WasmNarrow<true>, Isa::WasmSimd128, 4 x 1);
+
+    pub(super) fn lookup() -> &'static dyn Ops {
+        #[cfg(target_feature = "relaxed-simd")]
+        if is_fused() {
+            return &Wasm::<true>;
+        }
+        &Wasm::<false>
+    }
+
+    #[cfg(target_feature = "relaxed-simd")]
+    pub(super) fn lookup_narrow() -> &'static dyn Ops {
+        if is_fused() {
+            return &WasmNarrow::<true>;
+        }
+        &WasmNarrow::<false>
     }
 }
