@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_cache_that_cannot_be_written_may_be_used() {
-        let at = |kind: std::io::ErrorKind| HubError::cache(Path::new("file"))(kind.into());
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        let at = |kind: std::io::ErrorKind| HubError::cache(Path::new("file"))(kind.into());
         assert!(at(PermissionDenied).leaves_the_cache_usable());
         assert!(at(ReadOnlyFilesystem).leaves_the_cache_usable());
         assert!(!at(StorageFull).leaves_the_cache_usable());

@@ -104,9 +104,10 @@ fn hub_id(model: &Path) -> Option<&str> {
 fn similar(model: &Path) -> Option<PathBuf> {
     let wanted = model.file_name()?.to_str()?;
     let folder = model.parent()?;
-    let entries = match folder.as_os_str().is_empty() {
-        true => Path::new(".").read_dir(),
-        false => folder.read_dir(),
+    let entries = if folder.as_os_str().is_empty() {
+        Path::new(".").read_dir()
+    } else {
+        folder.read_dir()
     };
     let most = (wanted.chars().count() / 4).min(2);
     let names = entries

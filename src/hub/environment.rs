@@ -47,7 +47,7 @@ impl Environment {
             cache: path("HF_HUB_CACHE")
                 .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
                 .unwrap_or_else(|| home.join("hub")),
-            token: token.flatten().map(bearer).transpose()?,
+            token: token.flatten().as_deref().map(bearer).transpose()?,
         })
     }
 }
@@ -65,7 +65,7 @@ fn clean(token: &str) -> Option<String> {
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
-fn bearer(token: String) -> Result<HeaderValue, HubError> {
+fn bearer(token: &str) -> Result<HeaderValue, HubError> {
     let value = HeaderValue::try_from(format!("Bearer {token}"));
     let mut value = value.map_err(|_| HubError::InvalidToken)?;
     value.set_sensitive(true);
