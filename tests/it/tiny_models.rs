@@ -12,6 +12,7 @@ use coldread_engine::encoder::Int8Engine;
 use coldread_engine::engine::{EncodedBatch, Engine};
 use coldread_engine::kernels::{Isa, Kernels};
 use coldread_engine::text::TextPipeline;
+use coldread_model::layout::WeightRange;
 use coldread_model::{ModelFolder, PackedModel, ProblemType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -45,6 +46,9 @@ const CANDLE: [&str; 3] = ["deberta-v2", "deberta-v3-sentencepiece", "modernbert
 /// was the largest difference when this was written. What is read wrongly is off by more.
 const INT8_BOUND: f32 = 0.1;
 
+/// The same for narrow weights, whose steps are twice as wide.
+const NARROW_BOUND: f32 = 2.0 * INT8_BOUND;
+
 #[derive(Deserialize)]
 struct Expected {
     text: String,
@@ -74,7 +78,11 @@ fn expected(name: &str) -> Vec<Expected> {
 
 /// A folder as the int8 engine takes it.
 pub(crate) fn packed(name: &str) -> Arc<PackedModel> {
-    let bytes = coldread_model::pack(&folder(name)).unwrap_or_else(|e| panic!("{e}"));
+    packed_with(name, WeightRange::Narrow)
+}
+
+fn packed_with(name: &str, range: WeightRange) -> Arc<PackedModel> {
+    let bytes = coldread_model::pack_with(&folder(name), range).unwrap_or_else(|e| panic!("{e}"));
     Arc::new(PackedModel::from_bytes(bytes).unwrap_or_else(|e| panic!("{e}")))
 }
 
@@ -218,29 +226,40 @@ fn what_candle_would_run_otherwise_is_refused() {
 
 #[test]
 fn int8_logits_are_close_to_those_of_transformers() {
-    let mut clear = 0;
-    for name in INT8 {
-        let posts = expected(name);
-        let mut engine = Int8Engine::new(packed(name), Kernels::detect(), 1);
-        let logits = run(&mut engine, &posts);
-        let worst = worst(&posts, &logits);
-        assert!(worst <= INT8_BOUND, "{name}: logits differ by {worst}");
-        for (post, logits) in posts.iter().zip(logits.chunks_exact(posts[0].logits.len())) {
-            if let Some(label) = clear_label(&post.logits) {
-                assert_eq!(highest(logits), label, "{name}: {:?}", post.text);
-                clear += 1;
+    for (range, bound) in [
+        (WeightRange::Full, INT8_BOUND),
+        (WeightRange::Narrow, NARROW_BOUND),
+    ] {
+        let mut clear = 0;
+        for name in INT8 {
+            let posts = expected(name);
+            let mut engine = Int8Engine::new(packed_with(name, range), Kernels::detect(), 1);
+            let logits = run(&mut engine, &posts);
+            let worst = worst(&posts, &logits);
+            assert!(
+                worst <= bound,
+                "{name}, {range:?}: logits differ by {worst}"
+            );
+            for (post, logits) in posts.iter().zip(logits.chunks_exact(posts[0].logits.len())) {
+                if let Some(label) = clear_label(&post.logits, bound) {
+                    assert_eq!(highest(logits), label, "{name}, {range:?}: {:?}", post.text);
+                    clear += 1;
+                }
             }
         }
+        assert!(
+            clear >= 60,
+            "{range:?}: {clear} posts have a label beyond doubt"
+        );
     }
-    assert!(clear >= 60, "{clear} posts have a label beyond doubt");
 }
 
 /// The first label where it leads by more than two logits can be off.
-fn clear_label(logits: &[f32]) -> Option<usize> {
+fn clear_label(logits: &[f32], bound: f32) -> Option<usize> {
     let first = highest(logits);
     let others = logits.iter().enumerate().filter(|&(i, _)| i != first);
     let second = others.map(|(_, &x)| x).reduce(f32::max)?;
-    (logits[first] - second > 2.0 * INT8_BOUND).then_some(first)
+    (logits[first] - second > 2.0 * bound).then_some(first)
 }
 
 fn highest(logits: &[f32]) -> usize {

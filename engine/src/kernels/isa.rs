@@ -8,13 +8,14 @@ use std::str::FromStr;
 pub enum Isa {
     /// Portable code, the specification of the others.
     Scalar,
-    /// 256-bit multiply-add of 16-bit integers.
+    /// 256-bit multiply-add of 8-bit integers, or of 16-bit ones where weights need them.
     Avx2,
     /// 256-bit `vpdpbusd`.
     AvxVnni,
     /// 512-bit `vpdpbusd`.
     Avx512Vnni,
-    /// Tile multiplication, `tdpbusd`.
+    /// Tile multiplication, `tdpbusd`. It is chosen where the CPU has it, but no machine of the
+    /// project's CI does: naming [`Isa::Avx512Vnni`] (`--isa avx512-vnni`) avoids it.
     AmxInt8,
     /// 128-bit `sdot`.
     NeonDotprod,
