@@ -19,13 +19,13 @@
 //! has gone, or whose deadline cannot be met, are not computed; a panic in the engine
 //! fails the request that caused it and no other.
 
-mod answer;
 mod queue;
+mod response;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-pub use answer::{Answer, Stages};
+pub use response::BatchResponse;
 
 use crate::error::InferError;
 use crate::telemetry::Metrics;
@@ -49,9 +49,9 @@ pub struct BatchOptions {
     pub workers: NonZeroUsize,
 }
 
-/// On what terms posts are scored.
+/// On what options posts are scored.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Terms {
+pub struct RequestOptions {
     /// After this there is no answer, and work that cannot be done by then is not begun.
     pub deadline: Option<Instant>,
     /// What is done with posts of more tokens than the model takes.
@@ -147,12 +147,16 @@ impl Batcher {
     /// Scores posts; the results stand in their order.
     ///
     /// Dropping the future takes back what no worker has begun.
-    pub async fn classify(&self, posts: Vec<String>, terms: Terms) -> Result<Answer, InferError> {
+    pub async fn classify(
+        &self,
+        posts: Vec<String>,
+        options: RequestOptions,
+    ) -> Result<BatchResponse, InferError> {
         if posts.is_empty() {
-            return Ok(Answer::default());
+            return Ok(BatchResponse::default());
         }
         let shared = &self.0.shared;
-        let (request, answered) = Request::new(posts, terms, &self.0.model);
+        let (request, answered) = Request::new(posts, options, &self.0.model);
         let id = {
             let mut queue = shared.lock();
             let id = queue.admit(request, &shared.options)?;
@@ -160,7 +164,7 @@ impl Batcher {
             id
         };
         let withdraw = Withdraw { shared, id };
-        let answer = match terms.deadline {
+        let answer = match options.deadline {
             None => answered.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), answered)
                 .await

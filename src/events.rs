@@ -26,9 +26,9 @@ mod source;
 pub use error::InvocationError;
 pub use sink::{Outgoing, Sink};
 
-use crate::batcher::Stages;
 use crate::config::EventOptions;
 use crate::http::{AppState, Platform};
+use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;
 use serde_json::value::RawValue;
@@ -132,7 +132,7 @@ struct Seen {
     failed: usize,
     /// Why the first of them does.
     failed_code: Option<&'static str>,
-    stages: Stages,
+    stages: StageTimings,
 }
 
 impl Default for Seen {
@@ -143,14 +143,14 @@ impl Default for Seen {
             posts: 0,
             failed: 0,
             failed_code: None,
-            stages: Stages::default(),
+            stages: StageTimings::default(),
         }
     }
 }
 
 impl Seen {
     /// Posts were scored.
-    fn scored(&mut self, posts: usize, stages: &Stages) {
+    fn scored(&mut self, posts: usize, stages: &StageTimings) {
         self.posts += posts;
         self.stages.queue += stages.queue;
         self.stages.tokenize += stages.tokenize;

@@ -11,6 +11,7 @@ mod ids;
 mod json_lines;
 mod log;
 mod metrics;
+mod stage_timings;
 
 pub use emf::Emf;
 pub use ids::{RequestIds, TraceIds};
@@ -19,3 +20,4 @@ pub(crate) use json_lines::REQUEST_TARGET;
 pub use json_lines::{JsonLines, service_name};
 pub use log::stderr_without_waiting;
 pub use metrics::Metrics;
+pub use stage_timings::StageTimings;

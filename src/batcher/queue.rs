@@ -1,7 +1,7 @@
 //! The queue itself: who is let in, and whose post is next. Nothing here waits.
 
-use super::answer::{Answer, Pending};
-use super::{BatchOptions, Terms};
+use super::response::{BatchResponse, ResponseSlot};
+use super::{BatchOptions, RequestOptions};
 use crate::error::InferError;
 use coldread_engine::{Classifier, LongText, ModelInfo};
 use std::collections::VecDeque;
@@ -23,9 +23,9 @@ pub(super) struct Request {
     /// The cost of `posts`.
     cost: usize,
     max_post_cost: usize,
-    terms: Terms,
+    options: RequestOptions,
     since: Instant,
-    answer: Arc<Pending>,
+    answer: Arc<ResponseSlot>,
 }
 
 /// A post that a worker has taken, and where its result goes.
@@ -36,17 +36,17 @@ pub(super) struct Item {
     pub(super) cost: usize,
     pub(super) since: Instant,
     pub(super) long_text: LongText,
-    pub(super) answer: Arc<Pending>,
+    pub(super) answer: Arc<ResponseSlot>,
 }
 
 impl Request {
     pub(super) fn new(
         posts: Vec<String>,
-        terms: Terms,
+        options: RequestOptions,
         model: &ModelInfo,
-    ) -> (Self, oneshot::Receiver<Result<Answer, InferError>>) {
-        let (pending, answered) = Pending::new(posts.len());
-        let windows = match terms.long_text {
+    ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
+        let (pending, answered) = ResponseSlot::new(posts.len());
+        let windows = match options.long_text {
             LongText::Window => Classifier::MAX_WINDOWS,
             LongText::Truncate | LongText::Error => 1,
         };
@@ -56,7 +56,7 @@ impl Request {
             cost: posts.iter().map(|post| cost(post, max_post_cost)).sum(),
             posts: posts.into_iter().enumerate(),
             max_post_cost,
-            terms,
+            options,
             since: Instant::now(),
             answer: Arc::new(pending),
         };
@@ -70,7 +70,7 @@ fn cost(post: &str, max: usize) -> usize {
 
 /// A batch of less work tells nothing of the pace: what every batch costs, however small,
 /// is most of its time.
-const TELLING_COST: usize = 128 * BYTES_PER_TOKEN;
+const MIN_SAMPLE_COST: usize = 128 * BYTES_PER_TOKEN;
 
 /// What waits, what is in work, and who works.
 pub(super) struct Queue {
@@ -79,22 +79,22 @@ pub(super) struct Queue {
     /// Waiting or in work.
     pending_posts: usize,
     next_id: u64,
-    pace: Pace,
+    throughput: ThroughputEstimate,
     /// What further workers are forked from.
-    spare: Classifier,
+    prototype: Classifier,
     num_workers: usize,
     busy_workers: usize,
     closed: bool,
 }
 
 impl Queue {
-    pub(super) fn new(spare: Classifier) -> Self {
+    pub(super) fn new(prototype: Classifier) -> Self {
         Self {
             waiting: VecDeque::new(),
             pending_posts: 0,
             next_id: 1,
-            pace: Pace::default(),
-            spare,
+            throughput: ThroughputEstimate::default(),
+            prototype,
             num_workers: 0,
             busy_workers: 0,
             closed: false,
@@ -123,7 +123,7 @@ impl Queue {
         if self.pending_posts >= options.max_pending_posts.get() {
             return Err(InferError::Overloaded);
         }
-        if self.is_hopeless(&request, request.since, options) {
+        if self.cannot_meet_deadline(&request, request.since, options) {
             return Err(InferError::DeadlineExceeded);
         }
         request.id = self.next_id;
@@ -146,11 +146,11 @@ impl Queue {
     pub(super) fn take(&mut self, options: &BatchOptions) -> Option<Item> {
         loop {
             let mut request = self.waiting.pop_front()?;
-            if request.terms.deadline.is_some()
-                && self.is_hopeless(&request, Instant::now(), options)
+            if request.options.deadline.is_some()
+                && self.cannot_meet_deadline(&request, Instant::now(), options)
             {
                 self.pending_posts -= request.posts.len();
-                request.answer.fail(InferError::DeadlineExceeded);
+                request.response.fail(InferError::DeadlineExceeded);
                 continue;
             }
             let Some((place, post)) = request.posts.next() else {
@@ -164,8 +164,8 @@ impl Queue {
                 request: request.id,
                 cost,
                 since: request.since,
-                long_text: request.terms.long_text,
-                answer: Arc::clone(&request.answer),
+                long_text: request.options.long_text,
+                answer: Arc::clone(&request.response),
             };
             request.cost -= cost;
             if request.posts.len() > 0 {
@@ -181,17 +181,22 @@ impl Queue {
     }
 
     /// A batch of posts that cost so much took so long.
-    pub(super) fn keep_pace(&mut self, cost: usize, took: Duration) {
-        self.pace.note(cost, took);
+    pub(super) fn record_batch(&mut self, cost: usize, took: Duration) {
+        self.throughput.note(cost, took);
     }
 
     /// Whether a request is late, or would be even at the best of speeds.
-    fn is_hopeless(&self, request: &Request, now: Instant, options: &BatchOptions) -> bool {
+    fn cannot_meet_deadline(
+        &self,
+        request: &Request,
+        now: Instant,
+        options: &BatchOptions,
+    ) -> bool {
         let workers = options.workers.get() as u32;
         request
-            .terms
+            .options
             .deadline
-            .is_some_and(|deadline| now + self.pace.time(request.cost) / workers >= deadline)
+            .is_some_and(|deadline| now + self.throughput.time(request.cost) / workers >= deadline)
     }
 
     /// Whether posts wait for which there is a worker to wake or to start.
@@ -204,8 +209,8 @@ impl Queue {
     }
 
     /// A further classifier, if there may be a further worker.
-    pub(super) fn hire(&mut self, max_workers: usize) -> Option<Classifier> {
-        (self.num_workers < max_workers).then(|| self.spare.clone())
+    pub(super) fn prototype_for_worker(&mut self, max_workers: usize) -> Option<Classifier> {
+        (self.num_workers < max_workers).then(|| self.prototype.clone())
     }
 
     pub(super) fn worker_started(&mut self) {
@@ -226,16 +231,16 @@ impl Queue {
 /// An average would let one slow batch (a frozen sandbox, a busy neighbour) refuse
 /// requests that are perfectly possible, and with them all that could correct it.
 #[derive(Default)]
-struct Pace {
+struct ThroughputEstimate {
     nanos_per_cost: Option<f64>,
 }
 
-impl Pace {
+impl ThroughputEstimate {
     /// How much slower the best pace is taken to be after each batch.
     const FORGET: f64 = 1.02;
 
     fn note(&mut self, cost: usize, took: Duration) {
-        if cost < TELLING_COST {
+        if cost < MIN_SAMPLE_COST {
             return;
         }
         let pace = took.as_nanos() as f64 / cost as f64;

@@ -1,7 +1,7 @@
 //! The queue before an engine that computes nothing, but can be held up, can panic and
 //! tells what it was given.
 
-use super::{BatchOptions, Batcher, Terms};
+use super::{BatchOptions, Batcher, RequestOptions};
 use crate::error::InferError;
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread_engine::{Classifier, EngineError, Model, ModelOptions, PostResult};
@@ -136,9 +136,9 @@ impl Held {
             let answer = batcher
                 .classify(
                     posts,
-                    Terms {
+                    RequestOptions {
                         deadline,
-                        ..Terms::default()
+                        ..RequestOptions::default()
                     },
                 )
                 .await;
@@ -380,7 +380,7 @@ fn stages_tell_where_time_went() {
     );
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let began = Instant::now();
-    let answer = runtime.block_on(batcher.classify(strings(&["good"]), Terms::default()));
+    let answer = runtime.block_on(batcher.classify(strings(&["good"]), RequestOptions::default()));
     let stages = answer.expect("scored").stages;
     let sum = stages.queue + stages.tokenize + stages.inference;
     assert!(!stages.tokenize.is_zero());
@@ -425,7 +425,7 @@ proptest! {
         let sent: Vec<_> = requests.iter().map(|(posts, gone)| {
             let (batcher, posts, gone) = (batcher.clone(), posts.clone(), *gone);
             runtime.spawn(async move {
-                let answer = batcher.classify(posts, Terms::default());
+                let answer = batcher.classify(posts, RequestOptions::default());
                 let patience = if gone { Duration::ZERO } else { Duration::from_mins(1) };
                 tokio::time::timeout(patience, answer).await.ok()
             })

@@ -1,9 +1,9 @@
 //! The worker threads: one batch after another.
 
 use super::Shared;
-use super::answer::Stages;
 use super::queue::{Item, Queue};
 use crate::error::InferError;
+use crate::telemetry::StageTimings;
 use crate::timings;
 use coldread_engine::{Classifier, PostResult};
 use std::io;
@@ -36,7 +36,7 @@ pub(super) fn wake(shared: &Arc<Shared>, queue: &mut Queue) {
     }
     if queue.has_idle_worker() {
         shared.posts_came.notify_one();
-    } else if let Some(classifier) = queue.hire(shared.options.workers.get())
+    } else if let Some(classifier) = queue.prototype_for_worker(shared.options.workers.get())
         && let Err(error) = start_locked(shared, queue, classifier)
     {
         // Those that are there go on.
@@ -173,7 +173,7 @@ impl Worker {
                     };
                     answer(items, results, took);
                 }
-                Err(error) => items[0].answer.fail(error),
+                Err(error) => items[0].response.fail(error),
             }
         }
         self.shared.lock().worker_is_busy(false);
@@ -184,7 +184,7 @@ impl Worker {
         let cost = batch.iter().map(|item| item.cost).sum();
         let mut queue = self.shared.lock();
         queue.done(batch.len());
-        queue.keep_pace(cost, took.tokenize + took.inference);
+        queue.record_batch(cost, took.tokenize + took.inference);
         queue.worker_is_busy(false);
     }
 }
@@ -201,14 +201,14 @@ struct Took {
 fn answer(batch: Vec<Item>, results: Vec<PostResult>, took: Took) {
     for share in by_request(batch.into_iter().zip(results)) {
         let first = &share[0].0;
-        let stages = Stages {
+        let stages = StageTimings {
             queue: took.start.saturating_duration_since(first.since),
             tokenize: took.tokenize,
             inference: took.inference,
         };
-        let answer = Arc::clone(&first.answer);
+        let answer = Arc::clone(&first.response);
         let results = share.into_iter().map(|(item, result)| (item.place, result));
-        answer.enter(results, stages);
+        response.record(results, stages);
     }
 }
 

@@ -6,9 +6,10 @@ use super::bulk;
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody, json};
-use super::observe::Done;
 use super::posts::{self, Posts};
-use crate::batcher::{Stages, Terms};
+use super::request_telemetry::ScoringStats;
+use crate::batcher::RequestOptions;
+use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -55,7 +56,7 @@ pub(super) async fn sentiment(
 async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let arrival = deadline::arrival(request.extensions());
     let (limits, batcher) = (app.limits(), app.batcher());
-    let media = Media::of(request.headers())?;
+    let media = Media::from_headers(request.headers())?;
     let decoder = Decoder::of(request.headers())?;
     let long_text = asked_long_text(request.uri().query())?;
     let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
@@ -66,7 +67,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     if let Media::Rows(format) = media {
         let formats = (format, accepted_rows(request.headers()).unwrap_or(format));
         let body = request.into_body();
-        let terms = Terms {
+        let terms = RequestOptions {
             deadline: asked,
             long_text: long_text.unwrap_or_default(),
         };
@@ -75,7 +76,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
     let deadline = asked.map_or(longest, |asked| asked.min(longest));
     // Held until the answer is there: the posts are as long as the body they came in.
-    let mut share = app.0.bodies.share();
+    let mut share = app.0.memory.permit();
     let timeout = Duration::from_millis(limits.body_timeout_ms.get());
     let max_bytes = limits.max_body_bytes.get();
     let body = request.into_body();
@@ -87,7 +88,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
         _ => (Posts::One(text.to_owned()), None),
     };
     drop(bytes);
-    let terms = Terms {
+    let terms = RequestOptions {
         deadline: Some(deadline),
         long_text: in_body.or(long_text).unwrap_or_default(),
     };
@@ -137,8 +138,10 @@ fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
 }
 
 /// Tells those who count and log what was done.
-fn timed(mut response: Response, posts: usize, stages: Stages) -> Response {
-    response.extensions_mut().insert(Done { posts, stages });
+fn timed(mut response: Response, posts: usize, stages: StageTimings) -> Response {
+    response
+        .extensions_mut()
+        .insert(ScoringStats { posts, stages });
     response
 }
 
@@ -284,7 +287,7 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     let batcher = app.batcher();
     let text = batcher
         .metrics()
-        .text(batcher.pending_posts(), app.0.bodies.held_bytes());
+        .text(batcher.pending_posts(), app.0.memory.held_bytes());
     let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, HeaderValue::from_static(media))], text).into_response()
 }

@@ -18,11 +18,11 @@ pub(super) use output::Format;
 pub(super) use output::Line;
 
 use super::AppState;
-use super::body::Share;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
-use super::observe::ms;
-use crate::batcher::{Answer, Terms};
+use super::memory_limit::MemoryPermit;
+use super::request_telemetry::ms;
+use crate::batcher::{BatchResponse, RequestOptions};
 use crate::error::InferError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::HeaderValue;
@@ -55,14 +55,14 @@ pub(super) fn respond(
     body: Body,
     decoder: Decoder,
     formats: (Format, Format),
-    terms: Terms,
+    terms: RequestOptions,
 ) -> Response {
     let (input, output) = formats;
     let mut source = Source {
         app: app.clone(),
         body,
         frame: Bytes::new(),
-        share: app.0.bodies.share(),
+        share: app.0.memory.permit(),
         decoder,
     };
     if let Err(error) = source.hold() {
@@ -125,7 +125,7 @@ struct Source {
     frame: Bytes,
     decoder: Decoder,
     /// What the decoder holds, for as long as the stream lasts.
-    share: Share,
+    share: MemoryPermit,
 }
 
 impl Source {
@@ -159,12 +159,16 @@ impl Source {
 }
 
 /// Scores the posts among `rows`, as soon as there is room for them.
-async fn score(app: &AppState, rows: &mut [Row], terms: Terms) -> Result<Answer, InferError> {
+async fn score(
+    app: &AppState,
+    rows: &mut [Row],
+    terms: RequestOptions,
+) -> Result<BatchResponse, InferError> {
     let posts: Vec<String> = rows.iter_mut().filter_map(Row::take_post).collect();
     let longest = Duration::from_millis(app.limits().request_timeout_ms.get());
     let patience = Instant::now() + longest;
     let deadline = terms.deadline.map_or(patience, |asked| asked.min(patience));
-    let terms = Terms {
+    let terms = RequestOptions {
         deadline: Some(deadline),
         ..terms
     };
@@ -183,8 +187,8 @@ async fn score(app: &AppState, rows: &mut [Row], terms: Terms) -> Result<Answer,
     }
 }
 
-fn room(app: &AppState, bytes: usize) -> Option<Share> {
-    let mut share = app.0.bodies.share();
+fn room(app: &AppState, bytes: usize) -> Option<MemoryPermit> {
+    let mut share = app.0.memory.permit();
     share.grow(bytes).ok().map(|()| share)
 }
 
@@ -193,7 +197,7 @@ fn room(app: &AppState, bytes: usize) -> Option<Share> {
 async fn write(
     app: AppState,
     mut writer: Writer,
-    terms: Terms,
+    terms: RequestOptions,
     chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: mpsc::Sender<Bytes>,
@@ -217,7 +221,7 @@ async fn write(
 async fn write_all(
     app: &AppState,
     writer: &mut Writer,
-    terms: Terms,
+    terms: RequestOptions,
     mut chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: &mpsc::Sender<Bytes>,

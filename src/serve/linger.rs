@@ -13,7 +13,7 @@
 //! comes is read and thrown away for a moment. Where nothing is left unread there
 //! is nothing to wait for.
 
-use crate::http::{Caller, Presence};
+use crate::http::{ClientConnection, PeerState};
 use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -143,21 +143,21 @@ impl<S> Linger<S> {
 
 impl<S: AsFd + Send + 'static> Linger<S> {
     /// A way to ask whether the client is still there.
-    pub(super) fn caller(&self) -> Caller {
+    pub(super) fn caller(&self) -> ClientConnection {
         let stream = Arc::clone(&self.stream);
-        Caller::new(move || {
+        ClientConnection::new(move || {
             let stream = lock(&stream);
             let mut fds = [PollFd::new(&*stream, PollFlags::RDHUP)];
             if poll(&mut fds, Some(&Timespec::default())).is_err() {
-                return Presence::There;
+                return PeerState::Open;
             }
             let seen = fds[0].revents();
             if seen.intersects(PollFlags::HUP | PollFlags::ERR) {
-                Presence::Gone
+                PeerState::Closed
             } else if seen.contains(PollFlags::RDHUP) {
-                Presence::HalfClosed
+                PeerState::HalfClosed
             } else {
-                Presence::There
+                PeerState::Open
             }
         })
     }
@@ -276,8 +276,8 @@ mod tests {
         (client.expect("connected"), linger)
     }
 
-    fn wait_for(caller: &Caller, presence: Presence) {
-        while caller.presence() != presence {
+    fn wait_for(caller: &ClientConnection, presence: PeerState) {
+        while caller.peer_state() != presence {
             std::thread::yield_now();
         }
     }
@@ -287,11 +287,11 @@ mod tests {
         let (mut client, server) = pair();
         let caller = server.caller();
         client.write_all(b"GET /next").expect("sent");
-        assert_eq!(caller.presence(), Presence::There);
+        assert_eq!(caller.peer_state(), PeerState::Open);
         client
             .shutdown(std::net::Shutdown::Write)
             .expect("half closed");
-        wait_for(&caller, Presence::HalfClosed);
+        wait_for(&caller, PeerState::HalfClosed);
 
         // Closed with something unread, which makes a reset of it.
         let (client, server) = pair();
@@ -299,7 +299,7 @@ mod tests {
         server.stream().write_all(b"an answer").expect("sent");
         client.peek(&mut [0]).expect("it is there");
         drop(client);
-        wait_for(&caller, Presence::Gone);
+        wait_for(&caller, PeerState::Closed);
         assert!(server.stream().read(&mut [0]).is_err());
     }
 

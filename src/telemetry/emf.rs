@@ -2,7 +2,7 @@
 //! Lambda turns into metrics as it stores them. Off unless a namespace is set, since
 //! CloudWatch charges for metrics.
 
-use crate::batcher::Stages;
+use super::StageTimings;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ impl Emf {
     }
 
     /// Writes what one request took. Standard output is Lambda's log, too.
-    pub fn request(&self, posts: usize, stages: &Stages, took: Duration, is_cold: bool) {
+    pub fn request(&self, posts: usize, stages: &StageTimings, took: Duration, is_cold: bool) {
         let mut out = std::io::stdout().lock();
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_ms = now.unwrap_or_default().as_millis() as u64;
@@ -45,7 +45,7 @@ impl Emf {
         record
     }
 
-    fn record(&self, now_ms: u64, posts: usize, stages: &Stages, took: Duration) -> Value {
+    fn record(&self, now_ms: u64, posts: usize, stages: &StageTimings, took: Duration) -> Value {
         let ms = |took: Duration| took.as_secs_f64() * 1e3;
         let values = [
             ("Duration", "Milliseconds", ms(took)),
@@ -94,9 +94,9 @@ mod tests {
                 r#""function_name":"posts","service":"coldread","ColdStart":[1.0]}"#
             )
         );
-        let stages = Stages {
+        let stages = StageTimings {
             inference: Duration::from_micros(1500),
-            ..Stages::default()
+            ..StageTimings::default()
         };
         let record = emf.record(1, 3, &stages, Duration::from_millis(2));
         assert_eq!(record["Inference"], json!([1.5]));

@@ -1,7 +1,7 @@
 //! Results as lines of JSON or of CSV.
 
 use super::input::{Row, RowError};
-use crate::batcher::{Answer, Batcher};
+use crate::batcher::{BatchResponse, Batcher};
 use crate::error::InferError;
 use crate::http::api::Scored;
 use crate::http::error::{ApiError, ErrorBody};
@@ -95,7 +95,7 @@ impl Writer {
     }
 
     /// Writes a row of results for each of `rows`.
-    pub(super) fn rows(&mut self, rows: &[Row], answer: Result<Answer, InferError>) {
+    pub(super) fn rows(&mut self, rows: &[Row], answer: Result<BatchResponse, InferError>) {
         let (results, failed) = match answer {
             Ok(answer) => (answer.results, None),
             Err(error) => (Vec::new(), Some(ApiError::from(error))),

@@ -7,7 +7,7 @@ use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost, Object};
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
-use crate::http::observe::RequestId;
+use crate::http::request_telemetry::RequestId;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;

@@ -8,7 +8,7 @@ use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost};
 use super::sigv4::{Claim, SignatureError};
 use crate::http::error::{ApiError, json};
-use crate::http::observe::RequestId;
+use crate::http::request_telemetry::RequestId;
 use crate::http::{AppState, access};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;

@@ -3,69 +3,47 @@
 use crate::error::InferError;
 use coldread_engine::PostResult;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What became of a request.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct BatchResponse {
     /// A result for each post, in the request's order.
     pub results: Vec<PostResult>,
     /// Where its time went.
-    pub stages: Stages,
-}
-
-/// How long a request's stages took. Batches are shared, so that a request is told
-/// the whole time of every batch that had a post of it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Stages {
-    /// From its acceptance until a worker took its first post.
-    pub queue: Duration,
-    /// Normalising and tokenizing.
-    pub tokenize: Duration,
-    /// The model's forward pass.
-    pub inference: Duration,
-}
-
-impl Stages {
-    /// The stages by their names in headers, logs and metrics.
-    pub fn named(&self) -> [(&'static str, Duration); 3] {
-        [
-            ("queue", self.queue),
-            ("tokenize", self.tokenize),
-            ("inference", self.inference),
-        ]
-    }
+    pub stages: StageTimings,
 }
 
 /// The answer's sending side, shared by all workers that have posts of its request.
-pub(super) struct Pending(Mutex<Option<Open>>);
+pub(super) struct ResponseSlot(Mutex<Option<PendingResponse>>);
 
 /// An answer that has not been sent; sending consumes it, so that there is only one.
-struct Open {
+struct PendingResponse {
     results: Vec<Option<PostResult>>,
     missing: usize,
-    stages: Stages,
-    reply: oneshot::Sender<Result<Answer, InferError>>,
+    stages: StageTimings,
+    reply: oneshot::Sender<Result<BatchResponse, InferError>>,
 }
 
-impl Pending {
-    pub(super) fn new(posts: usize) -> (Self, oneshot::Receiver<Result<Answer, InferError>>) {
+impl ResponseSlot {
+    pub(super) fn new(
+        posts: usize,
+    ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
         let (reply, answered) = oneshot::channel();
-        let open = Open {
+        let open = PendingResponse {
             results: (0..posts).map(|_| None).collect(),
             missing: posts,
-            stages: Stages::default(),
+            stages: StageTimings::default(),
             reply,
         };
         (Self(Mutex::new(Some(open))), answered)
     }
 
     /// Enters results by place, and sends the answer with the last one.
-    pub(super) fn enter(
+    pub(super) fn record(
         &self,
         results: impl IntoIterator<Item = (usize, PostResult)>,
-        stages: Stages,
+        stages: StageTimings,
     ) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // It may have failed in another batch.
@@ -75,14 +53,11 @@ impl Pending {
             assert!(before.is_none(), "a post is scored once");
             open.missing -= 1;
         }
-        let total = &mut open.stages;
-        total.queue = total.queue.max(stages.queue);
-        total.tokenize += stages.tokenize;
-        total.inference += stages.inference;
+        open.stages.add(&stages);
         if open.missing == 0
             && let Some(open) = guard.take()
         {
-            let answer = Answer {
+            let answer = BatchResponse {
                 results: open.results.into_iter().flatten().collect(),
                 stages: open.stages,
             };

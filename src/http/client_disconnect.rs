@@ -12,28 +12,28 @@ use tokio::time::Instant;
 
 /// What is known of the caller's end of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
+pub enum PeerState {
     /// Open.
-    There,
+    Open,
     /// It sends nothing more, and may listen or be gone.
     HalfClosed,
     /// It takes nothing more either.
-    Gone,
+    Closed,
 }
 
-/// A way to ask for the caller's [`Presence`]. An adapter that can know puts it into a
+/// A way to ask for the caller's [`PeerState`]. An adapter that can know puts it into a
 /// request's extensions.
 #[derive(Clone)]
-pub struct Caller(Arc<dyn Fn() -> Presence + Send + Sync>);
+pub struct ClientConnection(Arc<dyn Fn() -> PeerState + Send + Sync>);
 
-impl Caller {
+impl ClientConnection {
     /// One of whom `presence` tells.
-    pub fn new(presence: impl Fn() -> Presence + Send + Sync + 'static) -> Self {
+    pub fn new(presence: impl Fn() -> PeerState + Send + Sync + 'static) -> Self {
         Self(Arc::new(presence))
     }
 
     /// What is known now.
-    pub(crate) fn presence(&self) -> Presence {
+    pub(crate) fn presence(&self) -> PeerState {
         (self.0)()
     }
 
@@ -43,23 +43,23 @@ impl Caller {
         let mut half_closed = None;
         loop {
             tokio::time::sleep(grace / 4).await;
-            match self.presence() {
-                Presence::There => half_closed = None,
-                Presence::HalfClosed => {
+            match self.peer_state() {
+                PeerState::Open => half_closed = None,
+                PeerState::HalfClosed => {
                     let since = *half_closed.get_or_insert_with(Instant::now);
                     if since.elapsed() >= grace {
                         return;
                     }
                 }
-                Presence::Gone => return,
+                PeerState::Closed => return,
             }
         }
     }
 }
 
-impl fmt::Debug for Caller {
+impl fmt::Debug for ClientConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Caller").finish_non_exhaustive()
+        f.debug_tuple("ClientConnection").finish_non_exhaustive()
     }
 }
 
@@ -67,8 +67,12 @@ impl fmt::Debug for Caller {
 ///
 /// That it sends nothing more is no proof, since who has sent everything may close its
 /// side and listen on: hence the grace.
-pub(super) async fn watch(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+pub(super) async fn cancel_on_disconnect(
+    State(app): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(caller) = request.extensions().get::<ClientConnection>().cloned() else {
         return next.run(request).await;
     };
     let grace = Duration::from_millis(app.limits().half_close_ms.get());
@@ -89,9 +93,9 @@ mod tests {
 
     /// After how many quarters of the grace a caller is taken for gone who is seen as
     /// `looks` say, and stays as it was last.
-    async fn quarters_until_gone(looks: &[Presence]) -> Option<u128> {
+    async fn quarters_until_gone(looks: &[PeerState]) -> Option<u128> {
         let left = Mutex::new(VecDeque::from(looks.to_vec()));
-        let caller = Caller::new(move || {
+        let caller = ClientConnection::new(move || {
             let mut left = left.lock().expect("no panic");
             let look = left.pop_front().expect("not empty");
             if left.is_empty() {
@@ -108,14 +112,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_gone_when_it_stays_half_closed_or_is_reset() {
-        use Presence::{Gone, HalfClosed, There};
-        assert_eq!(quarters_until_gone(&[There]).await, None);
+        use PeerState::{Closed, HalfClosed, Open};
+        assert_eq!(quarters_until_gone(&[Open]).await, None);
         assert_eq!(quarters_until_gone(&[HalfClosed]).await, Some(5));
         assert_eq!(
-            quarters_until_gone(&[There, There, HalfClosed]).await,
+            quarters_until_gone(&[Open, Open, HalfClosed]).await,
             Some(7)
         );
-        assert_eq!(quarters_until_gone(&[There, Gone]).await, Some(2));
-        assert_eq!(quarters_until_gone(&[HalfClosed, Gone]).await, Some(2));
+        assert_eq!(quarters_until_gone(&[Open, Closed]).await, Some(2));
+        assert_eq!(quarters_until_gone(&[HalfClosed, Closed]).await, Some(2));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::error::ErrorCode;
 use super::{AppState, Platform, compat};
-use crate::batcher::Stages;
+use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -28,13 +28,13 @@ pub(super) struct RequestId(pub(super) String);
 
 /// What a handler says it has done, in its answer's extensions.
 #[derive(Clone, Copy)]
-pub(super) struct Done {
+pub(super) struct ScoringStats {
     pub(super) posts: usize,
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimings,
 }
 
 /// Looks on while a request is answered.
-pub(super) async fn observe(
+pub(super) async fn record(
     State(app): State<AppState>,
     mut request: Request,
     next: Next,
@@ -74,7 +74,7 @@ pub(super) async fn observe(
     let took = began.elapsed();
     let status = response.status().as_u16();
     let code = response.extensions().get().map(|&ErrorCode(code)| code);
-    let done: Option<Done> = response.extensions().get().copied();
+    let done: Option<ScoringStats> = response.extensions().get().copied();
 
     metrics.request(route, status, code, took);
     if let Some(done) = done {
@@ -105,7 +105,7 @@ fn log(
     route: &str,
     status: u16,
     code: Option<&str>,
-    done: Option<Done>,
+    done: Option<ScoringStats>,
     took: Duration,
 ) {
     let duration_ms = ms(took);
@@ -135,7 +135,7 @@ pub(super) fn ms(took: Duration) -> f64 {
 }
 
 /// `queue;dur=0.01, tokenize;dur=0.02, inference;dur=0.8, total;dur=0.9`
-fn server_timing(stages: &Stages, total: Duration) -> HeaderValue {
+fn server_timing(stages: &StageTimings, total: Duration) -> HeaderValue {
     let mut value = String::new();
     for (stage, took) in stages.named() {
         let _ = write!(value, "{stage};dur={}, ", ms(took));
