@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
+//! | `manual` | shell completions and man pages (feature `manual`) |
 //! | [`hub`] | where the model is, once it is there |
 //! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
@@ -12,6 +13,8 @@ mod eval;
 mod hub;
 mod info;
 pub(crate) mod logging;
+#[cfg(feature = "manual")]
+mod manual;
 mod pack;
 mod posts;
 mod progress;
@@ -60,6 +63,12 @@ enum Command {
     Pack(pack::PackArgs),
     /// Measure the speed of the kernels and of the model
     Bench(bench::BenchArgs),
+    /// Print a completion script for a shell
+    #[cfg(feature = "manual")]
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages
+    #[cfg(feature = "manual")]
+    Man(manual::ManArgs),
 }
 
 /// Arguments that clap took one by one, but that make no sense together.
@@ -131,6 +140,10 @@ impl Cli {
             Some(Command::Info(args)) => info::run(&args, &model),
             Some(Command::Pack(args)) => pack::run(&args, &model),
             Some(Command::Bench(args)) => bench::run(&args, &model),
+            #[cfg(feature = "manual")]
+            Some(Command::Completions(args)) => manual::completions(&args, command()),
+            #[cfg(feature = "manual")]
+            Some(Command::Man(args)) => manual::man(&args, command()),
             None => unreachable!("`parse` puts `serve` in"),
         }
     }

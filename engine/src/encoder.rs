@@ -24,7 +24,7 @@ use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::EngineError;
 use crate::kernels::Kernels;
 use coldread_model::ModelConfig;
-use coldread_model::layout::{Embeddings, Head, Layer};
+use coldread_model::layout::{Embeddings, Head, Layer, Linear, WeightRange};
 use forward::Worker;
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub const TOKEN_BUDGET: usize = 96;
 const TOKENS_PER_THREAD: usize = 64;
 
 /// A packed model: lends its weights as views, whose sizes agree with its
-/// configuration.
+/// configuration and whose weights are within their range.
 pub trait Weights: Send + Sync {
     /// Sizes, activation, labels.
     fn config(&self) -> &ModelConfig;
@@ -46,6 +46,16 @@ pub trait Weights: Send + Sync {
     fn layer(&self, index: usize) -> Layer<'_>;
     /// The classification head.
     fn head(&self) -> Head<'_>;
+    /// The range that all linear layers' weights are within.
+    fn weight_range(&self) -> WeightRange {
+        let narrow = |linear: &Linear<'_>| linear.range == WeightRange::Narrow;
+        let layers = (0..self.config().num_hidden_layers).map(|i| self.layer(i));
+        let all = self.embeddings().projection.as_ref().is_none_or(narrow)
+            && layers
+                .flat_map(|l| [l.qkv, l.attention_output, l.intermediate, l.output])
+                .all(|linear| narrow(&linear));
+        if all { WeightRange::Narrow } else { WeightRange::Full }
+    }
 }
 
 /// The int8 engine.
@@ -58,8 +68,10 @@ pub struct Int8Engine {
 }
 
 impl Int8Engine {
-    /// An engine that spreads big batches over `threads` threads.
+    /// An engine that spreads big batches over `threads` threads and runs the instruction set
+    /// of `kernels` with the kernels that suit the model's weights best.
     pub fn new(model: Arc<dyn Weights>, kernels: Kernels, threads: usize) -> Self {
+        let kernels = kernels.for_weights(model.weight_range());
         let workers = (0..threads.max(1)).map(|_| Worker::default()).collect();
         Self {
             model,

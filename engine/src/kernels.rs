@@ -26,6 +26,7 @@
 //! | `rowwise` | embedding, layer norm, quantization, dense layers |
 //! | `attention` | one post's attention |
 //! | `scalar`, `avx2`, `avx_vnni`, `avx512`, `amx`, `neon` | one instruction set each |
+//! | `avx2_narrow` | AVX2 on weights of the narrow range |
 //! | `ops` | the dynamic boundary |
 //! | [`mod@bench`] | peak and product speed, for `coldread bench` |
 
@@ -54,6 +55,8 @@ mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_narrow;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
@@ -78,7 +81,7 @@ pub use isa::{Isa, IsaUnavailable, UnknownIsa};
 use attention::Attention;
 use coldread_model::Activation;
 use coldread_model::layout::{
-    Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, padded_k, padded_n,
+    Dense, Embedding, HeadActivation, LayerNorm, Linear, MAX_K, NR, WeightRange, padded_k, padded_n,
 };
 use gemm::Gemm;
 use ops::Ops;
@@ -98,8 +101,8 @@ pub struct Codes {
     rows: Vec<RowQuantization>,
     k: usize,
     stride: usize,
-    /// Whose kernels stored them.
-    isa: Option<Isa>,
+    /// The instruction set whose kernels stored them, and bytes of a code.
+    layout: Option<(Isa, usize)>,
 }
 
 /// What attention reads: rows of queries, and rows of query, key and value.
@@ -138,6 +141,24 @@ impl Kernels {
                 available: Isa::available(),
             }),
         }
+    }
+
+    /// The same instruction set's fastest kernels for weights that are all of `range`. Those of
+    /// [`Kernels::new`] take weights of any range.
+    #[must_use]
+    pub fn for_weights(self, range: WeightRange) -> Self {
+        let ops = match range {
+            WeightRange::Full => ops::lookup(self.isa()),
+            WeightRange::Narrow => ops::lookup_narrow(self.isa()),
+        };
+        Self {
+            ops: ops.expect("this CPU has the instruction set"),
+        }
+    }
+
+    /// The range of weights whose products are exact: [`WeightRange::Full`] takes all.
+    pub fn weight_range(self) -> WeightRange {
+        self.ops.weight_range()
     }
 
     /// Their instruction set.
@@ -241,7 +262,7 @@ impl Kernels {
         let (n, k) = (padded_n(weights.n), padded_k(weights.k));
         assert_eq!(codes.k, weights.k, "activations and weights of one k");
         assert!(
-            weights.k <= gemm::MAX_K,
+            weights.k <= MAX_K,
             "sums of {k} products leave an i32"
         );
         assert!(weights.panels.len() >= n * k, "panels of {n} x {k}");
@@ -257,7 +278,13 @@ impl Kernels {
             "rows of {out_stride} floats"
         );
         let m = codes.rows.len();
-        assert_eq!(codes.isa, Some(self.isa()), "codes of this instruction set");
+        let layout = Some((self.isa(), self.ops.code_bytes()));
+        assert_eq!(codes.layout, layout, "codes of these kernels");
+        let range = self.weight_range();
+        assert!(
+            range == WeightRange::Full || range == weights.range,
+            "{range:?} weights"
+        );
         if m == 0 || panels.is_empty() {
             return;
         }
@@ -349,7 +376,7 @@ impl Codes {
 
     /// Gets memory for `m` rows of `k` codes.
     fn reset(&mut self, ops: &dyn Ops, m: usize, k: usize) -> CodesMut<'_> {
-        self.isa = Some(ops.isa());
+        self.layout = Some((ops.isa(), ops.code_bytes()));
         self.k = k;
         self.stride = padded_k(k) * ops.code_bytes();
         self.bytes.grow(m * self.stride);
@@ -376,7 +403,7 @@ impl Codes {
     pub fn gather(&mut self, from: &Self, indices: impl Iterator<Item = usize> + Clone) {
         let stride = from.stride;
         (self.k, self.stride) = (from.k, stride);
-        self.isa = from.isa;
+        self.layout = from.layout;
         self.rows.clear();
         self.rows.extend(indices.clone().map(|i| from.rows[i]));
         self.bytes.grow(self.rows.len() * stride);

@@ -6,6 +6,7 @@ use crate::engine::{Engine, EngineInfo};
 use crate::error::EngineError;
 use crate::kernels::{Isa, Kernels};
 use crate::text::TextPipeline;
+use coldread_model::layout::WeightRange;
 use coldread_model::{LoadError, ModelConfig, ModelFolder, PackedModel, ProblemType};
 use std::borrow::Cow;
 use std::fmt;
@@ -190,6 +191,10 @@ impl ModelOptions {
             Some(isa) => Kernels::new(isa)
                 .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
         };
+        if kernels.for_weights(WeightRange::Narrow).weight_range() == WeightRange::Narrow {
+            // These kernels rest on what the file says of its weights.
+            model.verify_ranges()?;
+        }
         let info = ModelInfo::new(model.name(), model.config(), model.temperature());
         let engine = Int8Engine::new(Arc::new(model), kernels, self.threads.get());
         Ok(self.with_engine(info, text, Box::new(engine)))

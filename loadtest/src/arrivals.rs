@@ -4,6 +4,7 @@
 //! seed gives the same arrivals on every machine.
 
 pub mod process;
+pub mod profile;
 mod time;
 pub mod trace;
 
@@ -90,6 +91,23 @@ impl Schedule {
             horizon: length.as_nanos() as Nanos,
             kind: Kind::Process(process),
         }
+    }
+
+    /// Arrivals at `times`, ascending, that were recorded elsewhere.
+    pub fn from_times(name: &str, times: Vec<Nanos>) -> Result<Self> {
+        let first = *times
+            .first()
+            .with_context(|| format!("{name}: no arrival"))?;
+        let trace = Trace::Times(times.iter().map(|time| time - first).collect());
+        Ok(Self {
+            name: format!("log {name}"),
+            horizon: trace.length().max(1),
+            kind: Kind::Trace {
+                trace,
+                rate_scale: 1.0,
+                time_scale: 1.0,
+            },
+        })
     }
 
     /// What `path` recorded, changed and cut as `options` say.

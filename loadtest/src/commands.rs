@@ -7,6 +7,7 @@ mod output;
 mod cold_start;
 mod compare;
 mod cost;
+mod decide;
 mod import_logs;
 mod invoke;
 mod options;
@@ -31,6 +32,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Decide(Box<decide::DecideArgs>),
     Cost(Box<cost::CostArgs>),
     Simulate(Box<simulate::SimulateArgs>),
     Trace(Box<trace::TraceArgs>),
@@ -52,6 +54,7 @@ impl Cli {
     /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Decide(args) => args.run(),
             Command::Cost(args) => args.run(),
             Command::Simulate(args) => args.run(),
             Command::Trace(args) => args.run(),
@@ -81,6 +84,8 @@ mod tests {
         Cli::command().debug_assert();
         for arguments in [
             &["cost"][..],
+            &["decide"],
+            &["decide", "--discount", "17", "--arch", "arm"],
             &["cost", "--pipeline", "--from-arrivals"],
             &["simulate"],
             &["warm"],

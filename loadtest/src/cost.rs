@@ -2,19 +2,23 @@
 //! same, and how far the answer depends on its inputs.
 //!
 //! Every amount is a [`bill::Line`] that shows its formula with the numbers
-//! filled in and the date of its price. The model prices a busy month, not a
-//! company's bill: no discounts, savings plans, staff, logs or data transfer
-//! (equal on every target that answers over the internet).
+//! filled in and the date of its price. The model prices a month of traffic, not a
+//! company's bill: staff, logs and data transfer (equal on every target that answers over
+//! the internet) are left out, and discounts are those that are given.
 
 pub mod bill;
 pub mod breakeven;
 pub mod hosts;
 pub mod lambda;
 pub mod load_balancer;
+pub mod microvm;
 mod monthly;
+pub mod occupancy;
 pub mod pipeline;
 pub mod prices;
+pub mod scaling;
 pub mod sensitivity;
+pub mod serverless;
 pub mod target;
 pub mod workload;
 
@@ -141,16 +145,17 @@ impl CostReport {
         words.extend(self.break_evens.iter().map(|found| found.words.clone()));
         if workload.peak_to_mean > 1.0 && self.quotes.iter().any(|quote| quote.always_on) {
             words.push(format!(
-                "Always-on hosts are sized for {} times the mean rate and do not scale with it.",
+                "Always-on hosts of a fixed number are sized for {} times the mean rate.",
                 number(workload.peak_to_mean)
             ));
         }
-        let cold = workload.cold.at(workload.rate());
+        let cold = workload.cold_at(workload.rate());
         if self.quotes.iter().any(|quote| !quote.always_on) {
             words.push(format!(
-                "{} of requests meet a cold start, billed {} ms each.",
+                "{} of requests meet a cold start, billed {} ms each ({} ms where a snapshot is restored).",
                 percent(cold),
-                number(workload.init_ms)
+                number(workload.init_ms),
+                number(workload.restore_ms)
             ));
         }
         let speeds: Vec<String> = self
@@ -164,7 +169,7 @@ impl CostReport {
         ));
         if !self.undated_prices.is_empty() {
             words.push(format!(
-                "Prices without a full date, to be checked before a decision: {}.",
+                "Prices without a full date, or not seen at the provider, to be checked before a decision: {}.",
                 self.undated_prices.join(", ")
             ));
         }

@@ -30,6 +30,15 @@ pub fn number(value: f64) -> String {
     trim(&format!("{value:.decimals$}"))
 }
 
+/// Three significant digits: a verdict is not more certain than that.
+pub fn brief(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return number(value);
+    }
+    let unit = 10f64.powi(2 - value.abs().log10().floor() as i32);
+    number((value * unit).round() / unit)
+}
+
 /// Dollars: cents from one dollar on, else three significant digits.
 pub fn dollars(value: f64) -> String {
     let sign = if value < 0.0 { "-" } else { "" };

@@ -12,6 +12,7 @@
 //! | domains | [`cold_start`] | time from `exec` to the first response |
 //! | | [`warm`] | what an always-on server sustains |
 //! | | [`trace`] | a replay beside its simulation |
+//! | | [`decide`] | all options of a platform by cost, at equal latency |
 //! | | [`cost`] | prices, bills, break-even |
 //! | | [`simulate`] | a function platform in simulated time |
 //! | | [`logs`], [`measured_times`] | figures of AWS's own logs; measured times as inputs |
@@ -34,6 +35,7 @@ pub mod commands;
 pub mod cores;
 pub mod cost;
 pub mod csv_input;
+pub mod decide;
 pub mod event;
 pub mod format;
 pub mod generator;

@@ -1,25 +1,74 @@
 //! Figures of a real function out of its CloudWatch logs, so that what was measured on
 //! AWS replaces what was emulated here.
 //!
-//! Any text with `REPORT` lines will do: an export of log events, `aws logs tail`,
-//! `filter-log-events` as JSON (where a tab is `\t`), a query's CSV. Other lines are
-//! counted and skipped; a report without a duration is an error.
+//! Any file with reports will do: an export of log events, `aws logs tail`,
+//! `filter-log-events` as JSON, a query's CSV, in Lambda's text or JSON log format. Other
+//! lines are counted and skipped; a report without a duration is an error.
+
+mod report_line;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
+use crate::arrivals::Nanos;
 use crate::format::{number, percent};
 use crate::stats::Summary;
+use report_line::ReportLine;
 
 /// Durations kept at most; more would only fill the file. The rest are counted.
 const MOST: usize = 200_000;
 /// Bytes of a line at most.
 const MOST_LINE: u64 = 1 << 20;
+
+/// Why a log cannot be used.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The file cannot be opened or read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file as the user named it.
+        file: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A line cannot be read as a report.
+    #[error("{file}:{line}: {reason}")]
+    Line {
+        /// The file as the user named it.
+        file: String,
+        /// Line, counted from one.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no report in the file.
+    #[error("{file}: no REPORT line and no platform.report")]
+    NoReport {
+        /// The file as the user named it.
+        file: String,
+    },
+    /// The reports do not say when they were logged.
+    #[error(
+        "{file}: the reports have no times, so that arrivals are unknown; export the log with timestamps, or give --arrivals"
+    )]
+    NoTimes {
+        /// The file as the user named it.
+        file: String,
+    },
+    /// A function under SnapStart logs restores, which say nothing of a cold start without it.
+    #[error(
+        "{file}: the log has restores and no init; a cold start without SnapStart is unknown, give it with --init"
+    )]
+    RestoreWithoutInit {
+        /// The file as the user named it.
+        file: String,
+    },
+}
 
 /// What a function's reports came to. Times are in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,48 +79,59 @@ pub struct Logs {
     pub invocations: u64,
     /// Reports with an init phase.
     pub cold: u64,
+    /// Reports with a restore of a SnapStart snapshot.
+    #[serde(default)]
+    pub restored: u64,
     /// Lines that were no report.
     pub other_lines: u64,
     /// Memory size in MB; of several in the file, the last.
     pub memory_mb: u32,
     /// Largest memory used, MB.
     pub max_memory_used_mb: u32,
-    /// Sum of the billed durations.
+    /// Sum of the billed durations, billed restores included.
     pub billed_ms: u64,
     /// Memory times billed duration.
     pub billed_gb_seconds: f64,
     /// Durations of invocations on a running instance.
     pub warm_duration_ms: Option<Summary>,
-    /// Durations of the first invocation of an instance, without its init.
+    /// Durations of the first invocation of an instance, without its init or restore.
     pub cold_duration_ms: Option<Summary>,
     /// Init durations.
     pub init_ms: Option<Summary>,
+    /// Restore durations: the snapshot's and the function's hooks.
+    #[serde(default)]
+    pub restore_ms: Option<Summary>,
+    /// What is billed of them: the hooks.
+    #[serde(default)]
+    pub billed_restore_ms: Option<Summary>,
     /// Warm durations themselves, for simulating with them.
     pub warm_samples_ms: Vec<f64>,
     /// Init durations themselves.
     pub init_samples_ms: Vec<f64>,
-}
-
-/// One report.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct ReportLine {
-    duration: f64,
-    billed: Option<f64>,
-    memory: f64,
-    used: f64,
-    init: Option<f64>,
+    /// Restore durations themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restore_samples_ms: Vec<f64>,
+    /// Billed restore durations themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub billed_restore_samples_ms: Vec<f64>,
+    /// When invocations began, seconds since 1970, of the reports that say it; not written.
+    #[serde(skip)]
+    pub began_s: Vec<f64>,
 }
 
 impl Logs {
     /// Reads `path`.
-    pub fn read(path: &Path, seed: u64) -> Result<Self> {
+    pub fn read(path: &Path, seed: u64) -> Result<Self, LogError> {
         let shown = path.display().to_string();
-        let file = std::fs::File::open(path).with_context(|| shown.clone())?;
+        let file = std::fs::File::open(path).map_err(|source| LogError::Read {
+            file: shown,
+            source,
+        })?;
         let name = path.file_name().unwrap_or(path.as_os_str());
         Self::parse(BufReader::new(file), &name.display().to_string(), seed)
     }
 
-    fn parse(mut source: impl BufRead, file: &str, seed: u64) -> Result<Self> {
+    fn parse(mut source: impl BufRead, file: &str, seed: u64) -> Result<Self, LogError> {
         let mut logs = Self {
             file: file.to_owned(),
             ..Self::default()
@@ -83,28 +143,40 @@ impl Logs {
             let read = source
                 .by_ref()
                 .take(MOST_LINE)
-                .read_until(b'\n', &mut bytes);
-            if read.with_context(|| format!("{file}:{line}"))? == 0 {
+                .read_until(b'\n', &mut bytes)
+                .map_err(|source| LogError::Read {
+                    file: file.to_owned(),
+                    source,
+                })?;
+            if read == 0 {
                 break;
             }
-            ensure!(
-                bytes.len() < MOST_LINE as usize,
-                "{file}:{line}: longer than a mebibyte"
-            );
-            let text = String::from_utf8_lossy(&bytes);
-            let Some((_, report)) = text.split_once("REPORT RequestId:") else {
-                logs.other_lines += 1;
-                continue;
+            let broken = |reason: String| LogError::Line {
+                file: file.to_owned(),
+                line,
+                reason,
             };
-            let report = parse(report).with_context(|| format!("{file}:{line}"))?;
-            logs.add(&report, &mut cold_durations);
+            if bytes.len() >= MOST_LINE as usize {
+                return Err(broken("longer than a mebibyte".to_owned()));
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let found = report_line::reports(&text).map_err(broken)?;
+            logs.other_lines += u64::from(found.is_empty());
+            for report in &found {
+                logs.add(report, &mut cold_durations);
+            }
         }
         if logs.invocations == 0 {
-            bail!("{file}: no REPORT line");
+            return Err(LogError::NoReport {
+                file: file.to_owned(),
+            });
         }
-        logs.warm_duration_ms = Summary::from_samples(&logs.warm_samples_ms, seed);
-        logs.cold_duration_ms = Summary::from_samples(&cold_durations, seed);
-        logs.init_ms = Summary::from_samples(&logs.init_samples_ms, seed);
+        let summary = |samples: &[f64]| Summary::from_samples(samples, seed);
+        logs.warm_duration_ms = summary(&logs.warm_samples_ms);
+        logs.cold_duration_ms = summary(&cold_durations);
+        logs.init_ms = summary(&logs.init_samples_ms);
+        logs.restore_ms = summary(&logs.restore_samples_ms);
+        logs.billed_restore_ms = summary(&logs.billed_restore_samples_ms);
         Ok(logs)
     }
 
@@ -114,28 +186,67 @@ impl Logs {
         self.max_memory_used_mb = self.max_memory_used_mb.max(report.used as u32);
         let billed = report
             .billed
-            .unwrap_or_else(|| (report.duration + report.init.unwrap_or(0.0)).ceil());
+            .unwrap_or_else(|| (report.duration + report.init.unwrap_or(0.0)).ceil())
+            + report.billed_restore.unwrap_or(0.0);
         self.billed_ms += billed as u64;
         self.billed_gb_seconds += billed / 1e3 * report.memory / 1_024.0;
-        let samples = match report.init {
-            Some(init) => {
-                self.cold += 1;
-                if self.init_samples_ms.len() < MOST {
-                    self.init_samples_ms.push(init);
-                }
-                cold_durations
+        let keep = |samples: &mut Vec<f64>, value: f64| {
+            if samples.len() < MOST {
+                samples.push(value);
             }
-            None => &mut self.warm_samples_ms,
         };
-        if samples.len() < MOST {
-            samples.push(report.duration);
+        match (report.init, report.restore) {
+            (None, None) => keep(&mut self.warm_samples_ms, report.duration),
+            (init, restore) => {
+                keep(cold_durations, report.duration);
+                if let Some(init) = init {
+                    self.cold += 1;
+                    keep(&mut self.init_samples_ms, init);
+                }
+                if let Some(restore) = restore {
+                    self.restored += 1;
+                    keep(&mut self.restore_samples_ms, restore);
+                    keep(
+                        &mut self.billed_restore_samples_ms,
+                        report.billed_restore.unwrap_or(0.0),
+                    );
+                }
+            }
         }
+        if let Some(logged_at) = report.logged_at {
+            let took = report.duration + report.init.unwrap_or(0.0) + report.restore.unwrap_or(0.0);
+            self.began_s.push(logged_at - took / 1e3);
+        }
+    }
+
+    /// When invocations arrived, from the first on, in the order of time.
+    pub fn arrivals(&self) -> Result<Vec<Nanos>, LogError> {
+        if (self.began_s.len() as u64) < self.invocations {
+            return Err(LogError::NoTimes {
+                file: self.file.clone(),
+            });
+        }
+        let mut began = self.began_s.clone();
+        began.sort_by(f64::total_cmp);
+        let first = began[0];
+        Ok(began
+            .iter()
+            .map(|at| ((at - first) * 1e9) as Nanos)
+            .collect())
     }
 
     /// The answer in sentences.
     pub fn words(&self) -> String {
+        let restored = match self.restored {
+            0 => String::new(),
+            restored => format!(
+                ", {} restored ({})",
+                number(restored as f64),
+                percent(restored as f64 / self.invocations as f64)
+            ),
+        };
         let mut words = format!(
-            "{}: {} invocations at {} MB, {} cold ({}), {} GB-s billed, at most {} MB used.",
+            "{}: {} invocations at {} MB, {} cold ({}){restored}, {} GB-s billed, at most {} MB used.",
             self.file,
             number(self.invocations as f64),
             self.memory_mb,
@@ -148,6 +259,8 @@ impl Logs {
             ("warm duration", &self.warm_duration_ms),
             ("cold duration", &self.cold_duration_ms),
             ("init", &self.init_ms),
+            ("restore", &self.restore_ms),
+            ("billed restore", &self.billed_restore_ms),
         ] {
             if let Some(summary) = summary {
                 let _ = write!(
@@ -166,49 +279,17 @@ impl Logs {
     }
 }
 
-/// The fields behind `REPORT RequestId:`, in any order.
-fn parse(report: &str) -> Result<ReportLine> {
-    let report = report.replace("\\t", "\t");
-    let value = |name: &str| -> Result<Option<f64>> {
-        // "Duration" is also the end of two other names.
-        let field = report
-            .split('\t')
-            .map(str::trim_start)
-            .find_map(|field| field.strip_prefix(name)?.strip_prefix(':'));
-        let Some(field) = field else {
-            return Ok(None);
-        };
-        let word = field.split_whitespace().next().unwrap_or_default();
-        let number = word
-            .parse()
-            .ok()
-            .filter(|value| (0.0..=1e9).contains(value));
-        Ok(Some(number.with_context(|| {
-            format!("`{name}` of the report is no number")
-        })?))
-    };
-    Ok(ReportLine {
-        duration: value("Duration")?.context("the report has no duration")?,
-        billed: value("Billed Duration")?,
-        memory: value("Memory Size")?.context("the report has no memory size")?,
-        used: value("Max Memory Used")?.unwrap_or(0.0),
-        init: match value("Init Duration")? {
-            Some(init) => Some(init),
-            None => value("Restore Duration")?,
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Logs> {
+    fn read(text: &str) -> Result<Logs, LogError> {
         Logs::parse(text.as_bytes(), "log.txt", 1)
     }
 
     const WARM: &str = "REPORT RequestId: 1\tDuration: 6.25 ms\tBilled Duration: 7 ms\tMemory Size: 512 MB\tMax Memory Used: 60 MB\t\n";
     const COLD: &str = "2026-01-01T00:00:00 REPORT RequestId: 2\tDuration: 9.5 ms\tBilled Duration: 60 ms\tMemory Size: 512 MB\tMax Memory Used: 61 MB\tInit Duration: 50.25 ms\t\n";
+    const RESTORED: &str = "2026-01-01T00:00:10 REPORT RequestId: 3 Duration: 9.5 ms Billed Duration: 10 ms Memory Size: 512 MB Max Memory Used: 61 MB Restore Duration: 400.5 ms Billed Restore Duration: 8 ms\n";
 
     #[test]
     fn reports_are_found_among_other_lines() {
@@ -222,6 +303,31 @@ mod tests {
         assert_eq!(logs.warm_samples_ms, [6.25, 6.25]);
         assert_eq!(logs.init_samples_ms, [50.25]);
         assert!(logs.words().contains("3 invocations at 512 MB, 1 cold"));
+    }
+
+    #[test]
+    fn restores_are_billed_and_are_no_inits() {
+        let logs = read(&format!("{RESTORED}{WARM}")).unwrap();
+        assert_eq!((logs.cold, logs.restored, logs.billed_ms), (0, 1, 25));
+        assert!(logs.init_samples_ms.is_empty());
+        assert_eq!(logs.restore_samples_ms, [400.5]);
+        assert_eq!(logs.billed_restore_samples_ms, [8.0]);
+        assert_eq!(logs.warm_samples_ms, [6.25]);
+        assert!(
+            logs.words().contains("1 restored (50%)"),
+            "{}",
+            logs.words()
+        );
+    }
+
+    #[test]
+    fn arrivals_are_when_invocations_began() {
+        let logs = read(&format!("{RESTORED}{COLD}")).unwrap();
+        // Logged at 0 s after 59.75 ms and at 10 s after 410 ms.
+        let gap = logs.arrivals().unwrap()[1] as f64 / 1e9;
+        assert!((gap - (10.0 - 0.41 + 0.059_75)).abs() < 1e-6, "{gap}");
+        let error = read(WARM).unwrap().arrivals().unwrap_err();
+        assert!(matches!(error, LogError::NoTimes { .. }), "{error}");
     }
 
     #[test]
@@ -249,18 +355,11 @@ mod tests {
             ),
         ] {
             let error = read(&format!("{WARM}{report}\n")).unwrap_err();
-            assert!(format!("{error:#}").contains(reason), "{error:#}");
+            assert!(error.to_string().contains(reason), "{error}");
         }
-        assert_eq!(
-            read("nothing\n").unwrap_err().to_string(),
-            "log.txt: no REPORT line"
-        );
+        assert!(matches!(read("nothing\n"), Err(LogError::NoReport { .. })));
         let endless = "x".repeat(2 << 20);
-        assert!(
-            read(&endless)
-                .unwrap_err()
-                .to_string()
-                .contains("log.txt:1")
-        );
+        let error = read(&endless).unwrap_err();
+        assert!(error.to_string().contains("log.txt:1"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::cold_start::{COLDREAD, Cache, ColdStart, Row};
 use crate::cost::workload::{AtSize, Workload};
 use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
-use crate::logs::Logs;
+use crate::logs::{LogError, Logs};
 use crate::simulate::sampler::Sampler;
 use crate::warm::Warm;
 
@@ -30,6 +30,12 @@ pub struct MeasuredTimes {
     pub at_size: Vec<AtSize>,
     /// Billed init of a cold start.
     pub init: Option<Sampler>,
+    /// Time of a restore, the function's hooks not included.
+    pub restore: Option<Sampler>,
+    /// Billed time of a restore: the function's hooks.
+    pub billed_restore: Option<Sampler>,
+    /// A log that has restores and no init.
+    pub restored_only: Option<String>,
     /// Time of an instance's first request, beside that init.
     pub first: Option<Sampler>,
     /// Requests a second a vCPU of a warm server sustains within its latency target.
@@ -46,7 +52,36 @@ impl MeasuredTimes {
         self.at_size(logs.memory_mb, &logs.warm_samples_ms);
         let source = format!("{} of AWS, {} MB", logs.file, logs.memory_mb);
         self.set_service(&logs.warm_samples_ms, vcpus(logs.memory_mb), &source)?;
-        self.set_init(&logs.init_samples_ms, &source)
+        self.set_init(&logs.init_samples_ms, &source)?;
+        self.set_restore(logs, &source)
+    }
+
+    fn set_restore(&mut self, logs: &Logs, source: &str) -> Result<()> {
+        if self.restore.is_some() || logs.restore_samples_ms.is_empty() {
+            return Ok(());
+        }
+        let pairs = logs
+            .restore_samples_ms
+            .iter()
+            .zip(&logs.billed_restore_samples_ms);
+        let platform: Vec<f64> = pairs
+            .map(|(whole, hooks)| (whole - hooks).max(0.0))
+            .collect();
+        self.restore = Some(Sampler::measured_ms(&platform)?);
+        self.billed_restore = Some(Sampler::measured_ms(&logs.billed_restore_samples_ms)?);
+        self.sources.push(format!("restores: {source}"));
+        if logs.init_samples_ms.is_empty() {
+            self.restored_only = Some(logs.file.clone());
+        }
+        Ok(())
+    }
+
+    /// Fails where all that is known of cold starts is that snapshots were restored.
+    pub fn needs_no_init(&self) -> Result<(), LogError> {
+        match (&self.restored_only, &self.init) {
+            (Some(file), None) => Err(LogError::RestoreWithoutInit { file: file.clone() }),
+            _ => Ok(()),
+        }
     }
 
     fn at_size(&mut self, memory_mb: u32, warm: &[f64]) {
@@ -151,6 +186,9 @@ impl MeasuredTimes {
         if let Some(init) = &self.init {
             workload.init_ms = init.mean_ms();
         }
+        if let Some(hooks) = &self.billed_restore {
+            workload.restore_ms = hooks.mean_ms();
+        }
         if self.host_rps_per_vcpu.is_some() {
             workload.host_rps_per_vcpu = self.host_rps_per_vcpu;
         }
@@ -160,6 +198,32 @@ impl MeasuredTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_of_restores_alone_says_nothing_of_an_init() {
+        let restored = Logs {
+            file: "log.txt".to_owned(),
+            memory_mb: 512,
+            warm_samples_ms: vec![12.0],
+            restore_samples_ms: vec![400.0],
+            billed_restore_samples_ms: vec![10.0],
+            ..Logs::default()
+        };
+        let mut times = MeasuredTimes::default();
+        times.add_logs(&restored).unwrap();
+        assert_eq!(times.restore, Some(Sampler::measured_ms(&[390.0]).unwrap()));
+        let error = times.needs_no_init().unwrap_err();
+        assert!(matches!(&error, LogError::RestoreWithoutInit { file } if file == "log.txt"));
+        let cold = Logs {
+            init_samples_ms: vec![80.0],
+            ..Logs::default()
+        };
+        times.add_logs(&cold).unwrap();
+        assert!(times.needs_no_init().is_ok());
+        let mut workload = Workload::default();
+        times.apply(&mut workload);
+        assert!((workload.restore_ms - 10.0).abs() < 1e-9);
+    }
 
     #[test]
     fn figures_of_aws_come_first_and_are_scaled_to_a_vcpu() {

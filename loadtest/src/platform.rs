@@ -12,6 +12,10 @@
 //! | [`reclaim`] | when idle instances go |
 //! | [`report`] | the line Lambda logs |
 //!
+//! With SnapStart an instance is a process that was paused (`SIGSTOP`) when it asked for
+//! its restore, and goes on (`SIGCONT`): what its hooks take is measured. Loading a
+//! snapshot is not: that time is stated, and waited for.
+//!
 //! What is not like Lambda: there is no sandbox to set up and no code to fetch, the
 //! machine has fewer processors than a fleet, and `SIGSTOP` does the freezing.
 
@@ -29,9 +33,9 @@ use crate::clock::Moment;
 use crate::runtime_api::{CompletedInvocation, InvocationOutcome, Submitted};
 use bytes::Bytes;
 use fault::{Fault, FaultCounts, FaultKind};
-use function::Function;
-use instance::{InitFault, Instance, Settings};
-use rand::SeedableRng;
+use function::{Function, SnapStart};
+use instance::{InitFault, Instance, Settings, Snapshot};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use reclaim::Reclaim;
 use report::Report;
@@ -118,6 +122,8 @@ struct State {
     added: VecDeque<Moment>,
     counts: Counts,
     settled: Vec<Duration>,
+    /// Made ahead, to be restored.
+    snapshots: Vec<Snapshot>,
     rng: ChaCha8Rng,
 }
 
@@ -150,6 +156,7 @@ impl Platform {
             added: VecDeque::new(),
             counts: Counts::default(),
             settled: Vec::new(),
+            snapshots: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(scaling.seed),
         };
         Self(Arc::new(Inner {
@@ -159,6 +166,23 @@ impl Platform {
             state: Mutex::new(state),
             released: Notify::new(),
         }))
+    }
+
+    /// Publishes a version of a function with SnapStart: takes a snapshot. Without it the
+    /// first invocation waits for that.
+    pub async fn publish(&self) -> Result<(), Fault> {
+        let taken = self.0.snapshot().await;
+        let mut state = self.0.state();
+        match taken {
+            Ok(snapshot) => {
+                state.snapshots.push(snapshot);
+                Ok(())
+            }
+            Err(fault) => {
+                state.counts.faults.count(fault.kind);
+                Err(fault)
+            }
+        }
     }
 
     /// Invokes the function and waits for its answer. As on Lambda, the invocation
@@ -266,27 +290,70 @@ impl Inner {
         }
     }
 
+    async fn snapshot(&self) -> Result<Snapshot, Fault> {
+        let taken = Instance::snapshot(&self.function, &self.settings).await;
+        taken.map_err(|InitFault { fault, .. }| fault)
+    }
+
+    /// Restores an instance, and has the next snapshot made aside. Neither is tried again.
+    async fn restore(
+        self: &Arc<Self>,
+        snapstart: &SnapStart,
+        event: &Bytes,
+    ) -> Result<(Arc<Instance>, Option<Submitted>), Fault> {
+        let (made, load) = {
+            let mut state = self.state();
+            let (low, high) = snapstart.load;
+            let load = state.rng.random_range(low..=high.max(low));
+            state.counts.started += 1;
+            (state.snapshots.pop(), load)
+        };
+        let snapshot = match made {
+            Some(snapshot) => snapshot,
+            None => self.snapshot().await?,
+        };
+        let first = Some(event.clone());
+        let restored = snapshot.restore(&self.settings, load, first).await;
+        let (instance, submitted) = restored.map_err(|InitFault { fault, .. }| fault)?;
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Ok(next) = inner.snapshot().await {
+                inner.state().snapshots.push(next);
+            }
+        });
+        Ok((self.enlist(instance), submitted))
+    }
+
+    /// A place for an instance that has its first event.
+    fn enlist(&self, instance: Instance) -> Arc<Instance> {
+        let instance = Arc::new(instance);
+        self.state().slots.push(Slot {
+            instance: Arc::clone(&instance),
+            busy: 1,
+            settling: 0,
+            used: Moment::now(),
+            expires: None,
+        });
+        instance
+    }
+
     /// Starts an instance. As on Lambda, an init phase that failed is tried once more,
     /// then with the function's timeout for a limit.
-    async fn start(&self, event: &Bytes) -> Result<(Arc<Instance>, Option<Submitted>), Fault> {
+    async fn start(
+        self: &Arc<Self>,
+        event: &Bytes,
+    ) -> Result<(Arc<Instance>, Option<Submitted>), Fault> {
         let _place = StartingPlace(self);
+        if let Some(snapstart) = &self.function.snapstart {
+            return self.restore(snapstart, event).await;
+        }
         let mut limit = self.settings.init_limit;
         let mut retried = false;
         loop {
             self.state().counts.started += 1;
             let first = Some(event.clone());
             match Instance::start(&self.function, &self.settings, limit, first).await {
-                Ok((instance, submitted)) => {
-                    let instance = Arc::new(instance);
-                    self.state().slots.push(Slot {
-                        instance: Arc::clone(&instance),
-                        busy: 1,
-                        settling: 0,
-                        used: Moment::now(),
-                        expires: None,
-                    });
-                    return Ok((instance, submitted));
-                }
+                Ok((instance, submitted)) => return Ok((self.enlist(instance), submitted)),
                 Err(InitFault { fault, .. }) if !retried && fault.kind != FaultKind::Launch => {
                     self.state().counts.faults.count(fault.kind);
                     limit = self.function.timeout;
@@ -330,7 +397,8 @@ impl Inner {
             duration,
             memory_mb: instance.memory_mb(),
             max_memory_mb: instance.peak_rss_kib().map_or(0, |kib| kib / 1024),
-            init: cold.then(|| instance.init_duration()),
+            init: (cold && instance.restored().is_none()).then(|| instance.init_duration()),
+            restore: instance.restored().filter(|_| cold),
         };
         Ok((at, body(answer), report))
     }

@@ -5,6 +5,7 @@
 //! and the plot library, the embedded JSON by writing `<` as `\u003c`.
 
 pub mod compare;
+mod decision;
 mod figures;
 pub mod page;
 mod plots;

@@ -42,6 +42,9 @@ pub struct Results {
     /// Found by `simulate`, and by `cost` for given arrivals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulation: Option<crate::simulate::simulation::Simulation>,
+    /// Found by `decide`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<crate::decide::Decision>,
     /// Found by `cost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<crate::cost::CostReport>,
@@ -61,6 +64,7 @@ impl Results {
             trace: None,
             logs: None,
             simulation: None,
+            decision: None,
             cost: None,
         }
     }
@@ -96,6 +100,7 @@ impl Results {
             "simulation",
             &mut twice,
         );
+        take(&mut self.decision, other.decision, "decision", &mut twice);
         take(&mut self.cost, other.cost, "cost", &mut twice);
         self.merged.push(format!(
             "{} ({})",

@@ -15,14 +15,16 @@
 mod routes;
 mod state;
 
-pub use state::{CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES};
+pub use state::{
+    CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Restore,
+};
 
 use crate::clock::Moment;
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use state::{InFlight, Invocation, Shared, lock};
+use state::{InFlight, Invocation, Phase, Shared, lock};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -43,6 +45,16 @@ pub struct RuntimeApi {
 impl RuntimeApi {
     /// Opens a port on 127.0.0.1 and serves it on the current runtime.
     pub async fn bind(identity: Identity) -> io::Result<Self> {
+        Self::open(identity, false).await
+    }
+
+    /// The same for an instance of which a snapshot is taken (SnapStart): it may ask for
+    /// its restore, and is told of it with [`Self::restore`].
+    pub async fn bind_for_snapshot(identity: Identity) -> io::Result<Self> {
+        Self::open(identity, true).await
+    }
+
+    async fn open(identity: Identity, snapshot: bool) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let (queue, waiting) = mpsc::unbounded_channel();
@@ -51,7 +63,11 @@ impl RuntimeApi {
             identity,
             waiting: tokio::sync::Mutex::new(waiting),
             invocations: Mutex::default(),
-            init: Mutex::new(Some(init_sender)),
+            phase: Mutex::new(Phase::Init {
+                ended: init_sender,
+                snapshot,
+            }),
+            restored: watch::Sender::new(false),
             polls: watch::Sender::new(0),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared))).abort_handle();
@@ -78,6 +94,21 @@ impl RuntimeApi {
             return init;
         }
         std::future::pending().await
+    }
+
+    /// Answers the poll of `restore/next`. What the function does until its next poll is
+    /// received; an instance that waits for an event already has nothing to do.
+    pub fn restore(&self) -> oneshot::Receiver<Restore> {
+        let (sender, ended) = oneshot::channel();
+        let mut phase = lock(&self.shared.phase);
+        if *self.shared.polls.borrow() > 0 {
+            *phase = Phase::Running;
+            let _ = sender.send(Restore::Ready(Moment::now()));
+        } else {
+            *phase = Phase::Restoring(sender);
+        }
+        self.shared.restored.send_replace(true);
+        ended
     }
 
     /// Queues an event for the next poll; it may be there before the function is, as

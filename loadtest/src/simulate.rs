@@ -10,6 +10,8 @@
 //!   either the request is refused (429) and not repeated.
 //! - An idle instance is reclaimed after a time drawn from a distribution, and an
 //!   instance beyond its life span is not used again.
+//! - Places that are `kept` (provisioned concurrency) are taken first and never go away.
+//! - Tenants that are kept apart have a fleet each.
 //! - A cold start delays its request by `sandbox` (not billed) and `init` (billed), and
 //!   what an instance does `first` may take longer than later requests.
 //! - A caller waits for the `overhead` beside the function's own time, and an instance
@@ -28,6 +30,7 @@ mod random;
 pub mod sampler;
 pub mod simulation;
 mod single_request_fleet;
+mod tenant_fleet;
 
 use crate::arrivals::Nanos;
 use concurrent_fleet::ConcurrentFleet;
@@ -35,8 +38,10 @@ pub use model::Model;
 use outcome::Tally;
 pub use outcome::{BINS, Bin, Outcome, Window};
 use single_request_fleet::SingleRequestFleet;
+use tenant_fleet::TenantFleet;
 
-/// Runs `model` on `arrivals` (ascending) that end before the window's horizon.
+/// Runs `model` on `arrivals` (ascending) that end before the window's horizon. Instances
+/// of tenants that are kept apart take one request at a time.
 ///
 /// Everything random comes from `seed`: the same inputs give the same outcome.
 pub fn run(
@@ -47,7 +52,10 @@ pub fn run(
     seed: u64,
 ) -> Outcome {
     let tally = Tally::new(model, window);
-    if model.concurrency == 1 {
+    if model.tenants > 1 {
+        let fleet = TenantFleet::new(model.tenants, seed);
+        fleet::run(model, fleet, arrivals, tally, seed)
+    } else if model.concurrency == 1 {
         fleet::run(model, SingleRequestFleet::default(), arrivals, tally, seed)
     } else {
         let fleet = ConcurrentFleet::new(model.concurrency, model.vcpus);

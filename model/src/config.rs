@@ -1,7 +1,7 @@
 //! `config.json` of a Hugging Face text-classification model.
 
 use crate::error::{LoadError, read};
-use crate::quantize::MAX_K;
+use crate::layout::MAX_K;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -130,10 +130,13 @@ pub struct ModelConfig {
     pub max_tokens: usize,
 }
 
-/// The field that says how to read the others.
+/// The fields that say whether and how to read the others.
 #[derive(Deserialize)]
 struct Kind {
     model_type: Option<String>,
+    /// The class of transformers, or several; custom code may have put anything here.
+    #[serde(default)]
+    architectures: Value,
 }
 
 /// The other fields as they stand in the file, under their various names.
@@ -186,6 +189,7 @@ impl ModelConfig {
             .ok_or_else(|| invalid("missing field `model_type`".into()))?;
         // Before the sizes, which other architectures call by names of their own.
         let architecture = architecture(&model_type).map_err(unsupported)?;
+        sequence_classifier(&kind.architectures).map_err(unsupported)?;
         let raw: Raw = serde_json::from_slice(json).map_err(parse_error)?;
         if let Some(kind) = raw
             .position_embedding_type
@@ -341,6 +345,47 @@ fn architecture(model_type: &str) -> Result<Architecture, String> {
             known.join(", ")
         )
     })
+}
+
+/// Rejects heads that are known to do something else. A class of another name may be
+/// anybody's own classifier.
+fn sequence_classifier(architectures: &Value) -> Result<(), String> {
+    const OTHERS: [(&str, &str); 9] = [
+        (
+            "ForTokenClassification",
+            "a token classifier, such as for named entities",
+        ),
+        ("ForMaskedLM", "a masked language model"),
+        ("ForPreTraining", "a language model"),
+        ("ForCausalLM", "a language model"),
+        ("LMHeadModel", "a language model"),
+        ("ForQuestionAnswering", "a model for question answering"),
+        ("ForMultipleChoice", "a model for multiple choice"),
+        (
+            "ForNextSentencePrediction",
+            "a model that predicts the next sentence",
+        ),
+        (
+            "Model",
+            "an encoder without a head, such as for sentence embeddings",
+        ),
+    ];
+    let names: Vec<&str> = match architectures {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        name => name.as_str().into_iter().collect(),
+    };
+    let other = |name: &&str| OTHERS.iter().find(|(end, _)| name.ends_with(end));
+    let others: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((name, other(name)?.1)))
+        .collect();
+    match others[..] {
+        [(name, what), ..] if others.len() == names.len() => Err(format!(
+            "architectures has {name:?}, {what}; supported are sequence classifiers, such as \
+             \"BertForSequenceClassification\""
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn activation(hidden_act: Option<&str>) -> Result<Activation, String> {

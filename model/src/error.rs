@@ -1,5 +1,6 @@
 //! Why a model was refused.
 
+use crate::foreign;
 use std::path::{Path, PathBuf};
 
 /// A model that cannot be used, with the file at fault and the reason.
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum LoadError {
     /// A file of the model is missing or cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), read_reason(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -58,12 +59,22 @@ impl LoadError {
     }
 }
 
-/// Reads a file of a model, naming it when that fails.
+fn read_reason(source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => "the file is missing".to_owned(),
+        _ => source.to_string(),
+    }
+}
+
+/// Reads a file of a model, naming it when that fails or when something else is in its
+/// place.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read {
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    foreign::check(path, &bytes)?;
+    Ok(bytes)
 }
 
 /// Reads a file that a model may lack: only a missing one is `None`, an

@@ -2,6 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::error::{LoadError, read_optional};
+use crate::foreign;
 use crate::profile::{self, NormalizationProfile};
 use crate::tensors;
 use crate::tokenizer::TokenizerFiles;
@@ -62,6 +63,43 @@ impl Weights {
         }
     }
 
+    /// A file of weights that are not supported, among the names of a model's files, with
+    /// the format's name.
+    pub fn unsupported<'a>(
+        names: impl Iterator<Item = &'a str>,
+    ) -> Option<(&'a str, &'static str)> {
+        const FORMATS: [(&str, &str); 7] = [
+            (".gguf", "GGUF"),
+            (".onnx", "ONNX"),
+            (".h5", "TensorFlow (HDF5)"),
+            (".msgpack", "Flax"),
+            (".ot", "rust-bert"),
+            (".tflite", "TensorFlow Lite"),
+            ("adapter_model.safetensors", "adapter (PEFT)"),
+        ];
+        let format = |name: &str| FORMATS.iter().find(|(end, _)| name.ends_with(end));
+        let mut found = names.filter_map(|name| Some((name, format(name)?.1)));
+        found.next()
+    }
+
+    /// The error for a folder without weights, which names those that it has instead.
+    fn missing(&self, folder: &Path, source: std::io::Error) -> LoadError {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        match Self::unsupported(names.iter().map(String::as_str)) {
+            Some((name, format)) => {
+                LoadError::unsupported(&folder.join(name), foreign::unsupported(format))
+            }
+            None => LoadError::Read {
+                path: self.path().to_owned(),
+                source,
+            },
+        }
+    }
+
     /// The files that hold the numbers.
     pub fn files(&self) -> Result<Vec<PathBuf>, LoadError> {
         match self {
@@ -108,12 +146,14 @@ impl ModelFolder {
             path: path.to_owned(),
             config,
         };
-        for file in [folder.tokenizer.path(), folder.weights.path()] {
-            std::fs::metadata(file).map_err(|source| LoadError::Read {
-                path: file.to_owned(),
-                source,
-            })?;
+        if let Err(source) = std::fs::metadata(folder.weights.path()) {
+            return Err(folder.weights.missing(path, source));
         }
+        let tokenizer = folder.tokenizer.path();
+        std::fs::metadata(tokenizer).map_err(|source| LoadError::Read {
+            path: tokenizer.to_owned(),
+            source,
+        })?;
         Ok(folder)
     }
 }
@@ -232,6 +272,35 @@ mod tests {
             let error = ModelFolder::open(dir.path()).unwrap_err();
             assert!(matches!(error, LoadError::Read { .. }));
             assert!(error.to_string().contains(file), "{error}");
+        }
+    }
+
+    #[test]
+    fn weights_of_another_format_are_named() {
+        let dir = folder(&[("model_q4.gguf", "GGUF")]);
+        fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+        let error = ModelFolder::open(dir.path()).unwrap_err();
+        assert!(matches!(error, LoadError::Unsupported { .. }));
+        let error = error.to_string();
+        assert!(
+            error.contains("model_q4.gguf") && error.contains("format GGUF"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn pointers_and_pages_are_recognised_in_every_small_file() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 9\n";
+        for file in ["config.json", "calibration.json", "normalization.json"] {
+            check(file, pointer, "git lfs pull");
+            check(file, "<!doctype html><title>404</title>", "web server");
+        }
+        for (file, text) in [("tokenizer.json", pointer), ("tokenizer.json", "<html>")] {
+            let dir = folder(&[(file, text)]);
+            let model = ModelFolder::open(dir.path()).unwrap();
+            let error = model.tokenizer.json().unwrap_err().to_string();
+            assert!(error.contains("tokenizer.json"), "{error}");
+            assert!(!error.contains("expected"), "{error}");
         }
     }
 

@@ -11,6 +11,7 @@ mod families;
 use crate::config::ModelConfig;
 use crate::error::LoadError;
 use crate::folder::ModelFolder;
+use crate::layout::WeightRange;
 use crate::packed::{LayerSchema, Meta, PackedModel, Schema, Sink, Spec, Writer};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 use crate::tensors::Tensors;
@@ -22,8 +23,15 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Packs a model; the result is what a packed file holds.
+/// Packs a model; the result is what a packed file holds. Weights of the linear layers are
+/// [narrow](WeightRange::Narrow), which every instruction set runs at its best.
 pub fn pack(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
+    pack_with(folder, WeightRange::Narrow)
+}
+
+/// Packs a model with linear layers of a range: [`WeightRange::Full`] is closer to the
+/// folder's weights, and slower on processors that have AVX2 and no more.
+pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, LoadError> {
     let config = &folder.config;
     let family = family(config.architecture).ok_or_else(|| {
         LoadError::unsupported(
@@ -41,6 +49,7 @@ pub fn pack(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
         tensors: &tensors,
         family,
         config,
+        range,
     };
     let (wordpiece, tokenizer) = tokenizer(&folder.tokenizer, config)?;
     let meta = Meta {
@@ -162,6 +171,7 @@ struct Source<'a> {
     family: &'static Family,
     prefix: &'static str,
     config: &'a ModelConfig,
+    range: WeightRange,
 }
 
 impl Source<'_> {
@@ -202,7 +212,7 @@ impl Source<'_> {
         // Attention divides by sqrt(head_dim); folded in here, it costs nothing.
         let factor = 1.0 / (self.config.head_dim() as f32).sqrt();
         qkv.scale_outputs(self.config.hidden_size, factor);
-        writer.section(&layer.qkv, |sink| sink.linear(&qkv));
+        writer.linear(&layer.qkv, &qkv);
 
         self.linear(
             writer,
@@ -235,7 +245,7 @@ impl Source<'_> {
 
     fn word(&self, spec: &Spec, sink: &mut Sink<'_>) -> Result<(), LoadError> {
         let name = format!("{}.weight", self.encoder(self.family.word));
-        let mut rows = QuantizedRows::with_capacity(spec.rows, spec.cols);
+        let mut rows = QuantizedRows::with_capacity(WeightRange::Full, spec.rows, spec.cols);
         self.tensors
             .get(&name, &[spec.rows, spec.cols])?
             .for_each_row(|row| rows.push(row))?;
@@ -302,13 +312,13 @@ impl Source<'_> {
 
     fn linear(&self, writer: &mut Writer, spec: &Spec, names: &[&str]) -> Result<(), LoadError> {
         let linear = self.quantized(spec, names)?;
-        writer.section(spec, |sink| sink.linear(&linear));
+        writer.linear(spec, &linear);
         Ok(())
     }
 
     /// Layers of equal size that read the same input, as one.
     fn quantized(&self, spec: &Spec, names: &[&str]) -> Result<QuantizedLinear, LoadError> {
-        let mut weight = QuantizedRows::with_capacity(spec.rows, spec.cols);
+        let mut weight = QuantizedRows::with_capacity(self.range, spec.rows, spec.cols);
         let mut bias = Vec::with_capacity(spec.rows);
         let n = spec.rows / names.len();
         for name in names {

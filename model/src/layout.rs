@@ -15,6 +15,41 @@ pub const KR: usize = 4;
 /// `k` is padded to a multiple of this: one AMX tile, 16 steps of [`KR`].
 pub const K_ALIGN: usize = 64;
 
+/// The most inputs of a linear layer: an `i32` holds the sum of so many products of an
+/// unsigned and a signed 8-bit number.
+pub const MAX_K: usize = (i32::MAX / (255 * 128)) as usize;
+const _: () = assert!(MAX_K as i64 * 255 * 128 <= i32::MAX as i64);
+
+/// The values that a matrix's weights may take: what a kernel may rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightRange {
+    /// Any 8-bit value.
+    #[default]
+    Full,
+    /// -64 to 63. Two products with unsigned 8-bit codes then fit 16 bits
+    /// (2 * 255 * 64 = 32,640), which is what AVX2's fastest multiplication needs.
+    Narrow,
+}
+
+impl WeightRange {
+    /// The smallest and the largest weight.
+    pub const fn bounds(self) -> [i8; 2] {
+        match self {
+            Self::Full => [i8::MIN, i8::MAX],
+            Self::Narrow => [-64, 63],
+        }
+    }
+
+    /// Whether every weight lies within the range.
+    pub fn holds(self, weights: &[i8]) -> bool {
+        let [low, high] = self.bounds();
+        // Without an early exit within a block, so that it is vectorised.
+        weights
+            .chunks(4096)
+            .all(|block| block.iter().fold(true, |ok, &w| ok & (low..=high).contains(&w)))
+    }
+}
+
 /// `n` as stored.
 pub const fn padded_n(n: usize) -> usize {
     n.next_multiple_of(NR)
@@ -50,6 +85,8 @@ pub struct Linear<'a> {
     pub n: usize,
     /// Inputs.
     pub k: usize,
+    /// What `panels` may hold.
+    pub range: WeightRange,
     /// The weights in panel order, `padded_n(n) * padded_k(k)` of them.
     pub panels: &'a [i8],
     /// The scale of each output channel.

@@ -1,9 +1,10 @@
 //! What coldread knows about models on disk.
 //!
 //! A model comes as a Hugging Face folder ([`ModelFolder`]: `config.json`, a
-//! tokenizer, weights, and optionally `normalization.json` and `calibration.json`). Everything in a folder is read and checked here,
-//! so that the engines start from values that are known to be consistent, and
-//! a broken folder is refused at start with the file and the reason.
+//! tokenizer, weights, and optionally `normalization.json` and `calibration.json`).
+//! Everything in a folder is read and checked here, so that the engines start from
+//! values that are known to be consistent, and a broken folder is rejected at start
+//! with the file and the reason.
 //!
 //! For the int8 engine a folder is packed into one file ([`pack_to_file`]), which
 //! is then mapped and read in place ([`PackedModel`]).
@@ -20,11 +21,12 @@
 //! | [`packed`] | the packed model: format, checks, views |
 //! | [`layout`] | the memory layout that the int8 kernels read |
 //! | [`wordpiece`] | BERT's tokenizer, for use in place |
-//! | [`error`] | why a model was refused |
+//! | [`error`] | why a model was rejected |
 
 pub mod config;
 pub mod error;
 pub mod folder;
+mod foreign;
 pub mod import;
 pub mod layout;
 mod mapped;
@@ -42,7 +44,7 @@ pub mod wordpiece;
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;
 pub use folder::{ModelFolder, Weights};
-pub use import::{pack, pack_to_file};
+pub use import::{pack, pack_to_file, pack_with};
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;
 pub use tensors::Tensors;

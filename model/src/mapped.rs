@@ -1,11 +1,12 @@
 //! Files mapped into memory: this crate's one `unsafe` call.
 
 use crate::error::LoadError;
+use crate::foreign;
 use memmap2::Mmap;
 use std::fs::File;
 use std::path::Path;
 
-/// Maps a file for reading.
+/// Maps a file for reading; what is no model is rejected by name.
 ///
 /// Whoever replaces a model must write a new file and rename it over the old
 /// one, as [`pack_to_file`](crate::import::pack_to_file) does: a mapping keeps
@@ -25,5 +26,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, LoadError> {
     // read as plain numbers or checked text, for which every bit pattern is
     // valid, so that a writer elsewhere can make values wrong, not types. The
     // documentation above says what those who write model files must not do.
-    unsafe { Mmap::map(&file) }.map_err(read)
+    let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+    foreign::check(path, &map)?;
+    Ok(map)
 }

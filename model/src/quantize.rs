@@ -1,16 +1,20 @@
 //! Symmetric int8 quantization, one scale a row.
 //!
 //! A row of weights (an output channel, or a token's embedding) becomes codes
-//! from -127 to 127 and one scale, so that a weight is `code * scale` within half
-//! a step. -128 is left out: codes stay symmetric, and `|u8 * code|` stays below
-//! 255 * 127, which [`MAX_K`] rests on. `docs/quantization.md` says why the
-//! scale is `max |w| / 127` and not one that clips.
+//! and one scale, so that a weight is about `code * scale`. Codes of the
+//! [full](WeightRange::Full) range go from -127 to 127 and none is clipped; those of the
+//! [narrow](WeightRange::Narrow) range go from -64 to 63, where a scale that clips a few
+//! weights can be better for the others. `docs/quantization.md` has the figures.
 
-/// The largest code.
+use crate::layout::{MAX_K, WeightRange};
+
+/// The largest code of the full range. -128 is left out: codes stay symmetric.
 pub const MAX_CODE: f32 = 127.0;
 
-/// The most inputs for which a sum of `u8 * code` products fits an `i32`.
-pub const MAX_K: usize = (i32::MAX / (255 * 127)) as usize;
+/// Scales that are tried for a narrow row: the one that clips nothing, less so many
+/// [`SCALE_STEP`]s.
+const SCALES: usize = 20;
+const SCALE_STEP: f32 = 1.0 / 64.0;
 
 /// A matrix with one int8 row and scale per output channel or token.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,13 +25,16 @@ pub struct QuantizedRows {
     pub scales: Vec<f32>,
     /// Columns.
     pub k: usize,
+    /// What the codes are limited to.
+    pub range: WeightRange,
 }
 
 impl QuantizedRows {
     /// An empty matrix of `k` columns with room for `rows` rows.
-    pub fn with_capacity(rows: usize, k: usize) -> Self {
+    pub fn with_capacity(range: WeightRange, rows: usize, k: usize) -> Self {
         assert!(k <= MAX_K, "sums over {k} products may not fit an i32");
         Self {
+            range,
             codes: Vec::with_capacity(rows * k),
             scales: Vec::with_capacity(rows),
             k,
@@ -37,20 +44,27 @@ impl QuantizedRows {
     /// Quantizes a row of finite weights and appends it.
     pub fn push(&mut self, row: &[f32]) {
         assert_eq!(row.len(), self.k, "a row has k columns");
-        let max = row.iter().fold(0.0_f32, |max, w| max.max(w.abs()));
-        let scale = max / MAX_CODE;
+        let [low, high] = code_bounds(self.range);
+        let (min, max) = row
+            .iter()
+            .fold((0.0_f32, 0.0_f32), |(min, max), &w| (min.min(w), max.max(w)));
+        let scale = (min / low).max(max / high);
         if !scale.is_normal() {
             // All zero, or so small that a step cannot be told from zero.
-            assert!(max < 1.0, "weights are finite");
+            assert!(max - min < 1.0, "weights are finite");
             self.codes.resize(self.codes.len() + row.len(), 0);
             self.scales.push(0.0);
             return;
         }
+        let scale = match self.range {
+            WeightRange::Full => scale,
+            WeightRange::Narrow => best_scale(row, scale, low, high),
+        };
         // Division, not multiplication with the inverse: the largest weight gets
-        // exactly 127, and no rounding step is added.
+        // exactly the largest code, and no rounding step is added.
         self.codes.extend(
             row.iter()
-                .map(|w| (w / scale).round_ties_even().clamp(-MAX_CODE, MAX_CODE) as i8),
+                .map(|w| (w / scale).round_ties_even().clamp(low, high) as i8),
         );
         self.scales.push(scale);
     }
@@ -62,6 +76,47 @@ impl QuantizedRows {
             .map(|row| row.iter().map(|&code| i32::from(code)).sum())
             .collect()
     }
+}
+
+/// The smallest and the largest code of a range.
+fn code_bounds(range: WeightRange) -> [f32; 2] {
+    match range {
+        WeightRange::Full => [-MAX_CODE, MAX_CODE],
+        WeightRange::Narrow => range.bounds().map(f32::from),
+    }
+}
+
+/// The scale of least squared error, from `unclipped` down.
+fn best_scale(row: &[f32], unclipped: f32, low: f32, high: f32) -> f32 {
+    let scales = (0..SCALES).map(|i| unclipped * (1.0 - i as f32 * SCALE_STEP));
+    let mut best = (f32::INFINITY, unclipped);
+    for scale in scales.filter(|scale| scale.is_normal()) {
+        let error = squared_error(row, scale, low, high);
+        if error < best.0 {
+            best = (error, scale);
+        }
+    }
+    best.1
+}
+
+/// The squared error of a row's codes, sixteen sums side by side, so
+/// that the loop is vectorised.
+fn squared_error(row: &[f32], scale: f32, low: f32, high: f32) -> f32 {
+    /// Added and taken away again, it rounds what is far below it to an integer.
+    const ROUND: f32 = 12_582_912.0;
+    let inverse = 1.0 / scale;
+    let mut sums = [0.0_f32; 16];
+    let (chunks, rest) = row.as_chunks::<16>();
+    let mut last = [0.0; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    for chunk in chunks.iter().chain([&last]) {
+        for (sum, w) in sums.iter_mut().zip(chunk) {
+            let x = w * inverse;
+            let code = ((x + ROUND) - ROUND).max(low).min(high);
+            *sum += (x - code) * (x - code);
+        }
+    }
+    sums.iter().sum::<f32>() * scale * scale
 }
 
 /// A linear layer, quantized.
@@ -92,9 +147,31 @@ mod tests {
     use proptest::prelude::*;
 
     fn quantized(row: &[f32]) -> QuantizedRows {
-        let mut rows = QuantizedRows::with_capacity(1, row.len());
+        in_range(WeightRange::Full, row)
+    }
+
+    fn in_range(range: WeightRange, row: &[f32]) -> QuantizedRows {
+        let mut rows = QuantizedRows::with_capacity(range, 1, row.len());
         rows.push(row);
         rows
+    }
+
+    /// A matrix that was trained for the grid is packed without a loss.
+    #[test]
+    fn weights_on_the_narrow_grid_stay_as_they_are() {
+        for (codes, scale) in [([63_i8, -64, 0, 1], 0.5_f32), ([5, -64, 17, -3], 0.0123)] {
+            let row = codes.map(|code| f32::from(code) * scale);
+            assert_eq!(in_range(WeightRange::Narrow, &row).codes, codes);
+        }
+    }
+
+    #[test]
+    fn a_narrow_row_clips_what_stands_alone() {
+        let mut row: Vec<f32> = (0..20_000).map(|i| (i as f32 * 0.7).sin()).collect();
+        row[7] = 1.3;
+        let rows = in_range(WeightRange::Narrow, &row);
+        assert!(rows.scales[0] < 1.3 / 63.0 * 0.9, "{}", rows.scales[0]);
+        assert_eq!(rows.codes[7], 63);
     }
 
     #[test]
@@ -122,13 +199,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_longest_sum_of_products_fits() {
-        let k = i64::try_from(MAX_K).unwrap();
-        assert!(k * 255 * 127 <= i64::from(i32::MAX));
-        assert!((k + 1) * 255 * 127 > i64::from(i32::MAX));
-    }
-
     proptest! {
         #[test]
         fn weights_are_kept_within_half_a_step(
@@ -141,6 +211,13 @@ mod tests {
             }
             let sum: i32 = rows.codes.iter().map(|&c| i32::from(c)).sum();
             prop_assert_eq!(rows.col_sums(), [sum]);
+
+            let rows = in_range(WeightRange::Narrow, &row);
+            prop_assert!(WeightRange::Narrow.holds(&rows.codes));
+            let [low, high] = code_bounds(WeightRange::Narrow);
+            let error = |scale| squared_error(&row, scale, low, high);
+            let unclipped = row.iter().fold(0.0_f32, |max, w| max.max(w / low).max(w / high));
+            prop_assert!(error(rows.scales[0]) <= error(unclipped));
         }
     }
 }

@@ -151,8 +151,13 @@ impl Tensors {
 
 /// The tensors of a safetensors file.
 fn safetensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Place)>, LoadError> {
-    let (header, metadata) = SafeTensors::read_metadata(file)
-        .map_err(|e| LoadError::invalid(path, format!("not a sound safetensors file: {e}")))?;
+    let (header, metadata) = SafeTensors::read_metadata(file).map_err(|e| {
+        let reason = match e {
+            _ if is_cut_off(file) => "the file is truncated; download or copy it again".to_owned(),
+            e => format!("not a sound safetensors file: {e}"),
+        };
+        LoadError::invalid(path, reason)
+    })?;
     let data = size_of::<u64>() + header;
     let tensors = metadata.tensors().into_iter().map(|(name, info)| {
         let (start, end) = info.data_offsets;
@@ -164,6 +169,27 @@ fn safetensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Place)>, LoadErr
         (name, place)
     });
     Ok(tensors.collect())
+}
+
+/// Whether a safetensors file ends within its header or its last tensor.
+fn is_cut_off(file: &[u8]) -> bool {
+    let Some((len, rest)) = file.split_first_chunk() else {
+        return true;
+    };
+    let Ok(len) = usize::try_from(u64::from_le_bytes(*len)) else {
+        return false;
+    };
+    let Some((header, data)) = rest.split_at_checked(len) else {
+        // Any file begins with eight bytes; a header's continue like this.
+        return rest.first() == Some(&b'{');
+    };
+    let tensors = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(header);
+    tensors.is_ok_and(|tensors| {
+        let ends = tensors
+            .values()
+            .filter_map(|it| it["data_offsets"][1].as_u64());
+        ends.max().is_some_and(|end| end > data.len() as u64)
+    })
 }
 
 /// The files that an index names: plain names beside it, whatever else it says.

@@ -12,8 +12,9 @@ use clap::Args;
 use coldread::config::ModelArgs;
 use coldread::model::ModelSource;
 use coldread_engine::engine::EncodedBatch;
-use coldread_engine::kernels::{self, Isa};
+use coldread_engine::kernels::{self, Isa, Kernels};
 use coldread_engine::{Classifier, Model};
+use coldread_model::layout::WeightRange;
 use measure::{Measured, measure};
 use report::{Gemm, Mixed, Report, Single, Uniform};
 use std::io::{self, Write};
@@ -36,7 +37,8 @@ and the 90th percentile, as a share of the median. A machine that does other wor
 same time shows as spread: measure on a quiet one, and say --threads as in production.
 
   gemm     GOP/s of the int8 kernels (a multiplication and an addition are 2 operations)
-           against peak_gops, the same instructions in a loop on registers
+           against peak_gops, the same instructions in a loop on registers; weights are
+           narrow, as `coldread pack` makes them without --exact
   single   one post of so many tokens, without tokenization
   uniform  batches of posts of 24 tokens, without tokenization
   mixed    the posts of --input in their order, from text to scores
@@ -108,6 +110,8 @@ fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
     let engine = model.engine_info();
     // candle has no kernels of ours to measure.
     let isa: Option<Isa> = engine.isa.and_then(|name| name.parse().ok());
+    let kernels = isa.map(Kernels::new).transpose()?;
+    let kernels = kernels.map(|kernels| kernels.for_weights(WeightRange::Narrow));
     let ids = token_ids(&model)?;
     let max_tokens = model.info().max_tokens;
     let fits = |tokens: usize| tokens <= max_tokens;
@@ -117,8 +121,8 @@ fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
         engine: engine.engine,
         isa: engine.isa.unwrap_or("none"),
         threads: engine.threads,
-        peak_gops: isa.map(kernels::bench::peak_gops).transpose()?,
-        gemm: isa.map_or(Ok(Vec::new()), bench_gemm)?,
+        peak_gops: kernels.map(kernels::bench::peak_gops),
+        gemm: kernels.map_or(Ok(Vec::new()), bench_gemm)?,
         single: Vec::new(),
         uniform: Vec::new(),
         mixed: bench_mixed(&mut classifier, posts)?,
@@ -137,11 +141,11 @@ fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn bench_gemm(isa: Isa) -> anyhow::Result<Vec<Gemm>> {
+fn bench_gemm(kernels: Kernels) -> anyhow::Result<Vec<Gemm>> {
     let mut figures = Vec::new();
     for m in ROWS {
         for (n, k) in LAYERS {
-            let mut gemm = kernels::bench::Gemm::new(isa, m, n, k)?;
+            let mut gemm = kernels::bench::Gemm::new(kernels, m, n, k);
             let time = measure(|| {
                 gemm.run();
                 anyhow::Ok(())

@@ -10,6 +10,7 @@ use coldread::config::ModelArgs;
 use coldread::model::{EngineChoice, ModelSource};
 use coldread_engine::text::TextPipeline;
 use coldread_engine::{ModelOptions, PostResult};
+use coldread_model::layout::WeightRange;
 use coldread_model::{LoadError, ModelFolder, ProblemType};
 use std::fs;
 use std::io::{self, Write};
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   coldread pack ./my-model -o my-model.coldread
   coldread pack ./my-model -o my-model.coldread --check posts.txt
+  coldread pack ./my-model -o my-model.coldread --exact
   coldread pack cardiffnlp/twitter-roberta-base-sentiment-latest -o roberta.coldread
   coldread pack OWNER/NAME --revision v1.0 -o name.coldread
   coldread --model my-model.coldread score \"what a day!\"";
@@ -47,6 +49,11 @@ pub(crate) struct PackArgs {
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 
+    /// Keep weights at the full 8 bits: closer to the folder's, and slower on processors with AVX2
+    /// and nothing newer (by default the linear layers' weights are -64 to 63)
+    #[arg(long)]
+    exact: bool,
+
     /// Compare the packed model with the f32 reference on a file of posts (text lines,
     /// label<TAB>post lines in .tsv, .csv or .jsonl)
     #[arg(long, value_name = "POSTS")]
@@ -62,7 +69,14 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let folder = ModelFolder::open(&path)?;
     check_text(&folder)?;
-    coldread_model::pack_to_file(&folder, &args.output)?;
+    let range = if args.exact {
+        WeightRange::Full
+    } else {
+        WeightRange::Narrow
+    };
+    let packed = coldread_model::pack_with(&folder, range)?;
+    coldread_model::import::write_packed(&packed, &args.output)?;
+    drop(packed);
     let size = |path: &Path| {
         let metadata = fs::metadata(path).with_context(|| path.display().to_string());
         Ok::<_, anyhow::Error>(metadata?.len())

@@ -632,3 +632,24 @@ fn a_log_filter_that_is_none_is_refused() {
     assert_eq!(code, 1);
     assert!(stderr.starts_with("error: COLDREAD_LOG=a=b=c"), "{stderr}");
 }
+
+#[test]
+fn a_package_gets_completions_and_man_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, _) = run(&["completions", shell], b"");
+        assert_eq!(code, 0, "{shell}");
+        assert!(
+            script.contains("eval") && script.contains("input"),
+            "{shell}"
+        );
+    }
+    let path = folder.path().to_str().expect("UTF-8");
+    assert_eq!(run(&["man", path], b"").0, 0);
+    for page in ["coldread.1", "coldread-score.1", "coldread-serve.1"] {
+        let page = fs::read_to_string(folder.path().join(page)).expect("a page");
+        assert!(page.contains(".SH OPTIONS"), "{page}");
+    }
+    let (code, _, error) = run(&["man", "no/such/folder"], b"");
+    assert_eq!((code, error.lines().count()), (1, 1), "{error}");
+}

@@ -8,6 +8,7 @@ mod bulk;
 mod cli;
 mod compat;
 mod compression;
+mod dashboard;
 mod events;
 mod events_partial;
 mod fake_hub;

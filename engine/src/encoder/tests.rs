@@ -8,7 +8,7 @@ use super::Int8Engine;
 use crate::engine::{EncodedBatch, Engine};
 use crate::kernels::{Isa, Kernels};
 use coldread_model::Activation;
-use coldread_model::layout::HeadActivation;
+use coldread_model::layout::{HeadActivation, WeightRange};
 use model::{Random, RandomModel, Shape, TINY, VOCAB};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -49,6 +49,7 @@ fn shapes() -> Vec<Shape> {
             heads: 4,
             act: Activation::GeluTanh,
             head: None,
+            range: WeightRange::Full,
             ..TINY
         },
         Shape {

@@ -137,7 +137,8 @@ impl Drop for Tiles {
 #[repr(C, align(64))]
 struct Block([[[i32; LANES]; TILE_ROWS]; 4]);
 
-impl Kernel for AmxInt8 {
+// SAFETY: `AmxInt8::new` saw the features; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for AmxInt8 {
     type S = Avx512;
     const MR: usize = 1;
     const NP: usize = 1;

@@ -1,8 +1,9 @@
-//! AVX2: `vpmaddwd` on values widened to 16 bits, and the float lanes of every
-//! 256-bit instruction set.
+//! AVX2 on weights of any range: `vpmaddwd` on values widened to 16 bits. And the float
+//! lanes of every 256-bit instruction set.
 //!
 //! `vpmaddubsw` would multiply u8 by i8 directly, but it saturates at 16 bits:
-//! 255 * 127 twice is 64,770. So both sides are widened: activations when they
+//! 255 * 127 twice is 64,770. `avx2_narrow` uses it where weights are small enough. Here
+//! both sides are widened: activations when they
 //! are stored (the codes of a step as `k0 k2 k1 k3`, 16 bits each, so that a
 //! broadcast of 32 bits is an operand), weights on their way into a register: a
 //! shift right by 8 leaves `k1 k3` of each channel, a shift left and right
@@ -53,7 +54,8 @@ macro_rules! fold {
     };
 }
 
-impl Simd for Avx2 {
+// SAFETY: `Avx2::new` saw the features.
+unsafe impl Simd for Avx2 {
     type F = F;
     type I = I;
 
@@ -211,7 +213,8 @@ fn transpose(r: [__m256; 8]) -> [__m256; 8] {
     out
 }
 
-impl Kernel for Avx2 {
+// SAFETY: `Avx2::new` saw the features; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for Avx2 {
     type S = Self;
     const MR: usize = 6;
     const NP: usize = 1;
@@ -310,6 +313,25 @@ fn store_wide_codes(q: [I; 4], out: &mut [u8; 128]) {
         let steps = _mm256_shufflehi_epi16::<0b11_01_10_00>(steps);
         // SAFETY: `out` has the 32 bytes that are written.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), steps) };
+    }
+}
+
+/// Clamps 64 codes to 0..=255 and stores a byte of each.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn store_codes(q: [I; 4], out: &mut [u8; 64]) {
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (q, out) in q.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        // Both packs saturate, which is the clamp; they interleave 128-bit
+        // blocks, which the permutation undoes.
+        let words = [
+            _mm256_packs_epi32(q[0][0], q[0][1]),
+            _mm256_packs_epi32(q[1][0], q[1][1]),
+        ];
+        let bytes = _mm256_packus_epi16(words[0], words[1]);
+        let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+        // SAFETY: `out` has the 32 bytes that are written.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
     }
 }
 

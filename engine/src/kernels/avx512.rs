@@ -53,7 +53,8 @@ macro_rules! fold {
     };
 }
 
-impl Simd for Avx512 {
+// SAFETY: `Avx512::new` saw the features.
+unsafe impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
 
@@ -180,7 +181,8 @@ fn transpose(r: [__m512; LANES]) -> [__m512; LANES] {
     out
 }
 
-impl Kernel for Avx512 {
+// SAFETY: `Avx512::new` saw the features; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for Avx512 {
     type S = Self;
     const MR: usize = 8;
     const NP: usize = 3;

@@ -4,7 +4,7 @@
 //! is 6 rows by one panel: 12 accumulators, 2 registers of weights and one
 //! broadcast of activations, 15 of 16.
 
-use super::avx2::{Avx2, I};
+use super::avx2::{Avx2, I, store_codes};
 use super::gemm::Kernel;
 use std::arch::x86_64::*;
 
@@ -21,7 +21,8 @@ impl AvxVnni {
     }
 }
 
-impl Kernel for AvxVnni {
+// SAFETY: `AvxVnni::new` saw the features; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for AvxVnni {
     type S = Avx2;
     const MR: usize = 6;
     const NP: usize = 1;
@@ -90,24 +91,6 @@ impl Kernel for AvxVnni {
         // SAFETY: an `AvxVnni` exists only if `new` saw the feature; the caller
         // vouches for the pointers.
         unsafe { tile(a, a_stride, b, panel_bytes, steps) }
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn store_codes(q: [I; 4], out: &mut [u8; 64]) {
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (q, out) in q.as_chunks::<2>().0.iter().zip(out.as_chunks_mut::<32>().0) {
-        // Both packs saturate, which is the clamp; they interleave 128-bit
-        // blocks, which the permutation undoes.
-        let words = [
-            _mm256_packs_epi32(q[0][0], q[0][1]),
-            _mm256_packs_epi32(q[1][0], q[1][1]),
-        ];
-        let bytes = _mm256_packus_epi16(words[0], words[1]);
-        let bytes = _mm256_permutevar8x32_epi32(bytes, order);
-        // SAFETY: `out` has the 32 bytes that are written.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
     }
 }
 

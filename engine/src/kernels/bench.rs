@@ -2,23 +2,22 @@
 //! one product of a model's shape is: the two figures that `coldread bench`
 //! compares. One operation is a multiplication or an addition.
 
-use super::{AlignedVec, Codes, Epilogue, Isa, IsaUnavailable, Kernels};
+use super::{AlignedVec, Codes, Epilogue, Kernels};
 use coldread_model::layout::{Linear, pack_panels, padded_n};
 use std::time::Instant;
 
 /// Operations a second, in units of 10^9, that this core reaches with the dot product
-/// instruction of `isa` on registers alone: the best of several short runs, as
+/// instructions of `kernels` on registers alone: the best of several short runs, as
 /// whatever else the machine does only slows it down.
-pub fn peak_gops(isa: Isa) -> Result<f64, IsaUnavailable> {
-    let ops = Kernels::new(isa)?.ops;
+pub fn peak_gops(kernels: Kernels) -> f64 {
     let mut best = 0f64;
     // The clock adapts to the instructions for a while.
     for _ in 0..40 {
         let start = Instant::now();
-        let operations = ops.peak(100_000);
+        let operations = kernels.ops.peak(100_000);
         best = best.max(operations as f64 / start.elapsed().as_secs_f64() / 1e9);
     }
-    Ok(best)
+    best
 }
 
 /// A product `m x k` by `k x n`, ready to be run again and again.
@@ -36,15 +35,18 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// Codes and weights of every size, from a fixed pseudo-random sequence.
-    pub fn new(isa: Isa, m: usize, n: usize, k: usize) -> Result<Self, IsaUnavailable> {
-        let kernels = Kernels::new(isa)?;
+    /// Codes and weights of every size in the kernels' range, from a fixed pseudo-random
+    /// sequence.
+    pub fn new(kernels: Kernels, m: usize, n: usize, k: usize) -> Self {
+        let [low, high] = kernels.weight_range().bounds();
         let mut state = 1u32;
         let mut next = move || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state >> 24
         };
-        let weights: Vec<i8> = (0..n * k).map(|_| next() as i8).collect();
+        let weights: Vec<i8> = (0..n * k)
+            .map(|_| (next() as i8).clamp(low, high))
+            .collect();
         let mut panels = AlignedVec::new(padded_n(n) * coldread_model::layout::padded_k(k));
         panels.copy_from_slice(&pack_panels(&weights, n, k));
         let mut x = AlignedVec::new(m * padded_n(k));
@@ -61,7 +63,7 @@ impl Gemm {
         }
         let bias = AlignedVec::new(padded_n(n));
         let out = AlignedVec::new(m * padded_n(n));
-        Ok(Self {
+        Self {
             kernels,
             codes,
             n,
@@ -71,7 +73,7 @@ impl Gemm {
             col_sums,
             bias,
             out,
-        })
+        }
     }
 
     /// Operations of one run.
@@ -84,6 +86,7 @@ impl Gemm {
         let weights = Linear {
             n: self.n,
             k: self.k,
+            range: self.kernels.weight_range(),
             panels: &self.panels,
             scales: &self.scales,
             col_sums: &self.col_sums,

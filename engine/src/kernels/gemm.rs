@@ -16,14 +16,19 @@
 //! the longest panels in sight (3 x 16 channels, K = 3072) are 147 kB.
 
 use super::simd::{LANES, Simd};
-use coldread_model::layout::{KR, Linear, NR, padded_k};
+use coldread_model::layout::{KR, Linear, NR, WeightRange, padded_k};
 use std::ops::Range;
 
-/// Largest `k`: an i32 holds the sum of `k` products of a u8 and an i8.
-pub(crate) const MAX_K: usize = i32::MAX as usize / (255 * 128);
+// A panel's channels are a vector's lanes.
+const _: () = assert!(NR == LANES);
 
 /// An instruction set's integer part.
-pub(crate) trait Kernel: Copy + Send + Sync + 'static {
+///
+/// # Safety
+/// A value of the type must be proof that the CPU has the instructions that `tile`,
+/// `store_codes` and the floats of `S` are made of, and `tile` must read no more than its
+/// caller vouches for.
+pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     /// Its float part.
     type S: Simd;
     /// Rows of a full tile, 8 at most.
@@ -32,6 +37,8 @@ pub(crate) trait Kernel: Copy + Send + Sync + 'static {
     const NP: usize;
     /// Bytes that a stored activation code takes.
     const CODE_BYTES: usize;
+    /// The weights that `tile` sums exactly.
+    const RANGE: WeightRange = WeightRange::Full;
 
     fn simd(self) -> Self::S;
 

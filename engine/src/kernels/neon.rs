@@ -70,7 +70,8 @@ fn fold(v: F, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> f32 {
     neon!(vgetq_lane_f32::<0>(v))
 }
 
-impl Simd for NeonDotprod {
+// SAFETY: `NeonDotprod::new` saw the features.
+unsafe impl Simd for NeonDotprod {
     type F = F;
     type I = I;
 
@@ -208,7 +209,8 @@ fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     })
 }
 
-impl Kernel for NeonDotprod {
+// SAFETY: `NeonDotprod::new` saw the features; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for NeonDotprod {
     type S = Self;
     const MR: usize = 4;
     const NP: usize = 1;

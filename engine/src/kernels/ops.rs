@@ -11,7 +11,7 @@ use super::gemm::{Gemm, Kernel};
 use super::isa::Isa;
 use super::rowwise::{self, Activate, Embed, Normalize, Quantize};
 use super::scalar::Scalar;
-use coldread_model::layout::{Dense, HeadActivation};
+use coldread_model::layout::{Dense, HeadActivation, WeightRange};
 use std::fmt::Debug;
 
 /// The operations. Lengths were checked by `Kernels`.
@@ -19,6 +19,8 @@ pub(crate) trait Ops: Debug + Send + Sync {
     fn isa(&self) -> Isa;
     /// Bytes that a stored activation code takes.
     fn code_bytes(&self) -> usize;
+    /// The weights whose products are exact.
+    fn weight_range(&self) -> WeightRange;
     fn peak(&self, rounds: u64) -> u64;
     fn gemm(&self, task: &mut Gemm<'_>);
     fn quantize(&self, task: &mut Quantize<'_>);
@@ -53,6 +55,9 @@ macro_rules! instantiate {
             }
             fn code_bytes(&self) -> usize {
                 <$kernel as Kernel>::CODE_BYTES
+            }
+            fn weight_range(&self) -> WeightRange {
+                <$kernel as Kernel>::RANGE
             }
             fn peak(&self, rounds: u64) -> u64 {
                 Kernel::peak(*self, rounds)
@@ -101,19 +106,30 @@ pub(crate) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
     }
 }
 
+/// Those for narrow weights, where an instruction set has faster ones for them.
+pub(crate) fn lookup_narrow(isa: Isa) -> Option<&'static dyn Ops> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::lookup_avx2_narrow(),
+        _ => lookup(isa),
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
         Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
-        Quantize, attention, rowwise,
+        Quantize, WeightRange, attention, rowwise,
     };
     use crate::kernels::amx::AmxInt8;
     use crate::kernels::avx_vnni::AvxVnni;
     use crate::kernels::avx2::Avx2;
+    use crate::kernels::avx2_narrow::Avx2Narrow;
     use crate::kernels::avx512::Avx512;
     use std::sync::OnceLock;
 
     instantiate!(Avx2, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(Avx2Narrow, Isa::Avx2, 6 x 1, "avx2,fma");
     instantiate!(AvxVnni, Isa::AvxVnni, 6 x 1, "avxvnni,avx2,fma");
     instantiate!(
         Avx512, Isa::Avx512Vnni, 8 x 2,
@@ -147,13 +163,18 @@ mod x86 {
             _ => None,
         }
     }
+
+    pub(super) fn lookup_avx2_narrow() -> Option<&'static dyn Ops> {
+        static NARROW: OnceLock<Option<Avx2Narrow>> = OnceLock::new();
+        once(&NARROW, Avx2Narrow::new)
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::{
         Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
-        Quantize, attention, rowwise,
+        Quantize, WeightRange, attention, rowwise,
     };
     use crate::kernels::neon::NeonDotprod;
     use std::sync::OnceLock;

@@ -39,7 +39,8 @@ fn max(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-impl Simd for Scalar {
+// SAFETY: no instruction beyond the target's own is used.
+unsafe impl Simd for Scalar {
     type F = [f32; LANES];
     type I = [i32; LANES];
 
@@ -127,7 +128,8 @@ impl Simd for Scalar {
     }
 }
 
-impl Kernel for Scalar {
+// SAFETY: no instruction beyond the target's own is used; `tile` reads rows, panels and steps as told.
+unsafe impl Kernel for Scalar {
     type S = Self;
     const MR: usize = 1;
     const NP: usize = 1;

@@ -15,7 +15,10 @@
 pub(crate) const LANES: usize = 16;
 
 /// What a row-wise computation needs of the hardware.
-pub(crate) trait Simd: Copy + Send + Sync + 'static {
+///
+/// # Safety
+/// A value of the type must be proof that the CPU has the instructions behind its methods.
+pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Sixteen `f32`.
     type F: Copy;
     /// Sixteen `i32`.

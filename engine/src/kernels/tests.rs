@@ -5,17 +5,26 @@ mod math;
 mod parity;
 
 use super::{AlignedVec, Isa, Kernels, Number};
+use coldread_model::layout::WeightRange;
 
-/// Every instruction set of this CPU but the scalar one.
-pub(super) fn vector_isas() -> Vec<Isa> {
-    Isa::available()
-        .into_iter()
-        .filter(|&isa| isa != Isa::Scalar)
-        .collect()
+/// The specification.
+pub(super) fn scalar_kernels() -> Kernels {
+    Kernels::new(Isa::Scalar).expect("always there")
 }
 
-pub(super) fn kernels(isa: Isa) -> Kernels {
-    Kernels::new(isa).expect("available")
+/// Every other kernel of this CPU: an instruction set's for all weights, and for narrow ones
+/// where those are others.
+pub(super) fn vector_kernels() -> Vec<Kernels> {
+    let vectors = Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar);
+    vectors
+        .flat_map(|isa| {
+            let all = Kernels::new(isa).expect("available");
+            let narrow = all.for_weights(WeightRange::Narrow);
+            let other = narrow.weight_range() == WeightRange::Narrow;
+            [Some(all), other.then_some(narrow)]
+        })
+        .flatten()
+        .collect()
 }
 
 pub(super) fn bits(x: &[f32]) -> Vec<u32> {
@@ -97,6 +106,18 @@ fn every_instruction_set_that_the_system_reports_runs() {
 fn every_instruction_set_that_the_system_reports_runs() {
     let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
     assert_eq!(Kernels::new(Isa::NeonDotprod).is_ok(), dotprod);
+}
+
+/// Wide kernels take narrow weights; the other way round sums would saturate.
+#[test]
+fn only_avx2_has_kernels_for_narrow_weights_alone() {
+    for isa in Isa::available() {
+        let narrow = Kernels::new(isa).expect("available").for_weights(WeightRange::Narrow);
+        let expected = [WeightRange::Full, WeightRange::Narrow][usize::from(isa == Isa::Avx2)];
+        assert_eq!(narrow.weight_range(), expected, "{isa}");
+        let full = narrow.for_weights(WeightRange::Full);
+        assert_eq!((full.isa(), full.weight_range()), (isa, WeightRange::Full));
+    }
 }
 
 #[test]

@@ -342,7 +342,7 @@ fn header(record: &csv::StringRecord) -> (Columns, bool) {
 }
 
 /// Seconds of a number or a date and time.
-fn seconds(text: &str) -> Option<f64> {
+pub(crate) fn seconds(text: &str) -> Option<f64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.abs() < 1e12).then_some(seconds);
     }

@@ -9,12 +9,13 @@ use comfy_table::{Table, presets};
 
 use super::options::{ArrivalOptions, CommonOptions, ModelOptions};
 use super::output::right_align;
+use crate::arrivals::profile::RateProfile;
 use crate::cost::CostReport;
 use crate::cost::hosts::FargateTask;
 use crate::cost::pipeline::{self, Pipeline};
 use crate::cost::prices::Prices;
 use crate::cost::target::{Arch, SPELLINGS, Target};
-use crate::cost::workload::{Cold, SECONDS, Workload};
+use crate::cost::workload::{Autoscaling, Cold, SECONDS, Workload};
 use crate::format::{dollars, number, percent};
 use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
 use crate::measured_times::MeasuredTimes;
@@ -26,14 +27,14 @@ use crate::simulate::{Model, curve};
 
 /// What is scored and where it could run.
 #[derive(Debug, Clone, Args)]
-struct WorkloadArgs {
+pub(super) struct WorkloadArgs {
     /// Posts a second, mean over the month
     #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
     posts_per_second: f64,
     /// The same as posts a month of 730 hours
     #[arg(long)]
     posts_per_month: Option<f64>,
-    /// Busiest rate over the mean: always-on hosts are sized for it, without autoscaling; 1 or what the arrivals' busiest minute has unless given
+    /// Busiest rate over the mean, which a fixed number of hosts is sized for; 1 or what the arrivals' busiest minute has unless given
     #[arg(long)]
     peak_to_mean: Option<f64>,
     /// Posts in one request
@@ -51,6 +52,12 @@ struct WorkloadArgs {
     /// Billed milliseconds of an init phase (measure: `cold-start`)
     #[arg(long, default_value_t = 50.0)]
     init_ms: f64,
+    /// Billed milliseconds of a SnapStart restore: what the function's hooks take
+    #[arg(long, default_value_t = 5.0)]
+    restore_ms: f64,
+    /// Tenants whose environments are kept apart, with equal shares of the traffic
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tenants: u32,
     /// Share of requests that meet a cold start, 0 to 1; simulated over the rate for Poisson arrivals unless given
     #[arg(long)]
     cold_fraction: Option<f64>,
@@ -69,11 +76,37 @@ struct WorkloadArgs {
     /// Speed of a target against the machine the times were taken on, 1 unless given; TARGET may be a prefix
     #[arg(long, value_name = "TARGET=FACTOR", value_parser = speed)]
     speed: Vec<(String, f64)>,
+    /// Percent taken off processors and memory, of all targets or of those that begin so: Compute Savings Plans take up to 17 off Lambda
+    #[arg(long, value_name = "[TARGET=]PERCENT", value_parser = discount)]
+    discount: Vec<(String, f64)>,
+    /// Bytes of a reply, which streamed replies are billed by
+    #[arg(long, default_value_t = 500.0)]
+    reply_bytes: f64,
+    /// Seconds without a request after which a MicroVM is suspended, 60 at least
+    #[arg(long, default_value_t = 60.0)]
+    suspend_after: f64,
+    /// Seconds from a change of the load until autoscaled hosts follow it
+    #[arg(long, default_value_t = 180.0)]
+    scale_reaction: f64,
+    /// Seconds for which a lower load must last before autoscaled hosts go
+    #[arg(long, default_value_t = 900.0)]
+    scale_hold: f64,
     /// Rows of a price table laid over the built-in one, as in loadtest/prices.csv
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     #[arg(long = "target", value_name = "TARGET", help = format!("Where it could run, repeatable: {SPELLINGS}"))]
     targets: Vec<Target>,
+}
+
+fn discount(text: &str) -> Result<(String, f64), String> {
+    let (name, percent) = text.split_once('=').unwrap_or(("", text));
+    let percent = percent
+        .trim_end_matches('%')
+        .parse::<f64>()
+        .ok()
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| format!("`{percent}` is no percentage from 0 to 100"))?;
+    Ok((name.to_owned(), percent / 100.0))
 }
 
 fn speed(text: &str) -> Result<(String, f64), String> {
@@ -88,7 +121,7 @@ fn speed(text: &str) -> Result<(String, f64), String> {
 
 impl WorkloadArgs {
     /// The workload, checked; the cold fraction is still to be simulated if it was not given.
-    fn workload(&self) -> Result<Workload> {
+    pub(super) fn workload(&self) -> Result<Workload> {
         let posts_per_second = self
             .posts_per_month
             .map_or(self.posts_per_second, |posts| posts / SECONDS);
@@ -105,7 +138,11 @@ impl WorkloadArgs {
         for (name, value) in [
             ("--request-ms", self.request_ms),
             ("--init-ms", self.init_ms),
+            ("--restore-ms", self.restore_ms),
             ("--post-chars", self.post_chars),
+            ("--reply-bytes", self.reply_bytes),
+            ("--scale-reaction", self.scale_reaction),
+            ("--scale-hold", self.scale_hold),
         ] {
             ensure!(
                 value.is_finite() && value >= 0.0,
@@ -116,6 +153,10 @@ impl WorkloadArgs {
         ensure!(
             (1.0..=1e6).contains(&peak_to_mean),
             "--peak-to-mean must be 1 or more"
+        );
+        ensure!(
+            (60.0..=28_800.0).contains(&self.suspend_after),
+            "--suspend-after must be between 60 s and 8 h"
         );
         if let Some(fraction) = self.cold_fraction {
             ensure!(
@@ -132,6 +173,15 @@ impl WorkloadArgs {
             post_ms: self.post_ms,
             threads: self.threads,
             init_ms: self.init_ms,
+            restore_ms: self.restore_ms,
+            tenants: self.tenants,
+            discounts: self.discount.clone(),
+            reply_bytes: self.reply_bytes,
+            suspend_after_s: self.suspend_after,
+            autoscaling: Autoscaling {
+                reaction_s: self.scale_reaction,
+                hold_s: self.scale_hold,
+            },
             cold: Cold::Given(self.cold_fraction.unwrap_or(0.0)),
             host_rps_per_vcpu: self.host_rps,
             host_load: self.host_load,
@@ -142,11 +192,16 @@ impl WorkloadArgs {
     }
 
     /// The price table.
-    fn price_table(&self) -> Result<Prices> {
+    pub(super) fn price_table(&self) -> Result<Prices> {
         Ok(match &self.prices {
             Some(path) => Prices::with_file(path)?,
             None => Prices::built_in(),
         })
+    }
+
+    /// The targets given.
+    pub(super) fn given_targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The targets, or a usual set of them.
@@ -262,19 +317,6 @@ pub(super) struct CostArgs {
     common: CommonOptions,
 }
 
-/// Scales the curve of Poisson arrivals so that it has at `rate` the fraction that
-/// the real arrivals have: burstier ones start more instances at every rate.
-fn meet(points: &mut Vec<(f64, f64)>, rate: f64, fraction: f64) {
-    let poisson = Cold::ByRate(points.clone()).at(rate);
-    if poisson > 0.0 {
-        for (_, share) in points.iter_mut() {
-            *share = (*share * fraction / poisson).min(1.0);
-        }
-    }
-    let place = points.partition_point(|(point, _)| *point < rate);
-    points.insert(place, (rate, fraction));
-}
-
 /// Memory of a function, MB; one vCPU's without one.
 fn memory_of(function: Option<&Target>) -> u32 {
     match function {
@@ -301,11 +343,12 @@ impl CostArgs {
             simulation = Some(found);
         }
         if self.workload.cold_fraction.is_none() && !targets.iter().all(Target::always_on) {
-            let mut points = curve::cold_by_rate(&model, 1e-4..=1e3, 3, self.common.seed);
-            if let Some(found) = &simulation {
-                meet(&mut points, workload.rate(), found.function.cold_fraction);
-            }
+            let points = curve::cold_by_rate(&model, 1e-4..=1e3, 3, self.common.seed);
             workload.cold = Cold::ByRate(points);
+            if let Some(found) = &simulation {
+                let rate = workload.rate() / f64::from(workload.tenants);
+                workload.cold.meet(rate, found.function.cold_fraction);
+            }
         }
         let mut report = CostReport::new(&workload, &prices, &targets)?;
         report.pipeline = self.pipeline.compare(&prices)?;
@@ -354,6 +397,7 @@ impl CostArgs {
     fn simulated(&self, workload: &mut Workload, model: &Model) -> Result<Simulation> {
         let schedule = self.arrivals.schedule(Duration::from_hours(24))?;
         let seed = self.common.seed;
+        workload.profile = RateProfile::from_schedule(&schedule, seed)?;
         workload.posts_per_second = schedule.mean_rate() * workload.posts_per_request;
         if self.workload.peak_to_mean.is_none() {
             workload.peak_to_mean = schedule.peak_to_mean(seed)?;
@@ -414,23 +458,5 @@ impl PipelineArgs {
             gb: self.task_gb,
         };
         Ok(Some(pipeline::compare(&self.pipeline, prices, task)?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_curve_meets_the_simulated_fraction() {
-        let mut points = vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)];
-        meet(&mut points, 1.0, 0.04);
-        let cold = Cold::ByRate(points);
-        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
-            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
-        }
-        let mut quiet = vec![(0.01, 0.0), (100.0, 0.0)];
-        meet(&mut quiet, 1.0, 0.5);
-        assert!((Cold::ByRate(quiet).at(1.0) - 0.5).abs() < 1e-12);
     }
 }

@@ -4,7 +4,7 @@
 use crate::interrupt;
 use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::cgroup::Hierarchy;
-use crate::platform::function::{Function, Program};
+use crate::platform::function::{Function, Program, SnapStart};
 use crate::platform::instance::Settings;
 use crate::platform::{Platform, Scaling};
 use anyhow::{Context, Result, bail};
@@ -19,8 +19,9 @@ use std::time::Duration;
 /// Give a function the events on standard input, one JSON a line
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   coldread-loadtest invoke -- target/release/coldread < events.jsonl
+  coldread-loadtest invoke --snapstart -- target/release/coldread < events.jsonl
 
 Answers go to standard output, one a line; what Lambda would log goes to standard error.")]
 pub(super) struct InvokeArgs {
@@ -30,12 +31,31 @@ pub(super) struct InvokeArgs {
     /// Set no limits
     #[arg(long)]
     no_limits: bool,
+    /// Restore instances from a snapshot (SnapStart): of a function that asks for its restore, or of any, as an image's label allows
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "asks", value_parser = ["asks", "label"])]
+    snapstart: Option<String>,
+    /// Shortest and longest time to load a snapshot, ms; stated, not measured, by default as others have published it
+    #[arg(long, value_name = "LOW:HIGH", default_value = "377:693", value_parser = load)]
+    snapshot_load_ms: (Duration, Duration),
     /// Longest time an invocation may take, in seconds
     #[arg(long, default_value_t = 30)]
     timeout: u64,
     /// The function and its arguments
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
+}
+
+fn load(text: &str) -> Result<(Duration, Duration), String> {
+    let ms = |text: &str| -> Option<Duration> {
+        let ms = text.parse::<f64>().ok()?;
+        let ms = (0.0..=1e6).contains(&ms).then_some(ms)?;
+        Some(Duration::from_secs_f64(ms / 1e3))
+    };
+    let ends = text
+        .split_once(':')
+        .and_then(|(low, high)| Some((ms(low)?, ms(high)?)));
+    ends.filter(|(low, high)| low <= high)
+        .ok_or_else(|| format!("`{text}` is not two numbers of milliseconds, such as 377:693"))
 }
 
 impl InvokeArgs {
@@ -69,7 +89,22 @@ impl InvokeArgs {
         }
         let mut function = Function::new("function", Program::Command(self.command), self.memory);
         function.timeout = Duration::from_secs(self.timeout);
+        if let Some(which) = &self.snapstart {
+            function.snapstart = Some(SnapStart {
+                labelled: which == "label",
+                load: self.snapshot_load_ms,
+            });
+            eprintln!(
+                "SnapStart: a snapshot is a paused process; hooks are measured, loading it takes a stated {} to {} ms",
+                self.snapshot_load_ms.0.as_millis(),
+                self.snapshot_load_ms.1.as_millis()
+            );
+        }
+        let snapstart = function.snapstart.is_some();
         let platform = Platform::new(function, settings, Scaling::default());
+        if snapstart && let Err(fault) = platform.publish().await {
+            bail!("no version is published: {fault}");
+        }
         for event in events.into_iter().filter(|line| !line.trim().is_empty()) {
             let answer = match platform.invoke(Bytes::from(event)).await.result {
                 Ok((answer, report)) => {

@@ -13,6 +13,9 @@ use crate::results::Results;
 use crate::simulate::Model;
 use crate::simulate::sampler::Sampler;
 
+/// Milliseconds of an init that was neither given nor measured.
+const INIT_MS: f64 = 50.0;
+
 /// Options that every measurement takes.
 #[derive(Debug, Clone, Args)]
 pub(super) struct CommonOptions {
@@ -95,9 +98,9 @@ pub(super) struct ModelOptions {
     /// Delay of a cold start that is not billed (placement, image fetch)
     #[arg(long, default_value = "100ms")]
     pub(super) sandbox: Sampler,
-    /// Billed init of a cold start
-    #[arg(long, default_value = "50ms")]
-    pub(super) init: Sampler,
+    /// Billed init of a cold start, 50ms unless given or measured
+    #[arg(long)]
+    pub(super) init: Option<Sampler>,
     /// Time until an idle instance is reclaimed (AWS documents none; 5 to 15 minutes have been measured)
     #[arg(long, default_value = "uniform:5m:15m")]
     pub(super) idle: Sampler,
@@ -140,17 +143,33 @@ impl ModelOptions {
             "--instance-vcpus must be above 0"
         );
         let times = self.measured_times(self.memory_mb)?;
+        self.model_with(&times)
+    }
+
+    /// The model with times that were measured.
+    pub(super) fn model_with(&self, times: &MeasuredTimes) -> Result<Model> {
+        let init = match (&self.init, &times.init) {
+            (_, Some(measured)) => measured.clone(),
+            (Some(given), None) => given.clone(),
+            (None, None) => {
+                times.needs_no_init()?;
+                Sampler::constant_ms(INIT_MS)
+            }
+        };
         Ok(Model {
             service: times
                 .service
-                .map_or_else(|| self.service.clone(), |measured| measured.time),
-            first: times.first.or_else(|| self.first.clone()),
+                .as_ref()
+                .map_or_else(|| self.service.clone(), |measured| measured.time.clone()),
+            first: times.first.clone().or_else(|| self.first.clone()),
             overhead: self.overhead.clone(),
             settle: Sampler::constant_ms(0.0),
             sandbox: self.sandbox.clone(),
-            init: times.init.unwrap_or_else(|| self.init.clone()),
+            init,
             idle: self.idle.clone(),
             life: self.life.clone(),
+            kept: 0,
+            tenants: 1,
             concurrency: self.concurrency,
             vcpus: self.instance_vcpus,
             limit: self.limit,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bill::Bill;
-use super::hosts;
+use super::hosts::HostCount;
 use super::monthly::bill;
 use super::prices::{PriceError, Prices};
 use super::target::Target;
@@ -17,10 +17,23 @@ use super::workload::{HOURS, SECONDS, Workload};
 use crate::format::percent;
 use crate::format::{dollars, number};
 
-/// Lowest and highest rate looked at, requests a second.
-const RANGE: (f64, f64) = (1e-5, 1e5);
-/// Steps of the search; twenty a factor of ten find every step of hosts that matters.
-const STEPS: i32 = 200;
+/// Rates looked at; twenty a factor of ten find every step of hosts that matters.
+const ALL: Search = Search {
+    from: 1e-5,
+    to: 1e5,
+    steps: 200,
+};
+
+/// Where crossings are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Lowest rate, requests a second.
+    pub from: f64,
+    /// Highest rate.
+    pub to: f64,
+    /// Equal factors between the two.
+    pub steps: i32,
+}
 
 /// Where two targets cost the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,7 +70,7 @@ pub fn find(
     let difference = |rate: f64| -> Result<f64, PriceError> {
         Ok(usd(on_demand, rate)? - usd(always_on, rate)?)
     };
-    let crossings = crossings(difference)?;
+    let crossings = crossings(ALL, difference)?;
     let mut found = BreakEven {
         on_demand: on_demand.to_string(),
         always_on: always_on.to_string(),
@@ -116,16 +129,20 @@ pub fn find(
 }
 
 /// Rates at which `difference` changes sign, at most eight of them.
-fn crossings(difference: impl Fn(f64) -> Result<f64, PriceError>) -> Result<Vec<f64>, PriceError> {
-    let ratio = (RANGE.1 / RANGE.0).powf(1.0 / f64::from(STEPS));
+pub fn crossings(
+    search: Search,
+    difference: impl Fn(f64) -> Result<f64, PriceError>,
+) -> Result<Vec<f64>, PriceError> {
+    let Search { from, to, steps } = search;
+    let ratio = (to / from).powf(1.0 / f64::from(steps));
     let mut crossings = Vec::new();
-    let (mut low, mut negative) = (RANGE.0, difference(RANGE.0)? < 0.0);
-    for step in 1..=STEPS {
-        let high = RANGE.0 * ratio.powi(step);
+    let (mut low, mut negative) = (from, difference(from)? < 0.0);
+    for step in 1..=steps {
+        let high = from * ratio.powi(step);
         let now = difference(high)? < 0.0;
         if now != negative {
             let (mut below, mut above) = (low, high);
-            for _ in 0..60 {
+            for _ in 0..40 {
                 let middle = (below * above).sqrt();
                 if (difference(middle)? < 0.0) == negative {
                     below = middle;
@@ -149,19 +166,27 @@ fn utilisation(
     prices: &Prices,
     target: &Target,
 ) -> Result<Option<f64>, PriceError> {
-    let (vcpus, least) = match target {
-        Target::Ec2 { machine, least } | Target::Managed { machine, least } => (
-            prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0),
-            *least,
-        ),
-        Target::Fargate { vcpus, .. } | Target::CloudRun { vcpus, .. } => (*vcpus, 1),
+    let machine = |machine: &str| -> Result<f64, PriceError> {
+        Ok(prices.get(&format!("ec2.{machine}"))?.vcpus.unwrap_or(1.0))
+    };
+    let (vcpus, least, auto) = match target {
+        Target::Ec2 {
+            machine: name,
+            least,
+            auto,
+        } => (machine(name)?, *least, *auto),
+        Target::Managed {
+            machines,
+            least,
+            auto,
+        } => (machine(&machines[0])?, *least, *auto),
+        Target::Fargate {
+            vcpus, least, auto, ..
+        } => (*vcpus, *least, *auto),
+        Target::CloudRun { vcpus, least, .. } => (*vcpus, *least, None),
         _ => return Ok(None),
     };
     let mut aside = Bill::default();
-    let hosts = hosts::count(&mut aside, workload, target, vcpus, least);
-    let busy_vcpus = workload.rate()
-        * (workload.request_ms + workload.post_ms * workload.posts_per_request)
-        / 1_000.0
-        / workload.speed_of(target);
-    Ok(Some(busy_vcpus / (hosts * vcpus)))
+    let hosts = HostCount { least, auto }.hosts(&mut aside, workload, target, vcpus);
+    Ok(Some(hosts.busy))
 }

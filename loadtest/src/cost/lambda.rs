@@ -1,10 +1,10 @@
-//! Lambda's bill: requests, GB-seconds in tiers, the init phase, provisioned
-//! concurrency, the front door.
+//! Lambda's bill: requests, GB-seconds in tiers, the init phase or a snapshot's restores,
+//! provisioned concurrency, streamed replies, durable operations, the front door.
 
-use super::bill::Bill;
+use super::bill::{Bill, Split};
 use super::load_balancer;
 use super::prices::{PriceError, Prices};
-use super::target::{Arch, Front, Target};
+use super::target::{Arch, Front, LambdaOptions, Target};
 use super::workload::{HOURS, SECONDS, Workload};
 use crate::format::{number, percent};
 use crate::lambda_memory::{ONE_VCPU_MB, vcpus};
@@ -22,16 +22,18 @@ const fn tiers(arch: Arch) -> [f64; 2] {
 pub struct BilledUsage {
     /// Invocations.
     pub requests: f64,
-    /// Memory times billed time, init included.
+    /// Memory times billed time, starts included.
     pub gb_seconds: f64,
 }
 
-/// Adds the on-demand lines for `usage`, with the free tier taken off if asked.
+/// Adds the on-demand lines for `usage`, with the free tier taken off if asked. `split`
+/// says what the duration is paid for.
 pub fn on_demand(
     bill: &mut Bill,
     prices: &Prices,
     arch: Arch,
     usage: BilledUsage,
+    split: Split,
     free_tier: bool,
 ) -> Result<(), PriceError> {
     let (mut free_requests, mut free_gb_seconds) = (0.0, 0.0);
@@ -56,10 +58,11 @@ pub fn on_demand(
         ("t2", first, second),
         ("t3", second, f64::INFINITY),
     ] {
-        bill.add(
+        bill.add_split(
             "duration",
             &[((billable.min(to) - from).max(0.0), "GB-s")],
             prices.get(&format!("lambda.duration.{}.{name}", arch.key()))?,
+            split,
         );
     }
     Ok(())
@@ -74,20 +77,23 @@ pub fn provisioned(
     configured_gb_seconds: f64,
     usage: BilledUsage,
 ) -> Result<(), PriceError> {
-    bill.add(
+    let busy = usage.gb_seconds / configured_gb_seconds;
+    bill.add_split(
         "provisioned concurrency",
         &[(configured_gb_seconds, "GB-s configured")],
         prices.get(&format!("lambda.pc.{}", arch.key()))?,
+        Split::busy(busy),
     );
     bill.add(
         "requests, provisioned",
         &[(usage.requests, "requests")],
         prices.get("lambda.request")?,
     );
-    bill.add(
+    bill.add_split(
         "duration, provisioned",
         &[(usage.gb_seconds, "GB-s")],
         prices.get(&format!("lambda.pc.duration.{}", arch.key()))?,
+        Split::WORK,
     );
     Ok(())
 }
@@ -98,6 +104,16 @@ pub fn erlang_b(load: f64, servers: u32) -> f64 {
     (1..=servers).fold(1.0, |blocked, n| {
         load * blocked / (f64::from(n) + load * blocked)
     })
+}
+
+/// The same over the minutes of the traffic, each request held for `held_s`.
+pub fn overflow_share(workload: &Workload, held_s: f64, servers: u32) -> f64 {
+    let (mut blocked, mut all) = (0.0, 0.0);
+    for ratio in workload.profile.ratios.iter() {
+        blocked += ratio * erlang_b(workload.rate() * ratio * held_s, servers);
+        all += ratio;
+    }
+    blocked / all
 }
 
 /// Billed milliseconds of one warm request: every started millisecond counts.
@@ -117,10 +133,8 @@ pub struct FunctionConfig {
     pub arch: Arch,
     /// Its memory size, MB.
     pub memory_mb: u32,
-    /// Environments kept ready.
-    pub provisioned: u32,
-    /// What calls it.
-    pub front: Front,
+    /// Everything else.
+    pub options: LambdaOptions,
 }
 
 /// One month on Lambda.
@@ -133,9 +147,9 @@ pub fn bill(
     let &FunctionConfig {
         arch,
         memory_mb,
-        provisioned: kept,
-        front,
+        options,
     } = function;
+    let kept = options.provisioned;
     let mut bill = Bill::default();
     let gb = f64::from(memory_mb) / 1_024.0;
     let billed = billed_ms(workload, target, memory_mb);
@@ -143,7 +157,7 @@ pub fn bill(
     let overflow = if kept == 0 {
         1.0
     } else {
-        erlang_b(workload.rate() * billed / 1_000.0, kept)
+        overflow_share(workload, billed / 1_000.0, kept)
     };
     if kept > 0 {
         let served = BilledUsage {
@@ -158,29 +172,117 @@ pub fn bill(
             served,
         )?;
         bill.note(format!(
-            "{} of requests find the {kept} provisioned environments busy (Erlang B at {} erlangs) and run on demand",
+            "{} of requests find the {kept} provisioned environments busy (Erlang B, {} erlangs on average) and run on demand",
             percent(overflow),
             number(workload.rate() * billed / 1_000.0),
         ));
     }
     let on_demand_requests = requests * overflow;
-    let cold = workload.cold.at(workload.rate() * overflow);
-    let mean_ms = billed + cold * workload.init_ms;
+    let cold = workload.cold_at(workload.rate() * overflow);
+    let (start, start_ms) = match options.snapshots {
+        0 => ("init", workload.init_ms),
+        _ => ("restore hooks", workload.restore_ms),
+    };
+    let mean_ms = billed + cold * start_ms;
     bill.note(format!(
-        "{} GB × ({} ms billed a request + {} cold × {} ms init) at {} vCPU",
+        "{} GB × ({} ms billed a request + {} cold × {} ms {start}) at {} vCPU",
         number(gb),
         number(billed),
         percent(cold),
-        number(workload.init_ms),
+        number(start_ms),
         number(vcpus(memory_mb)),
     ));
     let usage = BilledUsage {
         requests: on_demand_requests,
         gb_seconds: on_demand_requests * mean_ms / 1_000.0 * gb,
     };
-    on_demand(&mut bill, prices, arch, usage, workload.free_tier)?;
-    front_door(&mut bill, workload, prices, front)?;
+    let started = cold * start_ms / mean_ms;
+    let mut split = Split {
+        work: 1.0 - started,
+        ..Split::default()
+    };
+    match options.snapshots {
+        0 => split.cold_starts = started,
+        _ => split.restores = started,
+    }
+    on_demand(&mut bill, prices, arch, usage, split, workload.free_tier)?;
+    if options.snapshots > 0 {
+        snapshots(
+            &mut bill,
+            prices,
+            options.snapshots,
+            gb,
+            on_demand_requests * cold,
+        )?;
+    }
+    if workload.tenants > 1 {
+        bill.note(format!(
+            "{} tenants share no environment, so cold starts are as frequent as at {} requests/s; what AWS charges for a tenant's environment is not in the price table",
+            workload.tenants,
+            number(workload.rate() / f64::from(workload.tenants)),
+        ));
+    }
+    if options.stream {
+        streamed(&mut bill, workload, prices)?;
+    }
+    if options.durable > 0 {
+        bill.add(
+            "durable operations",
+            &[
+                (requests, "requests"),
+                (f64::from(options.durable), "operations"),
+            ],
+            prices.get("lambda.durable.operation")?,
+        );
+    }
+    front_door(&mut bill, workload, prices, options.front)?;
     Ok(bill)
+}
+
+/// Adds SnapStart: a snapshot of each published version in the cache all month, and the
+/// restores.
+fn snapshots(
+    bill: &mut Bill,
+    prices: &Prices,
+    versions: u32,
+    gb: f64,
+    restores: f64,
+) -> Result<(), PriceError> {
+    bill.add_split(
+        "snapshot cache",
+        &[
+            (f64::from(versions), "versions"),
+            (gb, "GB"),
+            (SECONDS, "s"),
+        ],
+        prices.get("lambda.snapstart.cache")?,
+        Split::RESTORES,
+    );
+    bill.add_split(
+        "snapshot restores",
+        &[(restores, "restores"), (gb, "GB")],
+        prices.get("lambda.snapstart.restore")?,
+        Split::RESTORES,
+    );
+    bill.note("Java pays neither for SnapStart's cache nor for restores; that images of other runtimes pay both is an assumption");
+    Ok(())
+}
+
+/// Adds the bytes of streamed replies beyond the free ones.
+fn streamed(bill: &mut Bill, workload: &Workload, prices: &Prices) -> Result<(), PriceError> {
+    let gib = workload.requests() * workload.reply_bytes / f64::from(1 << 30);
+    let free = prices.get("lambda.stream.free")?.usd;
+    bill.add(
+        "streamed replies",
+        &[((gib - free).max(0.0), "GiB")],
+        prices.get("lambda.stream")?,
+    );
+    bill.note(format!(
+        "{} GiB streamed, {} of them free; AWS is reported to leave the first 6 MB of each reply out, which is not counted on",
+        number(gib),
+        number(free)
+    ));
+    Ok(())
 }
 
 fn front_door(

@@ -1,19 +1,29 @@
 //! The bill of any target.
 
 use super::bill::Bill;
+use super::hosts::{FargateTask, HostCount, Machines};
 use super::prices::{Price, PriceError, Prices};
+use super::serverless::{self, CloudRunInstance};
 use super::target::Target;
 use super::workload::Workload;
-use super::{hosts, lambda};
+use super::{hosts, lambda, microvm};
 
-/// One month of `workload` on `target`.
+/// One month of `workload` on `target`, with its discount taken off.
 pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bill, PriceError> {
+    let mut bill = list_price(workload, prices, target)?;
+    let share = workload.discount_of(target);
+    if share > 0.0 {
+        bill.discount(share);
+    }
+    Ok(bill)
+}
+
+fn list_price(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bill, PriceError> {
     match target {
         Target::Lambda {
             arch,
             memory_mb,
-            provisioned,
-            front,
+            options,
         } => lambda::bill(
             workload,
             prices,
@@ -21,46 +31,71 @@ pub fn bill(workload: &Workload, prices: &Prices, target: &Target) -> Result<Bil
             &lambda::FunctionConfig {
                 arch: *arch,
                 memory_mb: *memory_mb,
-                provisioned: *provisioned,
-                front: *front,
+                options: *options,
             },
         ),
-        Target::Managed { machine, least } => {
-            let hosts = hosts::Machines {
-                machine,
+        Target::MicroVm { vcpus, gb } => microvm::bill(workload, prices, target, *vcpus, *gb),
+        Target::Managed {
+            machines,
+            least,
+            auto,
+        } => {
+            let count = HostCount {
                 least: *least,
+                auto: *auto,
             };
-            hosts::managed_instances(workload, prices, target, &hosts)
+            hosts::managed_instances(workload, prices, target, machines, count)
         }
-        Target::Ec2 { machine, least } => {
-            let hosts = hosts::Machines {
+        Target::Ec2 {
+            machine,
+            least,
+            auto,
+        } => {
+            let machines = Machines {
                 machine,
-                least: *least,
+                count: HostCount {
+                    least: *least,
+                    auto: *auto,
+                },
             };
-            hosts::ec2(workload, prices, target, &hosts)
+            hosts::ec2(workload, prices, target, &machines)
         }
-        Target::Fargate { arch, vcpus, gb } => {
-            let task = hosts::FargateTask {
+        Target::Fargate {
+            arch,
+            vcpus,
+            gb,
+            least,
+            auto,
+        } => {
+            let task = FargateTask {
                 arch: *arch,
                 vcpus: *vcpus,
                 gb: *gb,
             };
-            hosts::fargate(workload, prices, target, task)
+            let count = HostCount {
+                least: *least,
+                auto: *auto,
+            };
+            hosts::fargate(workload, prices, target, task, count)
         }
         Target::CloudRun {
             billing,
             vcpus,
             gib,
+            least,
         } => {
-            let instance = hosts::CloudRunInstance {
+            let instance = CloudRunInstance {
                 billing: *billing,
                 vcpus: *vcpus,
                 gib: *gib,
+                least: *least,
             };
-            hosts::cloud_run(workload, prices, target, instance)
+            serverless::cloud_run(workload, prices, target, instance)
         }
-        Target::AzureFlex { memory_mb } => hosts::azure_flex(workload, prices, target, *memory_mb),
-        Target::Comprehend => hosts::comprehend(workload, prices),
+        Target::AzureFlex { memory_mb, ready } => {
+            serverless::azure_flex(workload, prices, target, *memory_mb, *ready)
+        }
+        Target::Comprehend => serverless::comprehend(workload, prices),
         Target::Api { name, usd } => {
             let mut bill = Bill::default();
             let price = Price {

@@ -12,7 +12,7 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bill::Bill;
+use super::bill::{Bill, Split};
 use super::hosts::FargateTask;
 use super::lambda::{self, BilledUsage};
 use super::prices::{PriceError, Prices};
@@ -94,7 +94,13 @@ pub fn compare(
         .filter(|line| !line.price_item.starts_with("lambda."))
         .map(|line| line.usd)
         .sum();
-    let single_target = Target::Fargate { arch, vcpus, gb };
+    let single_target = Target::Fargate {
+        arch,
+        vcpus,
+        gb,
+        least: 1,
+        auto: None,
+    };
     let mut single = Bill::default();
     // Seven tenths busy: the rest is head room for bursts.
     let busy = pipeline.items_per_second * pipeline.hops * pipeline.hop_ms / 1_000.0 / 0.7;
@@ -168,6 +174,6 @@ fn chatty(pipeline: &Pipeline, prices: &Prices, items: f64) -> Result<Bill, Pric
         requests,
         gb_seconds: requests * hop_ms / 1_000.0 * f64::from(pipeline.hop_memory_mb) / 1_024.0,
     };
-    lambda::on_demand(&mut bill, prices, Arch::Arm, usage, false)?;
+    lambda::on_demand(&mut bill, prices, Arch::Arm, usage, Split::WORK, false)?;
     Ok(bill)
 }

@@ -24,7 +24,8 @@ pub struct Price {
     pub unit: String,
     /// US dollars a unit; for `lambda.free.*` a count, for `*.premium` a fraction.
     pub usd: f64,
-    /// `2026-09-19`, `2026` when the day was not recorded, or `undated`.
+    /// `2026-09-19`; `2026-09` or `2026` when no more was recorded; or `undated`. A price
+    /// that was read elsewhere than at the provider ends in ` unseen`.
     pub as_of: String,
     /// Region the price holds in.
     pub region: String,
@@ -39,19 +40,23 @@ pub struct Price {
 }
 
 impl Price {
-    /// Whether the row carries a full date.
+    /// Whether the row carries a full date and was read at the provider.
     pub fn is_dated(&self) -> bool {
         self.as_of.parse::<jiff::civil::Date>().is_ok()
     }
 
-    /// The date, or words saying that it is missing.
+    /// The date, or words that say what is missing of it.
     pub fn date(&self) -> String {
         if self.is_dated() {
             return self.as_of.clone();
         }
-        match self.as_of.as_str() {
-            "undated" => "undated".to_owned(),
-            year => format!("{year}, undated day"),
+        let (read, unseen) = match self.as_of.strip_suffix(" unseen") {
+            Some(read) => (read, ", not seen at the provider"),
+            None => (self.as_of.as_str(), ""),
+        };
+        match read {
+            "undated" => format!("undated{unseen}"),
+            part => format!("{part}, undated day{unseen}"),
         }
     }
 }
@@ -139,9 +144,12 @@ mod tests {
         assert!(prices.rows.len() > 40);
         for price in prices.rows.values() {
             assert!(price.source.starts_with("https://"), "{}", price.item);
-            let year_only = price.as_of.len() == 4;
+            let read = price.as_of.trim_end_matches(" unseen");
+            let part = ["%Y", "%Y-%m"]
+                .iter()
+                .any(|form| jiff::fmt::strtime::parse(form, read).is_ok());
             assert!(
-                price.is_dated() || year_only || price.as_of == "undated",
+                price.is_dated() || part || read == "undated",
                 "{}: {}",
                 price.item,
                 price.as_of
@@ -160,6 +168,11 @@ mod tests {
         assert_eq!(date("lambda.request"), "2026-09-19");
         assert_eq!(date("alb.hour"), "2026, undated day");
         assert_eq!(date("s3.put"), "undated");
+        assert_eq!(date("lambda.snapstart.cache"), "2026-11, undated day");
+        assert_eq!(
+            date("microvm.vcpu"),
+            "2026-11, undated day, not seen at the provider"
+        );
     }
 
     #[test]

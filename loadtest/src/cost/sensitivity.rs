@@ -118,16 +118,10 @@ pub fn cases(
 
 fn with_memory(function: &Target, memory_mb: u32) -> Target {
     match function {
-        Target::Lambda {
-            arch,
-            provisioned,
-            front,
-            ..
-        } => Target::Lambda {
+        Target::Lambda { arch, options, .. } => Target::Lambda {
             arch: *arch,
             memory_mb,
-            provisioned: *provisioned,
-            front: *front,
+            options: *options,
         },
         other => other.clone(),
     }

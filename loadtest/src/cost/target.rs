@@ -24,9 +24,10 @@ impl Arch {
 }
 
 /// What stands between the client and a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Front {
     /// Function URL, an SDK's invoke call or an event source: no charge of its own.
+    #[default]
     Url,
     /// API Gateway, HTTP API.
     HttpApi,
@@ -54,6 +55,33 @@ pub enum CloudRunBilling {
     Request,
     /// From start to stop.
     Instance,
+    /// From start to stop, in a pool of a fixed size that pulls its work from a queue.
+    WorkerPool,
+}
+
+impl CloudRunBilling {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Instance => "instance",
+            Self::WorkerPool => "worker-pool",
+        }
+    }
+}
+
+/// What a function on Lambda is configured with, beside its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LambdaOptions {
+    /// Published versions that keep a SnapStart snapshot; 0 without SnapStart.
+    pub snapshots: u32,
+    /// Provisioned concurrency, in environments.
+    pub provisioned: u32,
+    /// Front door.
+    pub front: Front,
+    /// Whether replies are streamed, which is billed by their size.
+    pub stream: bool,
+    /// Operations of a durable function that a request takes.
+    pub durable: u32,
 }
 
 /// One place to run, or one service to call.
@@ -65,17 +93,24 @@ pub enum Target {
         arch: Arch,
         /// Memory in MB, 128 to 10,240.
         memory_mb: u32,
-        /// Provisioned concurrency, in environments.
-        provisioned: u32,
-        /// Front door.
-        front: Front,
+        /// Everything else.
+        options: LambdaOptions,
+    },
+    /// A Lambda MicroVM (arm64), suspended while it is idle.
+    MicroVm {
+        /// Its vCPUs.
+        vcpus: f64,
+        /// Its memory, GB.
+        gb: f64,
     },
     /// Lambda on EC2 machines of the account: EC2 price, a premium and the request fee.
     Managed {
-        /// EC2 size.
-        machine: String,
+        /// EC2 sizes that the capacity provider allows.
+        machines: Vec<String>,
         /// Machines kept at least; the platform's default is three.
         least: u32,
+        /// Utilisation in percent that their number follows; a fixed number without.
+        auto: Option<u32>,
     },
     /// Plain EC2 machines, with a balancer once there are several.
     Ec2 {
@@ -83,6 +118,8 @@ pub enum Target {
         machine: String,
         /// Machines kept at least.
         least: u32,
+        /// Utilisation in percent that their number follows; a fixed number without.
+        auto: Option<u32>,
     },
     /// ECS on Fargate.
     Fargate {
@@ -92,6 +129,10 @@ pub enum Target {
         vcpus: f64,
         /// Memory of a task, GB.
         gb: f64,
+        /// Tasks kept at least.
+        least: u32,
+        /// Utilisation in percent that their number follows; a fixed number without.
+        auto: Option<u32>,
     },
     /// Google Cloud Run.
     CloudRun {
@@ -101,11 +142,15 @@ pub enum Target {
         vcpus: f64,
         /// Memory of an instance, GiB.
         gib: f64,
+        /// Instances kept at least.
+        least: u32,
     },
-    /// Azure Functions, Flex Consumption, on demand.
+    /// Azure Functions, Flex Consumption.
     AzureFlex {
         /// Instance memory in MB: 512, 2,048 or 4,096.
         memory_mb: u32,
+        /// Instances that are always ready.
+        ready: u32,
     },
     /// Amazon Comprehend's sentiment call at list price.
     Comprehend,
@@ -119,59 +164,81 @@ pub enum Target {
 }
 
 /// What may stand after `--target`.
-pub const SPELLINGS: &str = "lambda:ARCH:MB[:pc=N][:front=url|http-api|rest-api|alb], \
-    managed:EC2-SIZE[:min=N], ec2:EC2-SIZE[:min=N], fargate:ARCH:VCPU:GB, \
-    cloud-run:request|instance:VCPU:GIB, azure-flex:MB, comprehend, api:NAME:USD-PER-POST; ARCH is arm or x86";
+pub const SPELLINGS: &str = "lambda:ARCH:MB[:snapstart[=VERSIONS]][:pc=N][:stream][:durable=OPERATIONS][:front=url|http-api|rest-api|alb], \
+    microvm:VCPU:GB, managed:EC2-SIZE[+EC2-SIZE...][:min=N][:auto=PERCENT], ec2:EC2-SIZE[:min=N][:auto=PERCENT], \
+    fargate:ARCH:VCPU:GB[:min=N][:auto=PERCENT], cloud-run:request|instance|worker-pool:VCPU:GIB[:min=N], \
+    azure-flex:MB[:ready=N], comprehend, api:NAME:USD-PER-POST; ARCH is arm or x86, auto scales hosts to that utilisation";
 
 impl Target {
     /// Whether it costs the same with no traffic, i.e. is an always-on baseline.
     pub fn always_on(&self) -> bool {
-        matches!(
-            self,
-            Self::Managed { .. }
-                | Self::Ec2 { .. }
-                | Self::Fargate { .. }
-                | Self::CloudRun {
-                    billing: CloudRunBilling::Instance,
-                    ..
-                }
-        )
+        match self {
+            Self::Managed { .. } | Self::Ec2 { .. } | Self::Fargate { .. } => true,
+            Self::CloudRun { billing, .. } => *billing != CloudRunBilling::Request,
+            _ => false,
+        }
     }
-}
 
-impl Target {
     /// As people call it.
     pub fn words(&self) -> String {
+        let scaled = |auto: &Option<u32>| match auto {
+            None => String::new(),
+            Some(percent) => format!(", scaled to {percent}% busy"),
+        };
         match self {
             Self::Lambda {
                 arch,
                 memory_mb,
-                provisioned,
-                ..
+                options,
             } => {
-                let kept = match provisioned {
-                    0 => String::new(),
-                    kept => format!(" with {kept} provisioned"),
-                };
-                format!("Lambda at {memory_mb} MB ({}){kept}", arch.key())
+                let mut words = format!("Lambda at {memory_mb} MB ({})", arch.key());
+                if options.snapshots > 0 {
+                    words.push_str(" with SnapStart");
+                }
+                if options.provisioned > 0 {
+                    words.push_str(&format!(" with {} provisioned", options.provisioned));
+                }
+                words
             }
-            Self::Managed { machine, .. } => format!("Lambda Managed Instances on {machine}"),
-            Self::Ec2 { machine, .. } => format!("EC2 {machine}"),
-            Self::Fargate { arch, vcpus, gb } => {
-                format!("Fargate, {vcpus} vCPU and {gb} GB ({})", arch.key())
-            }
+            Self::MicroVm { vcpus, gb } => format!("Lambda MicroVM, {vcpus} vCPU and {gb} GB"),
+            Self::Managed { machines, auto, .. } => format!(
+                "Lambda Managed Instances on {}{}",
+                machines.join(" or "),
+                scaled(auto)
+            ),
+            Self::Ec2 { machine, auto, .. } => format!("EC2 {machine}{}", scaled(auto)),
+            Self::Fargate {
+                arch,
+                vcpus,
+                gb,
+                auto,
+                ..
+            } => format!(
+                "Fargate, {vcpus} vCPU and {gb} GB ({}){}",
+                arch.key(),
+                scaled(auto)
+            ),
             Self::CloudRun {
                 billing,
                 vcpus,
                 gib,
-            } => {
-                let billing = match billing {
-                    CloudRunBilling::Request => "request",
-                    CloudRunBilling::Instance => "instance",
+                ..
+            } => match billing {
+                CloudRunBilling::WorkerPool => {
+                    format!("Cloud Run worker pool, {vcpus} vCPU and {gib} GiB")
+                }
+                billing => format!(
+                    "Cloud Run by the {}, {vcpus} vCPU and {gib} GiB",
+                    billing.key()
+                ),
+            },
+            Self::AzureFlex { memory_mb, ready } => {
+                let kept = match ready {
+                    0 => String::new(),
+                    ready => format!(" with {ready} always ready"),
                 };
-                format!("Cloud Run by the {billing}, {vcpus} vCPU and {gib} GiB")
+                format!("Azure Flex Consumption at {memory_mb} MB{kept}")
             }
-            Self::AzureFlex { memory_mb } => format!("Azure Flex Consumption at {memory_mb} MB"),
             Self::Comprehend => "Amazon Comprehend".to_owned(),
             Self::Api { name, .. } => name.clone(),
         }
@@ -180,55 +247,93 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = |f: &mut fmt::Formatter<'_>, least: u32, usual: u32, auto: &Option<u32>| {
+            if least != usual {
+                write!(f, ":min={least}")?;
+            }
+            match auto {
+                Some(percent) => write!(f, ":auto={percent}"),
+                None => Ok(()),
+            }
+        };
         match self {
             Self::Lambda {
                 arch,
                 memory_mb,
-                provisioned,
-                front,
+                options,
             } => {
                 write!(f, "lambda:{}:{memory_mb}", arch.key())?;
-                if *provisioned > 0 {
-                    write!(f, ":pc={provisioned}")?;
+                match options.snapshots {
+                    0 => {}
+                    1 => f.write_str(":snapstart")?,
+                    versions => write!(f, ":snapstart={versions}")?,
                 }
-                if *front != Front::Url {
-                    write!(f, ":front={}", front.key())?;
+                if options.provisioned > 0 {
+                    write!(f, ":pc={}", options.provisioned)?;
+                }
+                if options.stream {
+                    f.write_str(":stream")?;
+                }
+                if options.durable > 0 {
+                    write!(f, ":durable={}", options.durable)?;
+                }
+                if options.front != Front::Url {
+                    write!(f, ":front={}", options.front.key())?;
                 }
                 Ok(())
             }
-            Self::Managed { machine, least } => {
-                write!(f, "managed:{machine}")?;
-                if *least == 3 {
-                    Ok(())
-                } else {
-                    write!(f, ":min={least}")
-                }
+            Self::MicroVm { vcpus, gb } => write!(f, "microvm:{vcpus}:{gb}"),
+            Self::Managed {
+                machines,
+                least,
+                auto,
+            } => {
+                write!(f, "managed:{}", machines.join("+"))?;
+                hosts(f, *least, 3, auto)
             }
-            Self::Ec2 { machine, least } => {
+            Self::Ec2 {
+                machine,
+                least,
+                auto,
+            } => {
                 write!(f, "ec2:{machine}")?;
-                if *least == 1 {
-                    Ok(())
-                } else {
-                    write!(f, ":min={least}")
-                }
+                hosts(f, *least, 1, auto)
             }
-            Self::Fargate { arch, vcpus, gb } => write!(f, "fargate:{}:{vcpus}:{gb}", arch.key()),
+            Self::Fargate {
+                arch,
+                vcpus,
+                gb,
+                least,
+                auto,
+            } => {
+                write!(f, "fargate:{}:{vcpus}:{gb}", arch.key())?;
+                hosts(f, *least, 1, auto)
+            }
             Self::CloudRun {
                 billing,
                 vcpus,
                 gib,
+                least,
             } => {
-                let billing = match billing {
-                    CloudRunBilling::Request => "request",
-                    CloudRunBilling::Instance => "instance",
-                };
-                write!(f, "cloud-run:{billing}:{vcpus}:{gib}")
+                write!(f, "cloud-run:{}:{vcpus}:{gib}", billing.key())?;
+                hosts(f, *least, usual_least(*billing), &None)
             }
-            Self::AzureFlex { memory_mb } => write!(f, "azure-flex:{memory_mb}"),
+            Self::AzureFlex { memory_mb, ready } => {
+                write!(f, "azure-flex:{memory_mb}")?;
+                match ready {
+                    0 => Ok(()),
+                    ready => write!(f, ":ready={ready}"),
+                }
+            }
             Self::Comprehend => write!(f, "comprehend"),
             Self::Api { name, usd } => write!(f, "api:{name}:{usd}"),
         }
     }
+}
+
+/// Instances that Cloud Run keeps unless told otherwise.
+fn usual_least(billing: CloudRunBilling) -> u32 {
+    u32::from(billing != CloudRunBilling::Request)
 }
 
 impl FromStr for Target {
@@ -244,6 +349,7 @@ impl FromStr for Target {
         for part in parts {
             match part.split_once('=') {
                 Some((key, value)) => words.options.push((key, value)),
+                None if FLAGS.contains(&part) => words.options.push((part, "1")),
                 None => words.positional.push(part),
             }
         }
@@ -261,6 +367,9 @@ impl FromStr for Target {
     }
 }
 
+/// Options that need no value.
+const FLAGS: [&str; 2] = ["snapstart", "stream"];
+
 /// What stands after the family, taken word by word.
 struct Words<'a> {
     positional: Vec<&'a str>,
@@ -273,31 +382,52 @@ impl<'a> Words<'a> {
             "lambda" => Target::Lambda {
                 arch: self.arch()?,
                 memory_mb: self.within("memory in MB", 128.0, 10_240.0)? as u32,
-                provisioned: self.option("pc", 0)?,
-                front: self.front()?,
+                options: self.lambda_options()?,
+            },
+            "microvm" => Target::MicroVm {
+                vcpus: self.within("vCPUs", 0.25, 16.0)?,
+                gb: self.within("memory in GB", 0.5, 32.0)?,
             },
             "managed" => Target::Managed {
-                machine: self.word("an EC2 size")?.to_owned(),
+                machines: self
+                    .word("an EC2 size")?
+                    .split('+')
+                    .map(str::to_owned)
+                    .collect(),
                 least: self.option("min", 3)?,
+                auto: self.auto()?,
             },
             "ec2" => Target::Ec2 {
                 machine: self.word("an EC2 size")?.to_owned(),
                 least: self.option("min", 1)?.max(1),
+                auto: self.auto()?,
             },
             "fargate" => Target::Fargate {
                 arch: self.arch()?,
                 vcpus: self.within("vCPUs", 0.25, 16.0)?,
                 gb: self.within("memory in GB", 0.5, 120.0)?,
+                least: self.option("min", 1)?.max(1),
+                auto: self.auto()?,
             },
-            "cloud-run" => Target::CloudRun {
-                billing: match self.word("request or instance")? {
+            "cloud-run" => {
+                let billing = match self.word("request, instance or worker-pool")? {
                     "request" => CloudRunBilling::Request,
                     "instance" => CloudRunBilling::Instance,
-                    other => return Err(format!("`{other}` is neither request nor instance")),
-                },
-                vcpus: self.within("vCPUs", 0.08, 8.0)?,
-                gib: self.within("memory in GiB", 0.125, 32.0)?,
-            },
+                    "worker-pool" => CloudRunBilling::WorkerPool,
+                    other => {
+                        return Err(format!(
+                            "`{other}` is none of request, instance and worker-pool"
+                        ));
+                    }
+                };
+                let usual = usual_least(billing);
+                Target::CloudRun {
+                    billing,
+                    vcpus: self.within("vCPUs", 0.08, 8.0)?,
+                    gib: self.within("memory in GiB", 0.125, 32.0)?,
+                    least: self.option("min", usual)?.max(usual),
+                }
+            }
             "azure-flex" => Target::AzureFlex {
                 memory_mb: match self.word("memory in MB")? {
                     "512" => 512,
@@ -305,6 +435,7 @@ impl<'a> Words<'a> {
                     "4096" => 4_096,
                     other => return Err(format!("{other} MB is not 512, 2048 or 4096")),
                 },
+                ready: self.option("ready", 0)?,
             },
             "comprehend" => Target::Comprehend,
             "api" => Target::Api {
@@ -352,6 +483,28 @@ impl<'a> Words<'a> {
         })
     }
 
+    fn auto(&mut self) -> Result<Option<u32>, String> {
+        match self.option("auto", 0)? {
+            0 => Ok(None),
+            percent if percent < 100 => Ok(Some(percent)),
+            percent => Err(format!("auto is {percent}%, not below 100")),
+        }
+    }
+
+    fn lambda_options(&mut self) -> Result<LambdaOptions, String> {
+        let options = LambdaOptions {
+            snapshots: self.option("snapstart", 0)?,
+            provisioned: self.option("pc", 0)?,
+            front: self.front()?,
+            stream: self.option("stream", 0)? > 0,
+            durable: self.option("durable", 0)?,
+        };
+        if options.snapshots > 0 && options.provisioned > 0 {
+            return Err("SnapStart and provisioned concurrency exclude each other".to_owned());
+        }
+        Ok(options)
+    }
+
     fn front(&mut self) -> Result<Front, String> {
         Ok(match self.take("front") {
             None | Some("url") => Front::Url,
@@ -377,13 +530,22 @@ mod tests {
             "lambda:arm:512",
             "lambda:x86:1769:pc=5",
             "lambda:arm:1769:pc=5:front=http-api",
+            "lambda:arm:512:snapstart",
+            "lambda:arm:512:snapstart=3:stream:durable=4",
+            "microvm:0.25:0.5",
             "managed:c7g.xlarge",
+            "managed:c7i.large+c7a.large:min=2:auto=60",
             "ec2:c7g.medium",
             "ec2:c7g.medium:min=2",
+            "ec2:c7g.medium:auto=60",
             "fargate:arm:0.25:0.5",
+            "fargate:arm:0.25:0.5:min=2:auto=50",
             "cloud-run:request:1:0.5",
+            "cloud-run:request:1:0.5:min=2",
             "cloud-run:instance:2:1",
+            "cloud-run:worker-pool:2:1:min=4",
             "azure-flex:512",
+            "azure-flex:512:ready=2",
             "comprehend",
             "api:other:0.0003",
         ] {
@@ -405,7 +567,12 @@ mod tests {
             ("lambda:arm:512:9", "`9` is too much"),
             ("ec2", "an EC2 size is missing"),
             ("azure-flex:1024", "not 512, 2048 or 4096"),
-            ("cloud-run:both:1:1", "neither request nor instance"),
+            ("cloud-run:both:1:1", "none of request, instance"),
+            ("lambda:arm:512:snapstart:pc=1", "exclude each other"),
+            ("lambda:arm:512:snapstart=all", "snapstart is `all`"),
+            ("microvm:0.1:0.5", "not between 0.25 and 16"),
+            ("ec2:c7g.medium:auto=100", "not below 100"),
+            ("ec2:c7g.medium:snapstart", "no option `snapstart`"),
         ] {
             let message = text.parse::<Target>().unwrap_err();
             assert!(message.contains(reason), "{text}: {message}");

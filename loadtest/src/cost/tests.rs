@@ -1,7 +1,7 @@
 //! Hand-computed bills, to the cent. Where a provider's price page has an
 //! example, its inputs are used; each comment holds the computation.
 
-use super::bill::Bill;
+use super::bill::{Bill, Split};
 use super::hosts::FargateTask;
 use super::lambda::{BilledUsage, erlang_b, on_demand, provisioned, vcpu_hour};
 use super::pipeline::{Pipeline, compare};
@@ -26,7 +26,15 @@ fn lambda_bill(arch: Arch, requests: f64, seconds: f64, gb: f64, free_tier: bool
         requests,
         gb_seconds: requests * seconds * gb,
     };
-    on_demand(&mut bill, &Prices::built_in(), arch, usage, free_tier).unwrap();
+    on_demand(
+        &mut bill,
+        &Prices::built_in(),
+        arch,
+        usage,
+        Split::WORK,
+        free_tier,
+    )
+    .unwrap();
     bill
 }
 
@@ -410,4 +418,190 @@ fn an_unknown_machine_is_named() {
     )
     .unwrap_err();
     assert!(error.to_string().contains("ec2.z9.nano"), "{error}");
+}
+
+/// A month of SnapStart at 512 MB: the cache 0.5 × 2,628,000 × 0.0000015046 = 1.9770.
+/// One request a second of 10 ms, 2% of them restored with hooks of 5 ms, at 1,024 MB arm:
+/// requests 2,628,000 × 0.2/1e6 = 0.5256; 10 ms on 1,024/1,769 vCPU take 17.28 -> 18 ms; (18 + 0.02 × 5) ms × 1 GB × 2,628,000 = 47,566.8 GB-s × 0.0000133334
+/// = 0.6342; cache 2,628,000 × 0.0000015046 = 3.9541; restores 52,560 × 0.0001397998
+/// = 7.3479; together 12.46.
+#[test]
+fn snapstart_month() {
+    let idle = Workload {
+        posts_per_second: 1e-9,
+        ..steady(1.0)
+    };
+    check_cents(&price(&idle, "lambda:arm:512:snapstart"), 1.98);
+    let workload = Workload {
+        cold: Cold::Given(0.02),
+        restore_ms: 5.0,
+        ..steady(1.0)
+    };
+    let bill = price(&workload, "lambda:arm:1024:snapstart");
+    check_cents(&bill, 12.46);
+    assert_eq!(
+        bill.undated(),
+        ["lambda.snapstart.cache", "lambda.snapstart.restore"]
+    );
+    // A hundred times what the 50 ms of an init cost: 0.05 × 0.0000133334 × 52,560 = 0.035.
+    let on_demand = price(&workload, "lambda:arm:1024").breakdown();
+    assert!(
+        (on_demand.cold_starts - 0.035).abs() < 5e-4,
+        "{on_demand:?}"
+    );
+    let parts = bill.breakdown();
+    assert!((parts.restores - 11.3055).abs() < 1e-3, "{parts:?}");
+    // Three published versions keep three snapshots: two caches more.
+    let three = price(&workload, "lambda:arm:1024:snapstart=3");
+    check_cents(&three, 20.37);
+}
+
+/// A MicroVM of 0.25 vCPU and 0.5 GB that is asked every second is never suspended for
+/// long: with 10 ms of work on a quarter of a vCPU, 40 ms, held 60.04 s a request,
+/// 1 - exp(-60.04) = 1 of the month: 0.25 × 2,628,000 × 0.0000276944 = 18.1952;
+/// 0.5 × 2,628,000 × 0.0000036667 = 4.8180; stored 0.5 × 0.08 = 0.04; together 23.05.
+/// Asked once in 1,000 s: 1 - exp(-0.06004) = 0.05827315 of the month: 1.0603 + 0.2808;
+/// resumed 2,628,000 × 0.001 × exp(-0.06004) = 2,474.86 times: written × 0.5 × 0.0038
+/// = 4.7022, read × 0.5 × 0.00155 = 1.9180; stored 0.04; together 8.00.
+#[test]
+fn microvm_month() {
+    let bill = price(&steady(1.0), "microvm:0.25:0.5");
+    check_cents(&bill, 23.05);
+    assert!(
+        bill.lines
+            .iter()
+            .all(|line| line.price_date.contains("not seen"))
+    );
+    check_cents(&price(&steady(0.001), "microvm:0.25:0.5"), 8.00);
+}
+
+/// Managed Instances of several types cost as much as the dearest: c7i.xlarge at 0.1785,
+/// not c7g.xlarge at 0.145: 3 × 0.1785 × 730 = 390.915; × 0.15 = 58.637; requests 52.56;
+/// together 502.11.
+#[test]
+fn managed_instances_of_several_types() {
+    let both = price(&steady(100.0), "managed:c7g.xlarge+c7i.xlarge");
+    check_cents(&both, 502.11);
+}
+
+/// A thousand tenants at 1,000 requests/s are as cold as one at one: half of 1%, not none.
+/// 2.628e9 requests × 0.2/1e6 = 525.60; 10 ms + 0.005 × 50 ms = 10.25 ms × 1.7275390625
+/// GB × 2.628e9 = 46,534,719.73 GB-s × 0.0000133334 = 620.4660; together 1,146.07.
+/// Alone: 45,399,726.56 GB-s = 605.3327, together 1,130.93.
+#[test]
+fn tenants_make_traffic_cold() {
+    let workload = Workload {
+        cold: Cold::ByRate(vec![(0.1, 0.01), (1.0, 0.005), (10.0, 0.0)]),
+        tenants: 1_000,
+        ..steady(1_000.0)
+    };
+    check_cents(&price(&workload, "lambda:arm:1769"), 1_146.07);
+    let alone = Workload {
+        tenants: 1,
+        ..workload
+    };
+    check_cents(&price(&alone, "lambda:arm:1769"), 1_130.93);
+}
+
+/// 17% off Lambda's duration, not its requests: 52.56 + 60.5333 × 0.83 = 102.80; off a
+/// machine, not its volume or address: 26.499 × 0.83 + 0.64 + 3.65 = 26.28.
+#[test]
+fn discounts() {
+    let workload = Workload {
+        discounts: vec![("".to_owned(), 0.5), ("lambda".to_owned(), 0.17)],
+        ..steady(100.0)
+    };
+    check_cents(&price(&workload, "lambda:arm:1769"), 102.80);
+    let machines = Workload {
+        discounts: vec![("ec2".to_owned(), 0.17)],
+        ..steady(50.0)
+    };
+    check_cents(&price(&machines, "ec2:c7g.medium"), 26.28);
+}
+
+/// 100 requests/s with replies of 4 KiB: 262.8e6 × 4,096 / 2^30 = 1,002.5024 GiB, less
+/// 100 free = 902.5024 × 0.008 = 7.2200; with Lambda's 113.0933: 120.31.
+#[test]
+fn streamed_replies() {
+    let workload = Workload {
+        reply_bytes: 4_096.0,
+        ..steady(100.0)
+    };
+    check_cents(&price(&workload, "lambda:arm:1769:stream"), 120.31);
+}
+
+/// Three operations of a durable function a request at one request a second:
+/// 2,628,000 × 3 × 8/1e6 = 63.072; requests 0.5256; duration 0.6053; together 64.20.
+#[test]
+fn durable_functions() {
+    check_cents(&price(&steady(1.0), "lambda:arm:1769:durable=3"), 64.20);
+}
+
+/// Two workers of 1 vCPU and 0.5 GiB at the price of instances: twice 49.932 = 99.86; with
+/// rows of their own, 0.00001 and 0.000001: 2 × (26.28 + 1.314) = 55.19.
+#[test]
+fn cloud_run_worker_pool() {
+    let bill = price(&steady(1.0), "cloud-run:worker-pool:1:0.5:min=2");
+    check_cents(&bill, 99.86);
+    assert!(
+        bill.notes
+            .iter()
+            .any(|note| note.contains("cloudrun.worker.vcpu"))
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("prices.csv");
+    let rows = "item,unit,usd,as_of,region,source,vcpus,gb\n\
+        cloudrun.worker.vcpu,vCPU-s,0.00001,2026-11-01,us,https://x,,\n\
+        cloudrun.worker.gib,GiB-s,0.000001,2026-11-01,us,https://x,,\n";
+    std::fs::write(&path, rows).unwrap();
+    let prices = Prices::with_file(&path).unwrap();
+    let target = "cloud-run:worker-pool:1:0.5:min=2".parse().unwrap();
+    check_cents(&super::bill(&steady(1.0), &prices, &target).unwrap(), 55.19);
+}
+
+/// One instance kept on Cloud Run: the 7.37 of `cloud_run_by_the_request`, and idle for
+/// 2,628,000 - 250,087.28 = 2,377,912.72 s × (0.0000025 + 0.5 × 0.0000025) = 8.9172;
+/// together 16.28.
+#[test]
+fn cloud_run_with_an_instance_kept() {
+    check_cents(&price(&steady(1.0), "cloud-run:request:1:0.5:min=1"), 16.28);
+}
+
+/// Azure Flex, one instance of 2,048 MB always ready at 0.01 requests/s of 10 ms, a vCPU
+/// each: baseline 2 × 2,628,000 × 0.000004 = 21.024; Erlang B of 0.01 / 70 = 0.00014286
+/// erlangs: 0.01428%; busy 26,149.04 s × 2 GB × 0.000016 = 0.8368; the rest on demand
+/// 0.0002; executions 0.0105; together 21.87.
+#[test]
+fn azure_flex_always_ready() {
+    check_cents(&price(&steady(0.01), "azure-flex:2048:ready=1"), 21.87);
+}
+
+/// 158 times the mean in one minute of a thousand, 10 requests/s of 10 ms.
+#[test]
+fn a_peak_of_158_times_the_mean_does_not_buy_158_hosts() {
+    let mut ratios = vec![842.0 / 999.0; 1_000];
+    ratios[500] = 158.0;
+    let profile = crate::arrivals::profile::RateProfile {
+        interval_s: 60.0,
+        ratios: ratios.into(),
+    };
+    let workload = Workload {
+        peak_to_mean: 158.0,
+        profile,
+        ..steady(10.0)
+    };
+    // 23 × 26.499 = 609.477; volumes 14.72; balancer 16.425; LCU 0.04 (10/10/25) against
+    // 0.054 (GB/h): 0.3154; addresses 7.30; together 648.24.
+    check_cents(&price(&workload, "ec2:c7g.medium"), 648.24);
+    // Minutes 503 to 518 have ceil(1,580 / 60) = 27 hosts: (16 × 27 + 984) / 1,000 = 1.416
+    // × (26.499 + 0.64) = 38.4288; balancer 16.425 + 0.3154; addresses 7.30; together 62.47.
+    let scaled = price(&workload, "ec2:c7g.medium:auto=60");
+    check_cents(&scaled, 62.47);
+    assert!(
+        scaled.notes[0].contains("1 to 27 hosts"),
+        "{:?}",
+        scaled.notes
+    );
+    // Its price is that the minute of the peak is served by one host: 15.8% of all requests.
+    assert!(scaled.notes[1].starts_with("15.8%"), "{:?}", scaled.notes);
 }

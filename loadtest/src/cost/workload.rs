@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
+use crate::arrivals::profile::RateProfile;
 use crate::format::number;
 
 /// Hours in a month as the providers' own calculators count it.
@@ -46,6 +47,25 @@ impl Cold {
     }
 }
 
+impl Cold {
+    /// Scales the curve of Poisson arrivals so that it has at `rate` the `fraction` that
+    /// real arrivals have: burstier ones start more instances at every rate.
+    pub fn meet(&mut self, rate: f64, fraction: f64) {
+        let poisson = self.at(rate);
+        let Self::ByRate(points) = self else {
+            *self = Self::Given(fraction);
+            return;
+        };
+        if poisson > 0.0 {
+            for (_, share) in points.iter_mut() {
+                *share = (*share * fraction / poisson).min(1.0);
+            }
+        }
+        let place = points.partition_point(|(point, _)| *point < rate);
+        points.insert(place, (rate, fraction));
+    }
+}
+
 /// A request's time at a function's memory size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AtSize {
@@ -55,6 +75,24 @@ pub struct AtSize {
     pub posts_per_request: f64,
     /// Mean milliseconds of a warm request.
     pub request_ms: f64,
+}
+
+/// How the number of autoscaled hosts follows the load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Autoscaling {
+    /// Seconds from a change of the load to the host that it asks for.
+    pub reaction_s: f64,
+    /// Seconds for which a lower load must last before hosts go.
+    pub hold_s: f64,
+}
+
+impl Default for Autoscaling {
+    fn default() -> Self {
+        Self {
+            reaction_s: 180.0,
+            hold_s: 900.0,
+        }
+    }
 }
 
 /// Traffic, service time and host capacity.
@@ -70,6 +108,8 @@ pub struct Workload {
     pub post_chars: f64,
     /// Bytes a request moves both ways, headers included.
     pub request_bytes: f64,
+    /// Bytes of a reply, for streamed ones.
+    pub reply_bytes: f64,
     /// Requests a client sends before it opens a new connection.
     pub requests_per_connection: f64,
     /// Milliseconds of a request beside its posts, on one vCPU.
@@ -80,8 +120,19 @@ pub struct Workload {
     pub threads: f64,
     /// Billed milliseconds of an init phase.
     pub init_ms: f64,
+    /// Billed milliseconds of a restore: what the function's hooks take.
+    pub restore_ms: f64,
     /// Share of requests that are cold.
     pub cold: Cold,
+    /// Tenants whose environments are kept apart, with equal shares of the traffic.
+    pub tenants: u32,
+    /// Seconds without a request after which a MicroVM is suspended.
+    pub suspend_after_s: f64,
+    /// How autoscaled hosts follow the load.
+    pub autoscaling: Autoscaling,
+    /// How the rate varies; not written, for it is as long as the trace.
+    #[serde(skip)]
+    pub profile: RateProfile,
     /// Requests a second one vCPU of a host sustains within the latency
     /// target; `None` takes `host_load` of the service rate.
     pub host_rps_per_vcpu: Option<f64>,
@@ -94,6 +145,9 @@ pub struct Workload {
     pub measured: Vec<AtSize>,
     /// Factor of speed by target or its prefix: 2 halves the service time.
     pub speed: Vec<(String, f64)>,
+    /// Share taken off processors and memory, by target or its prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discounts: Vec<(String, f64)>,
 }
 
 impl Default for Workload {
@@ -104,17 +158,24 @@ impl Default for Workload {
             posts_per_request: 1.0,
             post_chars: 120.0,
             request_bytes: 1_500.0,
+            reply_bytes: 500.0,
             requests_per_connection: 10.0,
             request_ms: 0.5,
             post_ms: 5.0,
             threads: 1.0,
             init_ms: 50.0,
+            restore_ms: 5.0,
             cold: Cold::Given(0.01),
+            tenants: 1,
+            suspend_after_s: 60.0,
+            autoscaling: Autoscaling::default(),
+            profile: RateProfile::default(),
             host_rps_per_vcpu: None,
             host_load: 0.7,
             free_tier: false,
             measured: Vec::new(),
             speed: Vec::new(),
+            discounts: Vec::new(),
         }
     }
 }
@@ -147,12 +208,18 @@ impl Workload {
     /// Speed of `target` against the machine the times were taken on: the
     /// longest prefix given with `--speed`, else 1.
     pub fn speed_of(&self, target: &Target) -> f64 {
-        let name = target.to_string();
-        self.speed
-            .iter()
-            .filter(|(prefix, _)| name.starts_with(prefix.as_str()))
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map_or(1.0, |(_, factor)| *factor)
+        by_prefix(&self.speed, target).unwrap_or(1.0)
+    }
+
+    /// Share taken off the processors and memory of `target`.
+    pub fn discount_of(&self, target: &Target) -> f64 {
+        by_prefix(&self.discounts, target).unwrap_or(0.0)
+    }
+
+    /// Share of requests that meet a cold start when the function is asked `rate` times a
+    /// second by all tenants together.
+    pub fn cold_at(&self, rate: f64) -> f64 {
+        self.cold.at(rate / f64::from(self.tenants))
     }
 
     /// Milliseconds of one request on `vcpus` of `target`: what was measured at this
@@ -183,6 +250,12 @@ impl Workload {
         per_vcpu * speed * vcpus
     }
 
+    /// Requests a second that `vcpus` serve when they are never idle.
+    pub fn full_rps(&self, target: &Target, vcpus: f64) -> f64 {
+        let service_ms = self.request_ms + self.post_ms * self.posts_per_request;
+        vcpus * self.speed_of(target) * 1_000.0 / service_ms
+    }
+
     /// How the capacity of a host came about, in words.
     pub fn host_rps_reason(&self) -> String {
         match self.host_rps_per_vcpu {
@@ -196,6 +269,16 @@ impl Workload {
             ),
         }
     }
+}
+
+/// What is given for the longest prefix of `target`'s name.
+fn by_prefix(values: &[(String, f64)], target: &Target) -> Option<f64> {
+    let name = target.to_string();
+    values
+        .iter()
+        .filter(|(prefix, _)| name.starts_with(prefix.as_str()))
+        .max_by_key(|(prefix, _)| prefix.len())
+        .map(|(_, value)| *value)
 }
 
 #[cfg(test)]
@@ -269,5 +352,17 @@ mod tests {
             assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
         }
         assert!((Cold::ByRate(Vec::new()).at(1.0)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_curve_meets_the_simulated_fraction() {
+        let mut cold = Cold::ByRate(vec![(0.01, 1.0), (1.0, 0.02), (100.0, 0.0)]);
+        cold.meet(1.0, 0.04);
+        for (rate, expected) in [(0.001, 1.0), (1.0, 0.04), (1e3, 0.0)] {
+            assert!((cold.at(rate) - expected).abs() < 1e-12, "{rate}");
+        }
+        let mut quiet = Cold::ByRate(vec![(0.01, 0.0), (100.0, 0.0)]);
+        quiet.meet(1.0, 0.5);
+        assert!((quiet.at(1.0) - 0.5).abs() < 1e-12);
     }
 }

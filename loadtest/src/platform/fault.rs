@@ -22,6 +22,12 @@ pub enum FaultKind {
     InitError,
     /// It did not ask for an event within the init limit.
     InitTimeout,
+    /// Of a snapshot it asked for an event, and never for its restore.
+    NoRestore,
+    /// It reported to `restore/error`.
+    RestoreError,
+    /// It did not ask for an event within the restore limit.
+    RestoreTimeout,
     /// It did not answer in time, nor shortly after.
     Hang,
     /// It answered, but after the deadline: on Lambda, its caller has gone.
@@ -47,6 +53,9 @@ impl fmt::Display for FaultKind {
             Self::InitCrash => "crash in init",
             Self::InitError => "error in init",
             Self::InitTimeout => "init timeout",
+            Self::NoRestore => "no restore asked for",
+            Self::RestoreError => "error in restore",
+            Self::RestoreTimeout => "restore timeout",
             Self::Hang => "hang",
             Self::Late => "late answer",
             Self::Garbage => "garbage answer",
@@ -91,6 +100,8 @@ impl Fault {
             FaultKind::InitError => &self.detail,
             FaultKind::InitCrash | FaultKind::Exit => "Runtime.ExitError",
             FaultKind::InitTimeout | FaultKind::Hang | FaultKind::Late => "Sandbox.Timedout",
+            FaultKind::NoRestore | FaultKind::RestoreError => "SnapStartException",
+            FaultKind::RestoreTimeout => "SnapStartTimeoutException",
             FaultKind::OutOfMemory => "Runtime.OutOfMemory",
             FaultKind::TooLarge => "Function.ResponseSizeTooLarge",
             FaultKind::Throttled => "TooManyRequestsException",

@@ -6,8 +6,11 @@ use super::fault::{Fault, FaultKind};
 use super::function::{Function, Program, resolve};
 use super::launcher::Started;
 use super::process::{Process, Usage};
+use super::report::Restored;
 use crate::clock::Moment;
-use crate::runtime_api::{CompletedInvocation, Init, InvocationOutcome, RuntimeApi, Submitted};
+use crate::runtime_api::{
+    CompletedInvocation, Init, InvocationOutcome, Restore, RuntimeApi, Submitted,
+};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -29,6 +32,10 @@ pub struct Settings {
     pub cpus: Vec<usize>,
     /// Longest init phase.
     pub init_limit: Duration,
+    /// Longest init phase of a snapshot, unless the function's timeout is longer.
+    pub snapshot_limit: Duration,
+    /// Longest restore: loading the snapshot and the function's hooks.
+    pub restore_limit: Duration,
     /// How long after its deadline an answer is waited for, to tell a function that is
     /// late from one that hangs. Both are faults.
     pub late_window: Duration,
@@ -44,6 +51,8 @@ impl Settings {
             init_vcpus: None,
             cpus: Vec::new(),
             init_limit: Duration::from_secs(10),
+            snapshot_limit: Duration::from_secs(130),
+            restore_limit: Duration::from_secs(10),
             late_window: Duration::from_millis(500),
         }
     }
@@ -87,7 +96,12 @@ pub struct Instance {
     memory_mb: u32,
     started: Started,
     ready: Moment,
+    restored: Option<Restored>,
 }
+
+/// An instance that has passed its init phase and is paused until it is restored. On AWS
+/// one snapshot makes any number of instances; here each is a process of its own.
+pub struct Snapshot(Instance);
 
 /// A fault in the init phase, with what the function printed.
 #[derive(Debug)]
@@ -107,14 +121,55 @@ impl Instance {
         init_limit: Duration,
         first: Option<Bytes>,
     ) -> Result<(Self, Option<Submitted>), InitFault> {
+        let api = RuntimeApi::bind(function.identity())
+            .await
+            .map_err(|error| launch_fault(error.into()))?;
+        // A quota that changes after init must have changed before the event comes.
+        let (mut early, mut later) = (first, None);
+        if settings.init_vcpus.is_some() {
+            later = early.take();
+        }
+        let submitted = early.map(|event| api.submit(event, function.timeout));
+        let (instance, _) = Self::launch(function, settings, init_limit, api).await?;
+        let submitted = submitted.or_else(|| later.map(|event| instance.submit(event)));
+        Ok((instance, submitted))
+    }
+
+    /// Starts an instance, and pauses it when it asks for its restore.
+    pub async fn snapshot(function: &Function, settings: &Settings) -> Result<Snapshot, InitFault> {
+        let api = RuntimeApi::bind_for_snapshot(function.identity())
+            .await
+            .map_err(|error| launch_fault(error.into()))?;
+        let limit = settings.snapshot_limit.max(function.timeout);
+        let (instance, asked) = Self::launch(function, settings, limit, api).await?;
+        let labelled = function
+            .snapstart
+            .as_ref()
+            .is_some_and(|snapstart| snapstart.labelled);
+        if !asked && !labelled {
+            let detail = "asked for an event, and not for its restore before; no label allows a snapshot of it";
+            return Err(InitFault {
+                fault: Fault::new(FaultKind::NoRestore, detail),
+                output: instance.output(),
+            });
+        }
+        instance.freeze();
+        Ok(Snapshot(instance))
+    }
+
+    /// Starts a process and waits for the end of its init phase; whether that was to ask
+    /// for a restore.
+    async fn launch(
+        function: &Function,
+        settings: &Settings,
+        init_limit: Duration,
+        mut api: RuntimeApi,
+    ) -> Result<(Self, bool), InitFault> {
         let silent = |fault| InitFault {
             fault,
             output: String::new(),
         };
-        let launch = |error| silent(Fault::new(FaultKind::Launch, format!("{error:#}")));
-        let mut api = RuntimeApi::bind(function.identity())
-            .await
-            .map_err(|error| launch(error.into()))?;
+        let launch = launch_fault;
         let cgroup = settings.cgroup(function).await.map_err(silent)?;
         let env = function.environment(api.addr());
         let (command, container) = command(function, &env, settings).map_err(launch)?;
@@ -123,12 +178,6 @@ impl Instance {
             Some(_) => std::env::vars().collect(),
             None => env,
         };
-        // A quota that changes after init must have changed before the event comes.
-        let (mut early, mut later) = (first, None);
-        if settings.init_vcpus.is_some() {
-            later = early.take();
-        }
-        let submitted = early.map(|event| api.submit(event, function.timeout));
         let process = Process::spawn(
             &settings.launcher,
             command,
@@ -140,8 +189,8 @@ impl Instance {
         .map_err(launch)?;
         // As in `Instance`: the container goes first, also if this is not waited for.
         let container = container;
-        let ready = match init(&mut api, &process, init_limit).await {
-            Ok(ready) => ready,
+        let (ready, asked) = match init(&mut api, &process, init_limit).await {
+            Ok(ended) => ended,
             Err(fault) => {
                 let output = process.output();
                 return Err(InitFault { fault, output });
@@ -153,8 +202,6 @@ impl Instance {
                 .limit_cpu(settings.limits(function, function.vcpus()))
                 .map_err(launch)?;
         }
-        let submitted =
-            submitted.or_else(|| later.map(|event| api.submit(event, function.timeout)));
         let instance = Self {
             container,
             process,
@@ -164,8 +211,9 @@ impl Instance {
             memory_mb: function.memory_mb,
             started,
             ready,
+            restored: None,
         };
-        Ok((instance, submitted))
+        Ok((instance, asked))
     }
 
     /// Gives it an event and waits for the answer.
@@ -250,6 +298,11 @@ impl Instance {
         self.ready
     }
 
+    /// What its restore took, if it is one of a snapshot.
+    pub fn restored(&self) -> Option<Restored> {
+        self.restored
+    }
+
     /// Length of its init phase.
     pub fn init_duration(&self) -> Duration {
         self.ready.since(self.started.at)
@@ -307,12 +360,80 @@ impl Instance {
     }
 }
 
-/// Waits for the end of the init phase.
-async fn init(api: &mut RuntimeApi, process: &Process, limit: Duration) -> Result<Moment, Fault> {
+impl Snapshot {
+    /// Restores it: `load` for the snapshot, which is only waited for, then the process goes
+    /// on with its hooks until it asks for its first event. The event `first` is there.
+    pub async fn restore(
+        self,
+        settings: &Settings,
+        load: Duration,
+        first: Option<Bytes>,
+    ) -> Result<(Instance, Option<Submitted>), InitFault> {
+        let Self(mut instance) = self;
+        let late = || {
+            let limit = settings.restore_limit;
+            Fault::new(
+                FaultKind::RestoreTimeout,
+                format!("no event asked for within {limit:?}"),
+            )
+        };
+        let failed = |instance: &Instance, fault| InitFault {
+            fault,
+            output: instance.output(),
+        };
+        let Some(left) = settings.restore_limit.checked_sub(load) else {
+            return Err(failed(&instance, late()));
+        };
+        tokio::time::sleep(load).await;
+        let at = Moment::now();
+        // Before the event: a poll that is open already takes it.
+        let restore = instance.api.restore();
+        let submitted = first.map(|event| instance.submit(event));
+        instance.thaw();
+        let ended = tokio::select! {
+            biased;
+            Ok(ended) = restore => ended,
+            status = instance.process.exited() => {
+                let fault = instance.ended(FaultKind::Exit, status);
+                return Err(failed(&instance, fault));
+            }
+            () = tokio::time::sleep(left) => return Err(failed(&instance, late())),
+        };
+        match ended {
+            Restore::Ready(ready) => {
+                let hooks = ready.since(at);
+                instance.restored = Some(Restored { load, hooks });
+                Ok((instance, submitted))
+            }
+            Restore::Failed(_, error_type, posted) => {
+                let fault = Fault {
+                    posted: Some(posted),
+                    ..Fault::new(FaultKind::RestoreError, error_type)
+                };
+                Err(failed(&instance, fault))
+            }
+        }
+    }
+}
+
+fn launch_fault(error: anyhow::Error) -> InitFault {
+    InitFault {
+        fault: Fault::new(FaultKind::Launch, format!("{error:#}")),
+        output: String::new(),
+    }
+}
+
+/// Waits for the end of the init phase: when, and whether that was to ask for a restore.
+async fn init(
+    api: &mut RuntimeApi,
+    process: &Process,
+    limit: Duration,
+) -> Result<(Moment, bool), Fault> {
     tokio::select! {
         biased;
         init = api.init() => match init {
-            Init::Ready(at) => Ok(at),
+            Init::Ready(at) => Ok((at, false)),
+            Init::Snapshot(at) => Ok((at, true)),
             Init::Failed(_, error_type, posted) => Err(Fault {
                 posted: Some(posted),
                 ..Fault::new(FaultKind::InitError, error_type)

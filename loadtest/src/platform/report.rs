@@ -16,6 +16,24 @@ pub struct Report {
     pub max_memory_mb: u64,
     /// Init phase, on an instance's first invocation.
     pub init: Option<Duration>,
+    /// Restore of a snapshot, on an instance's first invocation.
+    pub restore: Option<Restored>,
+}
+
+/// What a restore took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Loading the snapshot, as stated.
+    pub load: Duration,
+    /// The function's hooks, as measured: until it asked for its first event.
+    pub hooks: Duration,
+}
+
+impl Restored {
+    /// Milliseconds that are billed: the begun ones of the hooks.
+    pub fn billed_ms(&self) -> u64 {
+        self.hooks.as_nanos().div_ceil(1_000_000) as u64
+    }
 }
 
 impl Report {
@@ -37,8 +55,16 @@ impl fmt::Display for Report {
             self.memory_mb,
             self.max_memory_mb
         )?;
-        match self.init {
-            Some(init) => write!(f, "Init Duration: {:.2} ms\t", crate::clock::ms(init)),
+        if let Some(init) = self.init {
+            write!(f, "Init Duration: {:.2} ms\t", crate::clock::ms(init))?;
+        }
+        match &self.restore {
+            Some(restore) => write!(
+                f,
+                "Restore Duration: {:.2} ms\tBilled Restore Duration: {} ms\t",
+                crate::clock::ms(restore.load + restore.hooks),
+                restore.billed_ms()
+            ),
             None => Ok(()),
         }
     }
@@ -55,7 +81,25 @@ mod tests {
             memory_mb: 512,
             max_memory_mb: 38,
             init: init_us.map(Duration::from_micros),
+            restore: None,
         }
+    }
+
+    #[test]
+    fn a_restore_is_billed_beside_the_duration() {
+        let restored = Report {
+            restore: Some(Restored {
+                load: Duration::from_millis(400),
+                hooks: Duration::from_micros(1_250),
+            }),
+            ..report(1_480, None)
+        };
+        assert_eq!(
+            restored.to_string(),
+            "REPORT RequestId: 8476a536\tDuration: 1.48 ms\tBilled Duration: 2 ms\t\
+             Memory Size: 512 MB\tMax Memory Used: 38 MB\t\
+             Restore Duration: 401.25 ms\tBilled Restore Duration: 2 ms\t"
+        );
     }
 
     #[test]

@@ -28,24 +28,29 @@ fn line(name: impl Into<String>, colour: usize, points: Vec<(f64, f64)>) -> Seri
     }
 }
 
+/// Names of colours.
+pub(super) fn key(names: &[(&str, usize)]) -> Markup {
+    html! {
+        ul.key {
+            @for (name, colour) in names {
+                li {
+                    svg viewBox="0 0 10 10" aria-hidden="true" {
+                        rect width="10" height="10" rx="2" fill=(css(*colour)) {}
+                    }
+                    (name)
+                }
+            }
+        }
+    }
+}
+
 /// A drawing with its legend and caption.
 fn figure(svg: Option<String>, key: &[(&str, usize)], caption: &str) -> Markup {
     html! {
         @if let Some(svg) = svg {
             figure {
                 (PreEscaped(svg))
-                @if key.len() > 1 {
-                    ul.key {
-                        @for (name, colour) in key {
-                            li {
-                                svg viewBox="0 0 10 10" aria-hidden="true" {
-                                    rect width="10" height="10" rx="2" fill=(css(*colour)) {}
-                                }
-                                (name)
-                            }
-                        }
-                    }
-                }
+                @if key.len() > 1 { (self::key(key)) }
                 figcaption { (caption) }
             }
         }

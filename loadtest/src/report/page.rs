@@ -3,13 +3,13 @@
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::figures;
 use super::table::condition;
+use super::{decision, figures};
 use crate::cold_start::ColdStart;
 use crate::cost::bill::Bill;
 use crate::cost::{CostReport, Quote};
 use crate::format::percent;
-use crate::format::{dollars, number};
+use crate::format::{brief, dollars, number};
 use crate::latency::Latency;
 use crate::logs::Logs;
 use crate::results::Results;
@@ -22,11 +22,15 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn render(results: &Results) -> Result<String> {
-    let title = "What cold starts cost";
+    let title = match results.decision {
+        Some(_) => "Snapshot or not?",
+        None => "What cold starts cost",
+    };
     let body = html! {
         h1 { (title) }
         p.verdict { (verdict(results)) }
         (facts(results))
+        @if let Some(decision) = &results.decision { (decision::section(decision)) }
         @if let Some(cost) = &results.cost { (cost_section(cost)) }
         @if let Some(simulation) = &results.simulation { (simulation_section(simulation)) }
         @if let Some(found) = &results.cold_start { (cold_start_section(found)) }
@@ -64,6 +68,9 @@ pub(super) fn page(title: &str, body: &Markup, results: &Results) -> Result<Stri
 /// The answer in one paragraph.
 pub fn verdict(results: &Results) -> String {
     let mut sentences = Vec::new();
+    if let Some(decision) = &results.decision {
+        return decision.verdict.first().cloned().unwrap_or_default();
+    }
     if let Some(cost) = &results.cost {
         sentences.push(cost_sentence(cost));
     }
@@ -189,15 +196,6 @@ fn facts(results: &Results) -> Markup {
     }
 }
 
-/// Three significant digits: a verdict is not more certain than that.
-fn brief(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return number(value);
-    }
-    let unit = 10f64.powi(2 - value.abs().log10().floor() as i32);
-    number((value * unit).round() / unit)
-}
-
 fn share(value: f64) -> String {
     format!("{}%", brief(value * 100.0))
 }
@@ -212,14 +210,14 @@ fn cost_section(cost: &CostReport) -> Markup {
         ul { @for sentence in cost.verdict.iter().take(1 + cost.break_evens.len()) { li { (sentence) } } }
         @if !cost.undated_prices.is_empty() {
             p.warn {
-                "Prices without a full date, to be checked before a decision: "
+                "Prices without a full date, or not seen at the provider, to be checked before a decision: "
                 (cost.undated_prices.join(", ")) "."
             }
         }
         (figures::cost_over_rate(cost))
         (figures::bills(cost))
         h3 { "How each amount comes about" }
-        @for quote in &cost.quotes { (bill(&quote.target, quote.speed, &quote.bill)) }
+        @for quote in &cost.quotes { (bill(&quote.target, Some(quote.speed), &quote.bill)) }
         @if !cost.break_evens.is_empty() {
             h3 { "Break-even" }
             div.wide { table {
@@ -250,8 +248,8 @@ fn cost_section(cost: &CostReport) -> Markup {
         @if let Some(pipeline) = &cost.pipeline {
             h3 { "A pipeline of hand-offs" }
             p { (pipeline.words) }
-            (bill("pipeline", 1.0, &pipeline.chatty))
-            (bill(&pipeline.single_target, 1.0, &pipeline.single))
+            (bill("pipeline", None, &pipeline.chatty))
+            (bill(&pipeline.single_target, None, &pipeline.single))
         }
     }
 }
@@ -260,7 +258,7 @@ fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), number)
 }
 
-fn bill(name: &str, speed: f64, bill: &Bill) -> Markup {
+pub(super) fn bill(name: &str, speed: Option<f64>, bill: &Bill) -> Markup {
     html! {
         details {
             summary { (name) ": " (dollars(bill.usd())) " a month" }
@@ -273,7 +271,7 @@ fn bill(name: &str, speed: f64, bill: &Bill) -> Markup {
                 tr.sum { td { "together" } td {} td.n { (dollars(bill.usd())) } td {} }
             } }
             @for note in &bill.notes { p.note { (note) } }
-            p.note { "speed factor " (number(speed)) }
+            @if let Some(speed) = speed { p.note { "speed factor " (number(speed)) } }
         }
     }
 }
@@ -408,7 +406,7 @@ fn provenance(results: &Results) -> Markup {
                 tr { td { "also" } td { code { (other) } } }
             }
         } }
-        @if machine.load_average > machine.cores as f64 {
+        @if machine.load_average > machine.cores as f64 && results.decision.is_none() {
             p.warn { "The machine was loaded when the run began: measured times include its neighbours." }
         }
         p.note { "The numbers are in this file as JSON, in the element " code { "results" } "." }

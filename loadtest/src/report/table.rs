@@ -70,6 +70,15 @@ pub(super) fn figures(results: &Results) -> Vec<Figure> {
             rows.latency("warm", "at capacity", &run.latency_ms);
         }
     }
+    for option in results.decision.iter().flat_map(|found| &found.options) {
+        let name = &option.target;
+        rows.add("decision", name, "$/month", option.usd_per_month);
+        for (quantile, value) in [("p99", option.p99_ms), ("p99.9", option.p999_ms)] {
+            if let Some(ms) = value {
+                rows.add("decision", &format!("{name} {quantile}"), "ms", ms);
+            }
+        }
+    }
     if let Some(cost) = &results.cost {
         for quote in &cost.quotes {
             rows.add("cost", &quote.target, "$/month", quote.usd_per_month);

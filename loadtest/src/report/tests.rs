@@ -4,9 +4,11 @@ use super::{page, table};
 use crate::cost::CostReport;
 use crate::cost::prices::Prices;
 use crate::cost::workload::Workload;
+use crate::decide::{Choice, Decision, Question};
 use crate::results::Results;
 use crate::simulate::Model;
 use crate::simulate::baseline::BaselineOptions;
+use crate::simulate::sampler::Sampler;
 use crate::simulate::simulation::simulate;
 
 /// Results of small real runs.
@@ -60,6 +62,60 @@ fn a_report_refers_to_nothing_outside_itself_and_escapes_what_it_shows() {
         assert!(page.contains(part), "{part}");
     }
     assert!(page.matches("<svg role=\"img\"").count() >= 7);
+}
+
+/// The ranking of a small question, with a hostile target.
+fn decided() -> Results {
+    let schedule = crate::arrivals::Schedule::from_process(
+        "poisson:5".parse().unwrap(),
+        std::time::Duration::from_mins(10),
+    );
+    let families = [
+        "lambda:arm:512",
+        "lambda:arm:512:snapstart",
+        "api:</script><b>:0.1",
+    ]
+    .map(|name| vec![Choice::Exactly(name.parse().unwrap())]);
+    let question = Question {
+        workload: Workload {
+            posts_per_second: 5.0,
+            ..Workload::default()
+        },
+        schedule,
+        model: Model::default(),
+        restore: Sampler::constant_ms(400.0),
+        restore_source: "given".to_owned(),
+        p99_ms: 200.0,
+        families: families.into(),
+        seed: 1,
+    };
+    let mut results = Results::new(1);
+    results.decision = Some(Decision::new(&question, &Prices::built_in()).unwrap());
+    results
+}
+
+#[test]
+fn a_decision_is_the_first_thing_on_its_page() {
+    let results = decided();
+    let page = page::render(&results).unwrap();
+    for part in [
+        "<title>Snapshot or not?</title>",
+        "Lambda at 512 MB (arm) is cheapest",
+        "Options by cost, p99 within 200 ms",
+        "What a start takes",
+        "not seen at the provider",
+        // Not simulated, so not in time.
+        "<tr class=\"late\"><td title=\"api:&lt;/script&gt;&lt;b&gt;:0.1\">",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("</script>").count(), 1);
+    assert_eq!(
+        page::verdict(&results),
+        results.decision.as_ref().unwrap().verdict[0]
+    );
+    let csv = table::csv(&results).unwrap();
+    assert!(csv.contains("\ndecision,lambda:arm:512 p99,ms,"), "{csv}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The Runtime API's routes: which request does what, and what it is told.
 
 use super::state::{
-    CompletedInvocation, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Shared, lock,
+    CompletedInvocation, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Phase, Restore, Shared, lock,
 };
 use crate::clock::{Moment, unix_ms};
 use bytes::{Bytes, BytesMut};
@@ -45,12 +45,13 @@ pub(super) async fn answer(
         ["ping"] if is_get => text(StatusCode::OK, "pong"),
         ["runtime", "invocation", "next"] if is_get => next(&shared, at).await,
         ["runtime", "init", "error"] if is_post => init_error(&shared, posted, at),
+        ["runtime", "restore", "next"] if is_get => restore_next(&shared, at).await,
+        ["runtime", "restore", "error"] if is_post => restore_error(&shared, posted, at),
         ["runtime", "invocation", id, "response"] if is_post => post(&shared, id, false, posted),
         ["runtime", "invocation", id, "error"] if is_post => post(&shared, id, true, posted),
-        ["ping"] | ["runtime", "invocation", "next"] => method_not_allowed("GET"),
-        ["runtime", "init", "error"] | ["runtime", "invocation", _, "response" | "error"] => {
-            method_not_allowed("POST")
-        }
+        ["ping"] | ["runtime", "invocation" | "restore", "next"] => method_not_allowed("GET"),
+        ["runtime", "init" | "restore", "error"]
+        | ["runtime", "invocation", _, "response" | "error"] => method_not_allowed("POST"),
         _ => not_found(),
     })
 }
@@ -96,9 +97,7 @@ async fn read(mut body: Incoming) -> Body {
 
 /// Waits for an event.
 async fn next(shared: &Shared, at: Moment) -> Reply {
-    if let Some(init) = lock(&shared.init).take() {
-        let _ = init.send(Init::Ready(at));
-    }
+    starts_are_over(shared, at);
     let open = OpenPoll::new(&shared.polls);
     // A poll whose connection breaks is dropped here and takes no event with it.
     let Some(invocation) = shared.waiting.lock().await.recv().await else {
@@ -131,6 +130,74 @@ async fn next(shared: &Shared, at: Moment) -> Reply {
         in_flight.delivered = Some(Moment::now());
     }
     reply
+}
+
+/// A poll for an event ends the init phase, or the restore.
+fn starts_are_over(shared: &Shared, at: Moment) {
+    let mut phase = lock(&shared.phase);
+    *phase = match std::mem::replace(&mut *phase, Phase::Running) {
+        Phase::Init { ended, snapshot } => {
+            let _ = ended.send(Init::Ready(at));
+            if snapshot {
+                Phase::Snapshot
+            } else {
+                Phase::Running
+            }
+        }
+        Phase::Restoring(ended) => {
+            let _ = ended.send(Restore::Ready(at));
+            Phase::Running
+        }
+        phase @ (Phase::Snapshot | Phase::Running) => phase,
+    };
+}
+
+/// Ends the init phase, and waits until the snapshot is restored.
+async fn restore_next(shared: &Shared, at: Moment) -> Reply {
+    {
+        let mut phase = lock(&shared.phase);
+        match std::mem::replace(&mut *phase, Phase::Snapshot) {
+            Phase::Init {
+                ended,
+                snapshot: true,
+            } => {
+                let _ = ended.send(Init::Snapshot(at));
+            }
+            other => {
+                let name = other.name();
+                *phase = other;
+                return invalid_transition(name, "RestoreNext");
+            }
+        }
+    }
+    let mut restored = shared.restored.subscribe();
+    // The sender lives as long as `shared`.
+    let _ = restored.wait_for(|restored| *restored).await;
+    reply(StatusCode::OK, Bytes::new())
+}
+
+/// Takes the report that a hook failed.
+fn restore_error(shared: &Shared, posted: Posted, at: Moment) -> Reply {
+    let mut phase = lock(&shared.phase);
+    match std::mem::replace(&mut *phase, Phase::Running) {
+        Phase::Restoring(ended) => {
+            let _ = ended.send(Restore::Failed(at, posted.error_type, whole(posted.body)));
+            accepted()
+        }
+        other => {
+            let name = other.name();
+            *phase = other;
+            invalid_transition(name, "RestoreError")
+        }
+    }
+}
+
+/// A body that was read, or nothing.
+fn whole(body: Body) -> Bytes {
+    match body {
+        Body::Whole(body) => body,
+        Body::TooLarge | Body::CutOff => Bytes::new(),
+    }
 }
 
 /// Counts a poll as open for as long as it lives.
@@ -184,16 +251,17 @@ fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
 
 /// Takes the report that the function could not start.
 fn init_error(shared: &Shared, posted: Posted, at: Moment) -> Reply {
-    let body = match posted.body {
-        Body::Whole(body) => body,
-        Body::TooLarge | Body::CutOff => Bytes::new(),
-    };
-    match lock(&shared.init).take() {
-        Some(init) => {
-            let _ = init.send(Init::Failed(at, posted.error_type, body));
+    let mut phase = lock(&shared.phase);
+    match std::mem::replace(&mut *phase, Phase::Running) {
+        Phase::Init { ended, .. } => {
+            let _ = ended.send(Init::Failed(at, posted.error_type, whole(posted.body)));
             accepted()
         }
-        None => invalid_transition("Running", "InitError"),
+        other => {
+            let name = other.name();
+            *phase = other;
+            invalid_transition(name, "InitError")
+        }
     }
 }
 

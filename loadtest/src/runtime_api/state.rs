@@ -37,8 +37,46 @@ pub struct CompletedInvocation {
 pub enum Init {
     /// The first poll of `next`.
     Ready(Moment),
+    /// The poll of `restore/next`: a snapshot may be taken.
+    Snapshot(Moment),
     /// A report to `init/error`: when, its type and the body.
     Failed(Moment, String, Bytes),
+}
+
+/// How the restore of a snapshot ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restore {
+    /// The first poll of `next` after it.
+    Ready(Moment),
+    /// A report to `restore/error`: when, its type and the body.
+    Failed(Moment, String, Bytes),
+}
+
+/// What an instance is at, as far as its start is concerned.
+pub(super) enum Phase {
+    /// Its init phase, at whose end a snapshot is taken or is not.
+    Init {
+        ended: oneshot::Sender<Init>,
+        snapshot: bool,
+    },
+    /// It is a snapshot.
+    Snapshot,
+    /// It has been restored and works off its hooks.
+    Restoring(oneshot::Sender<Restore>),
+    /// Its start is over.
+    Running,
+}
+
+impl Phase {
+    /// As AWS's error bodies name it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Init { .. } => "Initializing",
+            Self::Snapshot => "Snapshot",
+            Self::Restoring(_) => "Restoring",
+            Self::Running => "Running",
+        }
+    }
 }
 
 /// What identifies the function towards its instances.
@@ -74,7 +112,9 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     pub(super) waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
     pub(super) invocations: Mutex<Invocations>,
-    pub(super) init: Mutex<Option<oneshot::Sender<Init>>>,
+    pub(super) phase: Mutex<Phase>,
+    /// Whether a snapshot has been restored.
+    pub(super) restored: watch::Sender<bool>,
     pub(super) polls: watch::Sender<usize>,
 }
 

@@ -12,7 +12,7 @@ const ARRIVALS: f64 = 60_000.0;
 /// Part of them that only fills the fleet.
 const WARM_UP: f64 = 0.3;
 
-/// Cold fraction at `per_decade` rates a factor of ten over `rates` in
+/// Cold fraction of one tenant, with nothing kept ready, at `per_decade` rates a factor of ten over `rates` in
 /// requests a second. At high rates, where a point covers less than an idle time,
 /// the fleet is still growing, and the fraction is an upper bound.
 pub fn cold_by_rate(
@@ -23,6 +23,8 @@ pub fn cold_by_rate(
 ) -> Vec<(f64, f64)> {
     let (from, to) = rates.into_inner();
     let unlimited = Model {
+        kept: 0,
+        tenants: 1,
         limit: u64::MAX,
         burst: f64::INFINITY,
         ..model.clone()

@@ -4,6 +4,9 @@
 //! idle time ended before is the same question then, and instances that nobody
 //! asks for cost nothing. A day of 1,000 requests/s takes seconds.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use rand_chacha::ChaCha8Rng;
 
 use super::model::Model;
@@ -73,6 +76,28 @@ impl Bucket {
     }
 }
 
+/// Places of instances that never go away, by when they are free.
+struct Kept {
+    free: BinaryHeap<Reverse<Nanos>>,
+}
+
+impl Kept {
+    fn new(places: u32) -> Self {
+        Self {
+            free: (0..places).map(|_| Reverse(0)).collect(),
+        }
+    }
+
+    /// A place that is free at `at`.
+    fn take(&mut self, at: Nanos) -> bool {
+        let free = self.free.peek().is_some_and(|place| place.0 <= at);
+        if free {
+            self.free.pop();
+        }
+        free
+    }
+}
+
 /// Runs `fleet` on `arrivals`.
 pub(super) fn run(
     model: &Model,
@@ -83,9 +108,18 @@ pub(super) fn run(
 ) -> Tally {
     let mut rng = stream(seed, PLATFORM);
     let mut bucket = Bucket::new(model.burst);
+    let mut kept = Kept::new(model.kept);
     for at in arrivals {
         tally.arrival(at);
         fleet.finish_until(at);
+        if kept.take(at) {
+            let service = model.service.draw(&mut rng);
+            let settle = model.settle.draw(&mut rng);
+            kept.free.push(Reverse(at + service + settle));
+            let latency = service + model.overhead.draw(&mut rng);
+            tally.answer(at, latency, service, false);
+            continue;
+        }
         if fleet.in_flight() >= model.limit {
             tally.throttle(at);
             continue;

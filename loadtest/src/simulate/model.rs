@@ -22,6 +22,11 @@ pub struct Model {
     pub idle: Sampler,
     /// Age from which an instance is not used again.
     pub life: Sampler,
+    /// Requests that instances which never go away take at once, before any other:
+    /// provisioned concurrency.
+    pub kept: u32,
+    /// Tenants that share no instance, with equal shares of the traffic.
+    pub tenants: u32,
     /// Requests an instance takes at once.
     pub concurrency: u32,
     /// vCPUs of an instance: requests beyond them slow each other down.
@@ -45,6 +50,8 @@ impl Default for Model {
             init: Sampler::constant_ms(50.0),
             idle: Sampler::Uniform(300_000_000_000, 900_000_000_000),
             life: Sampler::Uniform(4 * 3_600_000_000_000, 8 * 3_600_000_000_000),
+            kept: 0,
+            tenants: 1,
             concurrency: 1,
             vcpus: 1.0,
             limit: 1_000,

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 // times would be the same draws.
 pub(super) const PLATFORM: u64 = 2;
 pub(super) const BASELINE: u64 = 3;
+pub(super) const TENANTS: u64 = 4;
 
 /// A stream of the generator that `seed` sets.
 pub(super) fn stream(seed: u64, stream: u64) -> ChaCha8Rng {

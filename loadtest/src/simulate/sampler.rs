@@ -72,6 +72,21 @@ impl Sampler {
         Self::measured_ms(&values).with_context(|| path.display().to_string())
     }
 
+    /// The same lengths, each `factor` times as long.
+    #[must_use]
+    pub fn scaled(&self, factor: f64) -> Self {
+        let scale = |value: Nanos| (value as f64 * factor).round() as Nanos;
+        match self {
+            Self::Constant(value) => Self::Constant(scale(*value)),
+            Self::Uniform(low, high) => Self::Uniform(scale(*low), scale(*high)),
+            Self::Exponential(mean) => Self::Exponential(mean * factor),
+            Self::LogNormal(median, sigma) => Self::LogNormal(median * factor, *sigma),
+            Self::Measured(values) => {
+                Self::Measured(values.iter().map(|value| scale(*value)).collect())
+            }
+        }
+    }
+
     /// One length.
     pub fn draw(&self, rng: &mut ChaCha8Rng) -> Nanos {
         match self {
@@ -184,6 +199,11 @@ mod tests {
             let sum: f64 = (0..n).map(|_| sampler.draw(&mut rng) as f64 / 1e6).sum();
             let (found, said) = (sum / f64::from(n), sampler.mean_ms());
             assert!((found / said - 1.0).abs() < 0.01, "{text}: {found} {said}");
+            let halved = sampler.scaled(0.5).mean_ms();
+            assert!(
+                (halved / said - 0.5).abs() < 1e-6,
+                "{text}: {halved} {said}"
+            );
         }
         let measured = Sampler::measured_ms(&[4.0, 1.0, 2.0]).unwrap();
         // Gaps 1..2 and 2..4 equally often: (1.5 + 3) / 2.

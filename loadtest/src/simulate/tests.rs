@@ -276,3 +276,42 @@ fn requests_before_the_warm_up_are_not_counted() {
     );
     assert_eq!((outcome.requests, outcome.cold), (1, 0));
 }
+
+/// Two places are kept: the third request at once is the first cold one, and the fourth,
+/// when the kept ones are free again, is not.
+#[test]
+fn kept_places_are_taken_first_and_never_go_away() {
+    let model = Model { kept: 2, ..model() };
+    let outcome = by_hand(&model, &[0, 1, 2, 50_000]);
+    assert_eq!((outcome.requests, outcome.cold), (4, 1));
+    assert_eq!(outcome.instances_started, 1);
+}
+
+/// A hundred tenants at 10 requests/s are as cold as one at 0.1, whose share of gaps above
+/// 10 s is exp(-1).
+#[test]
+fn tenants_share_no_instance() {
+    let apart = Model {
+        tenants: 100,
+        ..model()
+    };
+    let outcome = poisson(&apart, 10.0, 4_000);
+    assert_near(outcome.cold_fraction, (-1.0f64).exp(), 0.02);
+    assert!(poisson(&model(), 10.0, 4_000).cold_fraction < 0.02);
+}
+
+/// One server of 10 ms, then two, then one: of three requests at once the last waits for
+/// 20 ms, for 10 ms, for 20 ms.
+#[test]
+fn servers_come_and_go_as_planned() {
+    let plan = baseline::ServerPlan {
+        interval: S,
+        servers: vec![1, 2, 1],
+    };
+    let arrivals = [0, 1, 2].into_iter().flat_map(|second| [second * S; 3]);
+    let found = baseline::run_plan(&Sampler::Constant(10 * MS), &plan, arrivals, 3 * S, 1);
+    assert_eq!((found.servers, found.latency_ms.n), (2, 9));
+    // Waits of 0, 10, 20; 0, 0, 10; 0, 10, 20.
+    assert_near(found.mean_wait_ms, 70.0 / 9.0, 1e-9);
+    assert_near(found.utilisation, 0.09 / 4.0, 1e-9);
+}

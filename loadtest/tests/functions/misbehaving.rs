@@ -27,6 +27,22 @@ fn main() {
             sleep(Duration::from_mins(1));
         }
         "never-asks" => sleep(Duration::from_mins(1)),
+        "restored" | "restore-error" | "restore-late" | "restore-exit" => {
+            request("GET", "restore/next", "", b"");
+            match behaviour.as_str() {
+                "restore-error" => {
+                    post(
+                        "restore/error",
+                        "Function.HookFailed",
+                        b"{\"errorMessage\":\"hook\"}",
+                    );
+                    sleep(Duration::from_mins(1));
+                }
+                "restore-late" => sleep(Duration::from_mins(1)),
+                "restore-exit" => exit(5),
+                _ => {}
+            }
+        }
         _ => {}
     }
     let mut served = 0;
@@ -59,6 +75,12 @@ fn main() {
             "never-asks-again" => {
                 post(&response, "", b"{}");
                 sleep(Duration::from_mins(1));
+            }
+            "initialization-type" | "restored" => {
+                let value = env::var("AWS_LAMBDA_INITIALIZATION_TYPE").unwrap_or_default();
+                let pid = std::process::id();
+                let answer = format!("{{\"type\":\"{value}\",\"pid\":{pid}}}");
+                post(&response, "", answer.as_bytes());
             }
             "environment" => {
                 let names: Vec<String> =

@@ -191,3 +191,124 @@ fn events_go_in_and_answers_come_out() {
     assert_eq!(log.matches("REPORT RequestId: ").count(), 2, "{log}");
     assert_eq!(log.matches("Init Duration: ").count(), 1, "{log}");
 }
+
+/// A log whose lines have times is traffic and times at once; one without is not, and one
+/// that has restores alone does not say what a cold start takes.
+#[test]
+fn a_log_answers_whether_to_take_a_snapshot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, lines: Vec<String>| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, lines.join("\n")).expect("written");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let report =
+        "Duration: 12.11 ms Billed Duration: 13 ms Memory Size: 1769 MB Max Memory Used: 58 MB";
+    let init = "Init Duration: 47.33 ms";
+    let restore = "Restore Duration: 420.5 ms Billed Restore Duration: 9 ms";
+    let line = |second: usize, more: &str| {
+        format!(
+            "2026-11-28T10:{:02}:{:02}Z REPORT RequestId: {second} {report} {more}",
+            second / 60,
+            second % 60
+        )
+    };
+    let times = |first: &str| {
+        let mut lines: Vec<String> = (1..600).map(|second| line(second, "")).collect();
+        lines.insert(0, line(0, first));
+        lines
+    };
+    let decide = |log: &str, more: &[&str]| {
+        let args = [
+            &[
+                "decide",
+                "--logs",
+                log,
+                "--arch",
+                "arm",
+                "--machines",
+                "c7g.medium",
+            ],
+            more,
+        ];
+        harness(&args.concat(), "")
+    };
+    let page = folder.path().join("decide.html");
+    let page = page.to_str().expect("a plain path");
+    let log = write("cold.log", times(init));
+    let output = decide(&log, &["--report", page, "--p99-ms", "500"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{output:?}");
+    assert!(text.contains("(log cold.log, "), "{text}");
+    assert!(
+        text.contains("a cold start takes 47.33 ms of init"),
+        "{text}"
+    );
+    assert!(text.contains("not measured"), "{text}");
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("Snapshot or not?"));
+
+    let restored = write("restored.log", times(restore));
+    for (log, more, expected) in [
+        (&restored, &[][..], "restores and no init"),
+        (
+            &write(
+                "untimed.log",
+                vec![format!("REPORT RequestId: 1 {report} {init}")],
+            ),
+            &[],
+            "the reports have no times",
+        ),
+        (&log, &["--machines", "z9.nano"], "`ec2.z9.nano`"),
+        (
+            &log,
+            &["--target", "lambda:arm:512:snapstart:pc=1"],
+            "exclude each other",
+        ),
+    ] {
+        let output = decide(log, more);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{expected}");
+        assert!(error.contains(expected), "{error}");
+    }
+    let output = decide(&restored, &["--init", "60ms"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    // What is left of 420.5 ms without the 9 that are the function's.
+    assert!(text.contains("A restore takes 411.5 ms and 9 ms"), "{text}");
+    assert!(text.contains("from the log of AWS"), "{text}");
+}
+
+#[test]
+fn restores_show_in_what_is_logged() {
+    let args = [
+        "invoke",
+        "--snapstart",
+        "--snapshot-load-ms",
+        "20:20",
+        "--",
+        MISBEHAVING,
+    ];
+    let output = harness(&[&args[..], &["restored"]].concat(), "{}\n{}\n");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(
+        log.contains("loading it takes a stated 20 to 20 ms"),
+        "{log}"
+    );
+    assert_eq!(log.matches("\tRestore Duration: 2").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("\tBilled Restore Duration: ").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(log.matches("Init Duration: ").count(), 0, "{log}");
+
+    let output = harness(&[&args[..], &["well"]].concat(), "{}\n");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(
+        log.contains("no version is published: no restore asked for"),
+        "{log}"
+    );
+}

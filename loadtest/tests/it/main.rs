@@ -5,6 +5,7 @@ mod faults;
 mod lifecycle;
 mod load;
 mod runtime_api;
+mod snapstart;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,7 +1,7 @@
 //! The protocol, as a runtime of few lines sees it.
 
 use bytes::Bytes;
-use coldread_loadtest::runtime_api::{Identity, Init, InvocationOutcome, RuntimeApi};
+use coldread_loadtest::runtime_api::{Identity, Init, InvocationOutcome, Restore, RuntimeApi};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -207,5 +207,78 @@ async fn a_refusal_keeps_the_connection() {
         let mut reply = [0; 1024];
         let n = stream.read(&mut reply).await.expect("a reply");
         assert!(reply[..n].starts_with(b"HTTP/1.1 400"), "closed");
+    }
+}
+
+/// `restore/next` ends the init phase and waits; what comes after it is the restore.
+#[tokio::test]
+async fn a_snapshot_is_restored_when_it_has_asked() {
+    let identity = || Identity {
+        function_arn: ARN.to_owned(),
+    };
+    let mut api = RuntimeApi::bind_for_snapshot(identity())
+        .await
+        .expect("a port");
+    let path = "/2018-06-01/runtime/restore/next";
+    let asking = tokio::spawn(request(api.addr(), "GET", path, b""));
+    assert!(matches!(api.init().await, Init::Snapshot(_)));
+    // Once is enough, and nothing has failed yet.
+    let again = status(api.addr(), "GET", path, b"").await;
+    assert!(
+        again.starts_with("403 ") && again.contains("InvalidStateTransition"),
+        "{again}"
+    );
+    let error = "/2018-06-01/runtime/restore/error";
+    assert!(
+        status(api.addr(), "POST", error, b"{}")
+            .await
+            .starts_with("403 ")
+    );
+    assert!(!asking.is_finished());
+
+    let ended = api.restore();
+    let (head, body) = asking.await.expect("it ends");
+    assert!(
+        head.starts_with("http/1.1 200") && body.is_empty(),
+        "{head}"
+    );
+    api.submit(Bytes::from_static(b"{}"), Duration::from_secs(3));
+    let next = "/2018-06-01/runtime/invocation/next";
+    assert!(
+        status(api.addr(), "GET", next, b"")
+            .await
+            .starts_with("200 ")
+    );
+    assert!(matches!(ended.await, Ok(Restore::Ready(_))));
+
+    let mut api = RuntimeApi::bind_for_snapshot(identity())
+        .await
+        .expect("a port");
+    let asking = tokio::spawn(request(api.addr(), "GET", path, b""));
+    assert!(matches!(api.init().await, Init::Snapshot(_)));
+    let ended = api.restore();
+    asking.await.expect("it ends");
+    let said = status(api.addr(), "POST", error, b"{\"n\":1}").await;
+    assert!(said.starts_with("202 "), "{said}");
+    let Ok(Restore::Failed(_, error_type, posted)) = ended.await else {
+        panic!("the restore has failed");
+    };
+    assert_eq!(
+        (error_type.as_str(), &posted[..]),
+        ("Unhandled", &b"{\"n\":1}"[..])
+    );
+}
+
+#[tokio::test]
+async fn without_snapstart_there_is_nothing_to_restore() {
+    let api = api().await;
+    for (method, path, expected) in [
+        ("GET", "/2018-06-01/runtime/restore/next", "403 "),
+        ("POST", "/2018-06-01/runtime/restore/error", "403 "),
+        ("POST", "/2018-06-01/runtime/restore/next", "405 "),
+        ("GET", "/2018-06-01/runtime/restore/error", "405 "),
+    ] {
+        let said = status(api.addr(), method, path, b"").await;
+        assert!(said.starts_with(expected), "{method} {path}: {said}");
     }
 }

@@ -258,3 +258,32 @@ fn a_checked_configuration_that_was_changed_is_noticed() {
     assert!(changed(|c| c.architecture = Architecture::Electra).contains("model_type"));
     assert!(changed(|c| c.layer_norm_eps = f64::NAN).contains("layer_norm_eps"));
 }
+
+#[test]
+fn heads_that_classify_no_sequences_are_named() {
+    for (class, what) in [
+        ("BertForTokenClassification", "token classifier"),
+        ("RobertaForMaskedLM", "masked language model"),
+        ("BertForPreTraining", "language model"),
+        ("DistilBertForQuestionAnswering", "question answering"),
+        ("BertForMultipleChoice", "multiple choice"),
+        ("BertModel", "sentence embeddings"),
+        ("XLMRobertaModel", "sentence embeddings"),
+    ] {
+        check_unsupported(&json!({"architectures": [class]}), what);
+        check_unsupported(&json!({"architectures": [class]}), class);
+        // Before the sizes and labels, which such a model may lack.
+        check_unsupported(&json!({"architectures": [class], "id2label": {}}), what);
+    }
+    for fine in [
+        json!(null),
+        json!([]),
+        json!(["BertForSequenceClassification"]),
+        json!(["BertModel", "BertForSequenceClassification"]),
+        json!(["SentimentBert"]),
+        json!("BertForSequenceClassification"),
+        json!({"odd": 1}),
+    ] {
+        sound(&json!({"architectures": fine}));
+    }
+}

@@ -49,7 +49,7 @@ pub(super) fn invalid<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Invalid(reason.into()))
 }
 
-fn unsupported<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn unsupported<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Unsupported(reason.into()))
 }
 
@@ -98,6 +98,8 @@ pub(super) struct Entry<'a> {
     pub(super) kind: Option<Kind>,
     pub(super) rows: u32,
     pub(super) cols: u32,
+    /// The number of the section's [`WeightRange`](crate::layout::WeightRange).
+    pub(super) range: u32,
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) checksum: u64,
@@ -126,19 +128,20 @@ impl<'a> Entry<'a> {
             kind: Kind::from_code(u32_at(bytes, 48)),
             rows: u32_at(bytes, 52),
             cols: u32_at(bytes, 56),
+            range: u32_at(bytes, 60),
             start,
             len,
             checksum: u64_at(bytes, 80),
         })
     }
 
-    pub(super) fn range(&self) -> Range<usize> {
+    pub(super) fn place(&self) -> Range<usize> {
         self.start..self.start + self.len
     }
 
     /// The section's bytes, seen to be those that were packed.
     pub(super) fn checked<'b>(&self, file: &'b [u8]) -> Result<&'b [u8], Refusal> {
-        let bytes = &file[self.range()];
+        let bytes = &file[self.place()];
         if checksum(bytes) != self.checksum {
             return invalid(format!(
                 "section {} is damaged: its checksum does not match; pack the model again",
@@ -207,7 +210,7 @@ impl<'a> Table<'a> {
         for entry in &self.entries {
             is_padding(&file[end..entry.start])?;
             entry.checked(file)?;
-            end = entry.range().end;
+            end = entry.place().end;
         }
         is_padding(&file[end..])
     }

@@ -6,7 +6,7 @@
 //! and `bytemuck` check again, so that a mistake would be a panic.
 
 use super::format::{ALIGN, Refusal, invalid};
-use crate::layout::{self, KR, NR, padded_k, padded_n};
+use crate::layout::{self, KR, NR, WeightRange, padded_k, padded_n};
 use bytemuck::AnyBitPattern;
 
 /// A section whose kind, shape and length have been checked.
@@ -15,6 +15,7 @@ pub(super) struct Section {
     pub(super) start: usize,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    pub(super) range: WeightRange,
 }
 
 /// Takes one slice after the other from a file, each on a 64-byte boundary.
@@ -46,6 +47,7 @@ impl Section {
         layout::Linear {
             n,
             k,
+            range: self.range,
             panels: cursor.take(padded_n(n) * padded_k(k)),
             scales: cursor.take(padded_n(n)),
             col_sums: cursor.take(padded_n(n)),
@@ -85,6 +87,18 @@ impl Section {
             bias: cursor.take(n),
         }
     }
+}
+
+/// Sees that weights are within the range that the table states.
+pub(super) fn verify_range(name: &str, linear: &layout::Linear<'_>) -> Result<(), Refusal> {
+    if linear.range.holds(linear.panels) {
+        return Ok(());
+    }
+    let [low, high] = linear.range.bounds();
+    invalid(format!(
+        "section {name}: a weight is not within {low} to {high}, the range that the section \
+         table states; pack the model again"
+    ))
 }
 
 /// Sees that column sums are the sums of their columns and scales are finite.

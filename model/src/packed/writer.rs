@@ -5,7 +5,7 @@ use super::format::{
     head_checksum,
 };
 use super::schema::{EMOJI, META, Meta, Spec, TOKENIZER, VOCABULARY};
-use crate::layout::{pack_panels, padded_k, padded_n};
+use crate::layout::{WeightRange, pack_panels, padded_k, padded_n};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 
 /// Collects sections, then makes the file.
@@ -73,7 +73,7 @@ impl Writer {
         let result = fill(&mut sink);
         let len = self.file.len() - start;
 
-        let entry = HEADER_LEN + self.written * ENTRY_LEN;
+        let entry = self.entry();
         let sum = checksum(&self.file[start..]);
         let mut set = |at: usize, bytes: &[u8]| {
             self.file[entry + at..entry + at + bytes.len()].copy_from_slice(bytes);
@@ -87,6 +87,22 @@ impl Writer {
         set(80, &sum.to_ne_bytes());
         self.written += 1;
         result
+    }
+
+    /// Adds a linear layer.
+    pub(crate) fn linear(&mut self, spec: &Spec, linear: &QuantizedLinear) {
+        let entry = self.entry();
+        let range: u32 = match linear.weight.range {
+            WeightRange::Full => 0,
+            WeightRange::Narrow => 1,
+        };
+        self.section(spec, |sink| sink.linear(linear));
+        self.file[entry + 60..entry + 64].copy_from_slice(&range.to_ne_bytes());
+    }
+
+    /// Where the next section's line of the table begins.
+    fn entry(&self) -> usize {
+        HEADER_LEN + self.written * ENTRY_LEN
     }
 
     /// The file.
@@ -148,8 +164,10 @@ impl Sink<'_> {
     }
 
     /// Panels, scales, column sums, bias.
-    pub(crate) fn linear(&mut self, linear: &QuantizedLinear) {
-        let QuantizedRows { codes, scales, k } = &linear.weight;
+    fn linear(&mut self, linear: &QuantizedLinear) {
+        let QuantizedRows {
+            codes, scales, k, ..
+        } = &linear.weight;
         let n = scales.len();
         let panels = pack_panels(codes, n, *k);
         assert_eq!(panels.len(), padded_n(n) * padded_k(*k));

@@ -1,6 +1,7 @@
 //! Small random checkpoints, with the names that each family's own files have.
 
 use coldread_model::ModelFolder;
+use coldread_model::layout::WeightRange;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -226,10 +227,15 @@ impl Checkpoint {
         }
     }
 
-    /// The packed model, or why it was refused.
+    /// The packed model, or why it was rejected.
     pub(crate) fn pack(&self) -> Result<Vec<u8>, String> {
+        self.pack_with(WeightRange::Narrow)
+    }
+
+    /// The model packed with weights of a range.
+    pub(crate) fn pack_with(&self, range: WeightRange) -> Result<Vec<u8>, String> {
         let dir = self.write();
         let folder = ModelFolder::open(dir.path()).map_err(|e| e.to_string())?;
-        coldread_model::pack(&folder).map_err(|e| e.to_string())
+        coldread_model::pack_with(&folder, range).map_err(|e| e.to_string())
     }
 }

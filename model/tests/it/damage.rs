@@ -5,6 +5,7 @@
 
 use crate::checkpoint::Checkpoint;
 use coldread_model::PackedModel;
+use coldread_model::layout::WeightRange;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use twox_hash::XxHash3_64;
@@ -364,6 +365,54 @@ fn verify_sees_sums_and_scales_that_do_not_fit() {
         let error = touch(file).unwrap().verify().unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+/// The range that a line of the table states.
+fn put_range(file: &mut [u8], name: &str, range: u32) {
+    let at = entry(file, name) + 60;
+    put(file, at, range.to_le_bytes());
+    seal(file);
+}
+
+#[test]
+fn a_range_that_nobody_knows_is_refused() {
+    check(|f| put_range(f, "layers.0.qkv", 2), &["layers.0.qkv", "range 2"]);
+    // Only linear layers have one.
+    check(|f| put_range(f, "embeddings.word", 1), &["embeddings.word", "range 1"]);
+}
+
+#[test]
+fn weights_outside_of_their_range_are_seen() {
+    let narrow = touch(PACKED.clone()).unwrap();
+    assert_eq!(narrow.layer(1).output.range, WeightRange::Narrow);
+    narrow.verify_ranges().unwrap();
+
+    for weight in [-65_i8, 64, i8::MIN, i8::MAX] {
+        for channel in [0, 31 * 64] {
+            let mut file = PACKED.clone();
+            let start = u64_at(&file, entry(&file, "layers.1.output") + 64) as usize;
+            file[start + channel] = weight as u8;
+            seal_sections(&mut file);
+            let model = touch(file).unwrap();
+            for error in [model.verify_ranges(), model.verify()] {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains("layers.1.output: a weight"), "{error}");
+                assert!(error.contains("-64 to 63"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_without_ranges_has_weights_of_any_size() {
+    let mut file = PACKED.clone();
+    put_range(&mut file, "layers.1.output", 0);
+    let start = u64_at(&file, entry(&file, "layers.1.output") + 64) as usize;
+    file[start] = 127;
+    seal_sections(&mut file);
+    let model = touch(file).unwrap();
+    assert_eq!(model.layer(1).output.range, WeightRange::Full);
+    model.verify_ranges().unwrap();
 }
 
 #[test]

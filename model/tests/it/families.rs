@@ -1,7 +1,7 @@
 //! Each family's checkpoint against the views of its packed model.
 
 use crate::checkpoint::{Checkpoint, HIDDEN, INTERMEDIATE, LABELS, LAYERS, POSITIONS, VOCAB};
-use coldread_model::layout::{self, HeadActivation, KR, NR, padded_k, padded_n};
+use coldread_model::layout::{self, HeadActivation, KR, NR, WeightRange, padded_k, padded_n};
 use coldread_model::packed::PackedTokenizer;
 use coldread_model::{ModelFolder, PackedModel, pack_to_file};
 use safetensors::tensor::Dtype;
@@ -173,8 +173,9 @@ fn check_embeddings(
     assert_eq!(embeddings.projection.is_some(), width != HIDDEN);
 }
 
+/// With weights of the full range, each the nearest to the source's.
 fn packed(c: &Checkpoint) -> PackedModel {
-    let model = PackedModel::from_bytes(c.pack().unwrap()).unwrap();
+    let model = PackedModel::from_bytes(c.pack_with(WeightRange::Full).unwrap()).unwrap();
     model.verify().unwrap();
     model
 }
@@ -203,7 +204,7 @@ fn bert_without_a_pooler() {
 #[test]
 fn bert_without_a_prefix_and_with_the_norms_old_names() {
     let mut c = Checkpoint::bert();
-    let expected = c.pack().unwrap();
+    let expected = c.pack_with(WeightRange::Full).unwrap();
     c.tensors = c
         .tensors
         .into_iter()
@@ -279,7 +280,8 @@ fn electra_with_and_without_a_projection() {
 fn half_precision_checkpoints() {
     for dtype in [Dtype::F16, Dtype::BF16] {
         let mut c = Checkpoint::bert();
-        let model = PackedModel::from_bytes(Checkpoint { dtype, ..c.clone() }.pack().unwrap());
+        let half = Checkpoint { dtype, ..c.clone() };
+        let model = packed(&half);
         // What the file holds are the rounded values.
         for (_, values) in c.tensors.values_mut() {
             for value in values {
@@ -289,7 +291,7 @@ fn half_precision_checkpoints() {
                 };
             }
         }
-        check_layers(&c, &model.unwrap(), "bert.encoder.layer", BERT);
+        check_layers(&c, &model, "bert.encoder.layer", BERT);
     }
 }
 
@@ -324,6 +326,38 @@ fn everything_else_in_the_folder_comes_along() {
     assert_eq!(model.bytes(), std::fs::read(&file).unwrap());
     // Nothing stays behind beside the file.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 7);
+}
+
+/// By default the weights of linear layers are narrow, and not far from the source's.
+#[test]
+fn narrow_weights() {
+    let c = Checkpoint::electra(20);
+    let model = PackedModel::from_bytes(c.pack().unwrap()).unwrap();
+    model.verify().unwrap();
+    let projection = model.embeddings().projection.unwrap();
+    let layer = model.layer(1);
+    let linears = [
+        projection,
+        layer.qkv,
+        layer.attention_output,
+        layer.intermediate,
+        layer.output,
+    ];
+    for linear in linears {
+        assert_eq!(linear.range, WeightRange::Narrow);
+        assert!(linear.panels.contains(&63) || linear.panels.contains(&-64));
+    }
+    let name = "electra.embeddings_project.weight";
+    for (channel, row) in c.values(name).chunks_exact(20).enumerate() {
+        let scale = projection.scales[channel];
+        let distance = |(input, w): (usize, &f32)| {
+            let packed = f32::from(code(&projection, channel, input)) * scale;
+            (packed - w).powi(2)
+        };
+        let error: f32 = row.iter().enumerate().map(distance).sum();
+        let size: f32 = row.iter().map(|w| w * w).sum();
+        assert!(error < size * 1e-3, "channel {channel}: {error} of {size}");
+    }
 }
 
 #[test]

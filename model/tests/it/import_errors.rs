@@ -139,17 +139,33 @@ fn damaged_weights_are_refused() {
     let folder = coldread_model::ModelFolder::open(dir.path()).unwrap();
     let whole = std::fs::read(folder.weights.path()).unwrap();
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
-    for bytes in [
-        &whole[..whole.len() - 1],
-        &whole[..100],
-        &whole[..5],
-        &[],
-        pointer,
+    let mut longer = whole.clone();
+    longer.push(0);
+    for (bytes, reason) in [
+        (&whole[..whole.len() - 1], "the file is truncated"),
+        (&whole[..100], "the file is truncated"),
+        (&whole[..5], "the file is truncated"),
+        (&[], "the file is truncated"),
+        (&longer, "not a sound safetensors file"),
+        (
+            b"neither header nor tensors",
+            "not a sound safetensors file",
+        ),
+        (
+            pointer,
+            "a Git LFS pointer, not the file itself; get the file with: git lfs pull",
+        ),
+        (
+            b"<!doctype html>\n<title>404</title>",
+            "an error page of a web server",
+        ),
+        (b"GGUF\x03\0\0\0", "in the format GGUF"),
+        (b"\x08\x08\x12\x07pytorch", "in the format ONNX"),
     ] {
         std::fs::write(folder.weights.path(), bytes).unwrap();
         let error = coldread_model::pack(&folder).unwrap_err().to_string();
         assert!(error.contains("model.safetensors"), "{error}");
-        assert!(error.contains("not a sound safetensors file"), "{error}");
+        assert!(error.contains(reason), "{error}");
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::encoder::Weights;
 use crate::kernels::AlignedVec;
 use coldread_model::layout::{
-    Dense, Embedding, Embeddings, Head, HeadActivation, Layer, LayerNorm, Linear, pack_panels,
-    padded_n,
+    Dense, Embedding, Embeddings, Head, HeadActivation, Layer, LayerNorm, Linear, WeightRange,
+    pack_panels, padded_n,
 };
 use coldread_model::{Activation, Architecture, ModelConfig, ProblemType};
 
@@ -43,6 +43,7 @@ pub(super) struct OwnedLinear {
     pub(super) k: usize,
     /// Row-major, for the reference.
     pub(super) codes: Vec<i8>,
+    range: WeightRange,
     panels: AlignedVec<i8>,
     pub(super) scales: AlignedVec<f32>,
     col_sums: AlignedVec<i32>,
@@ -56,10 +57,11 @@ fn aligned<T: crate::kernels::Number>(values: &[T], len: usize) -> AlignedVec<T>
 }
 
 impl OwnedLinear {
-    fn random(r: &mut Random, n: usize, k: usize) -> Self {
-        let codes: Vec<i8> = (0..n * k).map(|_| (r.float() * 127.0) as i8).collect();
+    fn random(r: &mut Random, n: usize, k: usize, range: WeightRange) -> Self {
+        let largest = f32::from(range.bounds()[1]);
+        let codes: Vec<i8> = (0..n * k).map(|_| (r.float() * largest) as i8).collect();
         let panels = pack_panels(&codes, n, k);
-        let scale = 1.7 / 127.0 / (k as f32).sqrt();
+        let scale = 1.7 / largest / (k as f32).sqrt();
         let scales: Vec<f32> = (0..n).map(|_| scale * (1.0 + 0.3 * r.float())).collect();
         let sums: Vec<i32> = codes
             .chunks_exact(k)
@@ -74,6 +76,7 @@ impl OwnedLinear {
             col_sums: aligned(&sums, padded_n(n)),
             bias: aligned(&bias, padded_n(n)),
             codes,
+            range,
         }
     }
 
@@ -81,6 +84,7 @@ impl OwnedLinear {
         Linear {
             n: self.n,
             k: self.k,
+            range: self.range,
             panels: &self.panels,
             scales: &self.scales,
             col_sums: &self.col_sums,
@@ -165,6 +169,7 @@ pub(super) struct RandomModel {
 /// What `RandomModel::new` varies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
+    pub(super) range: WeightRange,
     pub(super) hidden: usize,
     pub(super) heads: usize,
     pub(super) intermediate: usize,
@@ -178,6 +183,7 @@ pub(super) struct Shape {
 
 /// Sizes of which none fills a vector.
 pub(super) const TINY: Shape = Shape {
+    range: WeightRange::Narrow,
     hidden: 36,
     heads: 3,
     intermediate: 37,
@@ -200,14 +206,15 @@ impl RandomModel {
             embedding,
             labels,
             max_tokens,
+            range,
             ..
         } = shape;
         let layer = |r: &mut Random| OwnedLayer {
-            qkv: OwnedLinear::random(r, 3 * hidden, hidden),
-            attention_output: OwnedLinear::random(r, hidden, hidden),
+            qkv: OwnedLinear::random(r, 3 * hidden, hidden, range),
+            attention_output: OwnedLinear::random(r, hidden, hidden, range),
             attention_norm: OwnedNorm::random(r, hidden),
-            intermediate: OwnedLinear::random(r, intermediate, hidden),
-            output: OwnedLinear::random(r, hidden, intermediate),
+            intermediate: OwnedLinear::random(r, intermediate, hidden, range),
+            output: OwnedLinear::random(r, hidden, intermediate, range),
             output_norm: OwnedNorm::random(r, hidden),
         };
         Self {
@@ -217,7 +224,7 @@ impl RandomModel {
             word_scales: (0..VOCAB).map(|_| (1.5 + r.float()) * 4e-4).collect(),
             position: r.floats(max_tokens * embedding, 0.02),
             norm: OwnedNorm::random(r, embedding),
-            projection: (embedding != hidden).then(|| OwnedLinear::random(r, hidden, embedding)),
+            projection: (embedding != hidden).then(|| OwnedLinear::random(r, hidden, embedding, range)),
             layers: (0..shape.layers).map(|_| layer(r)).collect(),
             dense: shape.head.map(|_| OwnedDense::random(r, hidden, hidden)),
             activation: shape.head.unwrap_or(HeadActivation::Tanh),

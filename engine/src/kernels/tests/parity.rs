@@ -1,14 +1,15 @@
 //! One specification, bit for bit, at sizes round every tile's edges.
 
-use super::{Random, aligned, bits, kernels, vector_isas};
-use crate::kernels::{AlignedVec, Codes, Epilogue, Isa, Kernels, Qkv, RowQuantization};
+use super::{Random, aligned, bits, scalar_kernels, vector_kernels};
+use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv, RowQuantization};
 use coldread_model::Activation;
 use coldread_model::layout::{
-    Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, pack_panels, padded_n,
+    Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, WeightRange, pack_panels, padded_n,
 };
 
-/// A random layer; `extreme` weights are -128 and 127 only.
+/// A random layer; `extreme` weights are the smallest and the largest of the range only.
 struct Layer {
+    range: WeightRange,
     n: usize,
     k: usize,
     weights: Vec<i8>,
@@ -19,10 +20,12 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(r: &mut Random, n: usize, k: usize, extreme: bool) -> Self {
+    fn new(r: &mut Random, n: usize, k: usize, range: WeightRange, extreme: bool) -> Self {
+        let [low, high] = range.bounds();
         let weight = |r: &mut Random| match r.byte() {
-            b if extreme => [i8::MIN, i8::MAX][usize::from(b > 127)],
-            b => b as i8,
+            // Runs of one sign, so that neighbours add up to the largest sums.
+            b if extreme => [low, high][usize::from(b > 40)],
+            b => (b as i8).clamp(low, high),
         };
         let weights: Vec<i8> = (0..n * k).map(|_| weight(r)).collect();
         let panels = pack_panels(&weights, n, k);
@@ -33,6 +36,7 @@ impl Layer {
         let scales: Vec<f32> = (0..n).map(|_| (r.float() + 5.0) * 1e-3).collect();
         let bias: Vec<f32> = (0..n).map(|_| r.float()).collect();
         Self {
+            range,
             n,
             k,
             panels: aligned(&panels, panels.len()),
@@ -47,6 +51,7 @@ impl Layer {
         Linear {
             n: self.n,
             k: self.k,
+            range: self.range,
             panels: &self.panels,
             scales: &self.scales,
             col_sums: &self.col_sums,
@@ -100,20 +105,29 @@ fn linear(
     (codes.rows().to_vec(), out.to_vec())
 }
 
+const RANGES: [WeightRange; 2] = [WeightRange::Full, WeightRange::Narrow];
+
 /// Scalar against the formula; and every other instruction set against scalar.
 fn check_linear(m: usize, n: usize, k: usize, extreme: bool) {
+    for range in RANGES {
+        check_linear_of(range, m, n, k, extreme);
+    }
+}
+
+fn check_linear_of(range: WeightRange, m: usize, n: usize, k: usize, extreme: bool) {
     let r = &mut Random((m * 7 + n * 3 + k) as u32);
-    let layer = Layer::new(r, n, k, extreme);
+    let layer = Layer::new(r, n, k, range, extreme);
     let x = rows(r, m, k, extreme);
     for epilogue in [Epilogue::Store, Epilogue::Add] {
-        let (row_scales, scalar) = linear(kernels(Isa::Scalar), &x, m, &layer, epilogue);
+        let (row_scales, scalar) = linear(scalar_kernels(), &x, m, &layer, epilogue);
         if epilogue == Epilogue::Store {
             check_store(&layer, &x, &row_scales, &scalar);
         }
-        for isa in vector_isas() {
-            let (scales, y) = linear(kernels(isa), &x, m, &layer, epilogue);
-            assert_eq!(scales, row_scales, "{isa} {m} {n} {k}");
-            assert_eq!(bits(&y), bits(&scalar), "{isa} {m} {n} {k} {epilogue:?}");
+        let exact = |kernels: &Kernels| [WeightRange::Full, range].contains(&kernels.weight_range());
+        for kernels in vector_kernels().into_iter().filter(exact) {
+            let (scales, y) = linear(kernels, &x, m, &layer, epilogue);
+            assert_eq!(scales, row_scales, "{kernels:?} {m} {n} {k}");
+            assert_eq!(bits(&y), bits(&scalar), "{kernels:?} {m} {n} {k} {epilogue:?}");
         }
     }
 }
@@ -177,22 +191,22 @@ fn extreme_codes_and_weights_are_summed_exactly() {
 
 #[test]
 fn nothing_is_a_product_too() {
-    let layer = Layer::new(&mut Random(1), 16, 64, false);
-    for isa in vector_isas() {
-        linear(kernels(isa), &[], 0, &layer, Epilogue::Store);
+    let layer = Layer::new(&mut Random(1), 16, 64, WeightRange::Narrow, false);
+    for kernels in vector_kernels() {
+        linear(kernels, &[], 0, &layer, Epilogue::Store);
     }
 }
 
 #[test]
 fn a_range_of_panels_gives_those_columns() {
     let r = &mut Random(5);
-    let layer = Layer::new(r, 7 * NR, 70, false);
+    let layer = Layer::new(r, 7 * NR, 70, WeightRange::Narrow, false);
     let x = rows(r, 21, 70, false);
-    for isa in vector_isas() {
-        let whole = linear(kernels(isa), &x, 21, &layer, Epilogue::Store).1;
-        let codes = quantize(kernels(isa), &x, 21, 70);
+    for kernels in vector_kernels() {
+        let whole = linear(kernels, &x, 21, &layer, Epilogue::Store).1;
+        let codes = quantize(kernels, &x, 21, 70);
         let mut part = vec![0.0; 21 * 4 * NR];
-        kernels(isa).linear(
+        kernels.linear(
             &codes,
             layer.view(),
             2..6,
@@ -201,7 +215,7 @@ fn a_range_of_panels_gives_those_columns() {
             4 * NR,
         );
         for (part, whole) in part.chunks_exact(4 * NR).zip(whole.chunks_exact(7 * NR)) {
-            assert_eq!(bits(part), bits(&whole[2 * NR..6 * NR]), "{isa}");
+            assert_eq!(bits(part), bits(&whole[2 * NR..6 * NR]), "{kernels:?}");
         }
     }
 }
@@ -209,16 +223,16 @@ fn a_range_of_panels_gives_those_columns() {
 #[test]
 fn a_row_s_product_depends_on_the_row_alone() {
     let r = &mut Random(9);
-    let layer = Layer::new(r, 50, 70, false);
+    let layer = Layer::new(r, 50, 70, WeightRange::Narrow, false);
     let x = rows(r, 40, 70, false);
-    for isa in vector_isas() {
-        let whole = linear(kernels(isa), &x, 40, &layer, Epilogue::Store).1;
+    for kernels in vector_kernels() {
+        let whole = linear(kernels, &x, 40, &layer, Epilogue::Store).1;
         for (x, y) in x
             .chunks_exact(padded_n(70))
             .zip(whole.chunks_exact(padded_n(50)))
         {
             assert_eq!(
-                bits(&linear(kernels(isa), x, 1, &layer, Epilogue::Store).1),
+                bits(&linear(kernels, x, 1, &layer, Epilogue::Store).1),
                 bits(y)
             );
         }
@@ -239,19 +253,19 @@ fn the_non_linearity_is_applied_before_quantization() {
     ] {
         let x = rows(&mut Random(k as u32), m, k, false);
         for activation in [GeluErf, GeluTanh, Relu] {
-            let run = |isa: Isa| {
-                let (kernels, mut y) = (kernels(isa), aligned(&x, x.len()));
+            let run = |kernels: Kernels| {
+                let mut y = aligned(&x, x.len());
                 let mut codes = Codes::new();
                 kernels.activate_and_quantize(activation, &mut y, m, k, &mut codes);
                 let alone = quantize(kernels, &y, m, k);
-                assert_eq!(codes.rows(), alone.rows(), "{isa} {m} {k}");
+                assert_eq!(codes.rows(), alone.rows(), "{kernels:?} {m} {k}");
                 let stride = codes.stride;
                 assert_eq!(codes.bytes[..m * stride], alone.bytes[..m * stride]);
                 (bits(&y), codes.rows().to_vec())
             };
-            let scalar = run(Isa::Scalar);
-            for isa in vector_isas() {
-                assert_eq!(run(isa), scalar, "{isa} {m} {k} {activation:?}");
+            let scalar = run(scalar_kernels());
+            for kernels in vector_kernels() {
+                assert_eq!(run(kernels), scalar, "{kernels:?} {m} {k} {activation:?}");
             }
         }
     }
@@ -266,8 +280,7 @@ fn layer_norm_embedding_and_gather() {
         let position: Vec<f32> = (0..9 * n).map(|_| r.float()).collect();
         let weight: Vec<f32> = (0..n).map(|_| r.float()).collect();
         let bias: Vec<f32> = (0..n).map(|_| r.float()).collect();
-        let run = |isa: Isa| {
-            let kernels = kernels(isa);
+        let run = |kernels: Kernels| {
             let mut x = aligned(&[], 9 * padded_n(n));
             let word = Embedding {
                 rows: 20,
@@ -288,9 +301,9 @@ fn layer_norm_embedding_and_gather() {
             assert_eq!(first.rows()[2], codes.rows()[4]);
             (embedded, bits(&x), codes.rows().to_vec())
         };
-        let scalar = run(Isa::Scalar);
-        for isa in vector_isas() {
-            assert_eq!(run(isa), scalar, "{isa} {n}");
+        let scalar = run(scalar_kernels());
+        for kernels in vector_kernels() {
+            assert_eq!(run(kernels), scalar, "{kernels:?} {n}");
         }
     }
 }
@@ -302,7 +315,7 @@ fn attention_of_any_length_and_width() {
             let hidden = heads * head_dim;
             let r = &mut Random(tokens as u32);
             let qkv: Vec<f32> = (0..tokens * 3 * hidden).map(|_| r.float()).collect();
-            let run = |isa: Isa, num_queries: usize| {
+            let run = |kernels: Kernels, num_queries: usize| {
                 let mut out = vec![0.0; num_queries * hidden];
                 let qkv = Qkv {
                     queries: &qkv,
@@ -314,21 +327,21 @@ fn attention_of_any_length_and_width() {
                     num_heads: heads,
                     head_dim,
                 };
-                kernels(isa).attention(qkv, &mut out, hidden, &mut AlignedVec::default());
+                kernels.attention(qkv, &mut out, hidden, &mut AlignedVec::default());
                 bits(&out)
             };
-            let scalar = run(Isa::Scalar, tokens);
-            assert_eq!(run(Isa::Scalar, 1), scalar[..hidden]);
-            for isa in vector_isas() {
+            let scalar = run(scalar_kernels(), tokens);
+            assert_eq!(run(scalar_kernels(), 1), scalar[..hidden]);
+            for kernels in vector_kernels() {
                 assert_eq!(
-                    run(isa, tokens),
+                    run(kernels, tokens),
                     scalar,
-                    "{isa} {tokens} {heads} {head_dim}"
+                    "{kernels:?} {tokens} {heads} {head_dim}"
                 );
                 assert_eq!(
-                    run(isa, 1),
+                    run(kernels, 1),
                     scalar[..hidden],
-                    "{isa} {tokens} {heads} {head_dim}"
+                    "{kernels:?} {tokens} {heads} {head_dim}"
                 );
             }
         }
@@ -347,15 +360,15 @@ fn dense_layers_and_their_activations() {
             weight: &weight,
             bias: &[1.0, 2.0, 3.0, 4.0, 5.0],
         };
-        let run = |isa: Isa, activation| {
+        let run = |kernels: Kernels, activation| {
             let mut out = [0.0; 15];
-            kernels(isa).dense(dense, &x, k, &mut out);
+            kernels.dense(dense, &x, k, &mut out);
             for (x, together) in x.chunks(k).zip(out.chunks(5)) {
                 let mut alone = [0.0; 5];
-                kernels(isa).dense(dense, x, k, &mut alone);
-                assert_eq!(bits(&alone), bits(together), "{isa} {k}");
+                kernels.dense(dense, x, k, &mut alone);
+                assert_eq!(bits(&alone), bits(together), "{kernels:?} {k}");
             }
-            kernels(isa).activate(activation, &mut out);
+            kernels.activate(activation, &mut out);
             bits(&out)
         };
         for activation in [
@@ -363,11 +376,11 @@ fn dense_layers_and_their_activations() {
             HeadActivation::GeluErf,
             HeadActivation::Relu,
         ] {
-            for isa in vector_isas() {
+            for kernels in vector_kernels() {
                 assert_eq!(
-                    run(isa, activation),
-                    run(Isa::Scalar, activation),
-                    "{isa} {k}"
+                    run(kernels, activation),
+                    run(scalar_kernels(), activation),
+                    "{kernels:?} {k}"
                 );
             }
         }
@@ -379,7 +392,7 @@ fn dense_layers_and_their_activations() {
 #[test]
 fn hostile_floats_do_no_harm() {
     let r = &mut Random(3);
-    let mut layer = Layer::new(r, 33, 70, false);
+    let mut layer = Layer::new(r, 33, 70, WeightRange::Narrow, false);
     layer.scales.fill(f32::NAN);
     layer.bias.fill(f32::INFINITY);
     let mut x = rows(r, 9, 70, false);
@@ -390,12 +403,12 @@ fn hostile_floats_do_no_harm() {
     {
         *x = *hostile;
     }
-    for isa in vector_isas() {
-        linear(kernels(isa), &x, 9, &layer, Epilogue::Store);
+    for kernels in vector_kernels() {
+        linear(kernels, &x, 9, &layer, Epilogue::Store);
         let norm = LayerNorm {
             weight: &[f32::NAN; 70],
             bias: &[f32::INFINITY; 70],
         };
-        kernels(isa).normalize(&mut x, 9, 70, norm, f32::NAN, &mut Codes::new());
+        kernels.normalize(&mut x, 9, 70, norm, f32::NAN, &mut Codes::new());
     }
 }
