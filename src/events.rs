@@ -88,10 +88,13 @@ impl Events {
         let code = answer.as_ref().err().map(InvocationError::code);
         let status = if code.is_none() { 200 } else { 500 };
         metrics.request(seen.source, status, code, took);
+        if is_cold && let Some(emf) = self.app.emf() {
+            emf.cold_start();
+        }
         if seen.posts > 0 {
             metrics.stages(seen.posts, &seen.stages);
             if let Some(emf) = self.app.emf() {
-                emf.request(seen.posts, &seen.stages, took, is_cold);
+                emf.request(seen.posts, &seen.stages, took);
             }
         }
         span.in_scope(|| seen.log(code, took));

@@ -69,7 +69,7 @@ struct Shared {
     emf: Option<Emf>,
     compress: bool,
     request_ids: RequestIds,
-    /// For bodies that are being read, or whose posts wait for their answer.
+    /// For bodies that are being read, or whose posts wait for their results.
     memory: MemoryLimiter,
     draining: AtomicBool,
 }
@@ -130,7 +130,7 @@ impl AppState {
         Self(Arc::new(Shared {
             polarities: Polarities::from_model(batcher.model()),
             batcher,
-            memory: MemoryLimiter::new(limits.max_pending_bytes.get()),
+            memory: MemoryLimiter::from_limits(&limits),
             limits,
             access,
             compat,
@@ -170,7 +170,7 @@ impl AppState {
     /// will be none, but elsewhere there is.
     fn refusal(&self, error: ApiError) -> ApiError {
         match error {
-            ApiError::Overloaded if self.is_draining() => ApiError::ShuttingDown,
+            ApiError::Overloaded { .. } if self.is_draining() => ApiError::ShuttingDown,
             other => other,
         }
     }

@@ -54,7 +54,11 @@ pub trait Weights: Send + Sync {
             && layers
                 .flat_map(|l| [l.qkv, l.attention_output, l.intermediate, l.output])
                 .all(|linear| narrow(&linear));
-        if all { WeightRange::Narrow } else { WeightRange::Full }
+        if all {
+            WeightRange::Narrow
+        } else {
+            WeightRange::Full
+        }
     }
 }
 

@@ -261,10 +261,7 @@ impl Kernels {
     ) {
         let (n, k) = (padded_n(weights.n), padded_k(weights.k));
         assert_eq!(codes.k, weights.k, "activations and weights of one k");
-        assert!(
-            weights.k <= MAX_K,
-            "sums of {k} products leave an i32"
-        );
+        assert!(weights.k <= MAX_K, "sums of {k} products leave an i32");
         assert!(weights.panels.len() >= n * k, "panels of {n} x {k}");
         assert!(
             weights.scales.len() >= n && weights.col_sums.len() >= n && weights.bias.len() >= n

@@ -44,9 +44,11 @@ impl WeightRange {
     pub fn holds(self, weights: &[i8]) -> bool {
         let [low, high] = self.bounds();
         // Without an early exit within a block, so that it is vectorised.
-        weights
-            .chunks(4096)
-            .all(|block| block.iter().fold(true, |ok, &w| ok & (low..=high).contains(&w)))
+        weights.chunks(4096).all(|block| {
+            block
+                .iter()
+                .fold(true, |ok, &w| ok & (low..=high).contains(&w))
+        })
     }
 }
 

@@ -45,9 +45,9 @@ impl QuantizedRows {
     pub fn push(&mut self, row: &[f32]) {
         assert_eq!(row.len(), self.k, "a row has k columns");
         let [low, high] = code_bounds(self.range);
-        let (min, max) = row
-            .iter()
-            .fold((0.0_f32, 0.0_f32), |(min, max), &w| (min.min(w), max.max(w)));
+        let (min, max) = row.iter().fold((0.0_f32, 0.0_f32), |(min, max), &w| {
+            (min.min(w), max.max(w))
+        });
         let scale = (min / low).max(max / high);
         if !scale.is_normal() {
             // All zero, or so small that a step cannot be told from zero.

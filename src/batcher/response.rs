@@ -1,76 +1,80 @@
-//! A request's answer while it is put together from several batches.
+//! The response to a request while several batches contribute to it.
 
 use crate::error::InferError;
+use crate::telemetry::StageTimings;
 use coldread_engine::PostResult;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// What became of a request.
+/// The results of a request.
 #[derive(Debug, Default)]
 pub struct BatchResponse {
-    /// A result for each post, in the request's order.
+    /// One result per post, in the order of the request.
     pub results: Vec<PostResult>,
-    /// Where its time went.
+    /// Where the time went.
     pub stages: StageTimings,
 }
 
-/// The answer's sending side, shared by all workers that have posts of its request.
+/// Where workers put the results of a request; every worker that has a post of the request
+/// shares it.
 pub(super) struct ResponseSlot(Mutex<Option<PendingResponse>>);
 
-/// An answer that has not been sent; sending consumes it, so that there is only one.
+/// A response that has not been sent. Sending consumes it, so it is sent once.
 struct PendingResponse {
     results: Vec<Option<PostResult>>,
     missing: usize,
     stages: StageTimings,
-    reply: oneshot::Sender<Result<BatchResponse, InferError>>,
+    sender: oneshot::Sender<Result<BatchResponse, InferError>>,
 }
 
 impl ResponseSlot {
     pub(super) fn new(
         posts: usize,
     ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
-        let (reply, answered) = oneshot::channel();
-        let open = PendingResponse {
+        let (sender, receiver) = oneshot::channel();
+        let pending = PendingResponse {
             results: (0..posts).map(|_| None).collect(),
             missing: posts,
             stages: StageTimings::default(),
-            reply,
+            sender,
         };
-        (Self(Mutex::new(Some(open))), answered)
+        (Self(Mutex::new(Some(pending))), receiver)
     }
 
-    /// Enters results by place, and sends the answer with the last one.
+    /// Records results by index, and sends the response with the last one.
     pub(super) fn record(
         &self,
         results: impl IntoIterator<Item = (usize, PostResult)>,
         stages: StageTimings,
     ) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have failed in another batch.
-        let Some(open) = guard.as_mut() else { return };
-        for (place, result) in results {
-            let before = open.results[place].replace(result);
-            assert!(before.is_none(), "a post is scored once");
-            open.missing -= 1;
+        // The request may have failed in another batch.
+        let Some(pending) = guard.as_mut() else {
+            return;
+        };
+        for (index, result) in results {
+            let previous = pending.results[index].replace(result);
+            assert!(previous.is_none(), "a post is scored once");
+            pending.missing -= 1;
         }
-        open.stages.add(&stages);
-        if open.missing == 0
-            && let Some(open) = guard.take()
+        pending.stages.add(&stages);
+        if pending.missing == 0
+            && let Some(pending) = guard.take()
         {
-            let answer = BatchResponse {
-                results: open.results.into_iter().flatten().collect(),
-                stages: open.stages,
+            let response = BatchResponse {
+                results: pending.results.into_iter().flatten().collect(),
+                stages: pending.stages,
             };
-            // A caller that has gone in the meantime wants no answer.
-            let _ = open.reply.send(Ok(answer));
+            // The client may have disconnected in the meantime.
+            let _ = pending.sender.send(Ok(response));
         }
     }
 
-    /// Answers with an error, unless there was an answer already.
+    /// Responds with an error, unless the response has been sent.
     pub(super) fn fail(&self, error: InferError) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(open) = open {
-            let _ = open.reply.send(Err(error));
+        let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pending) = pending {
+            let _ = pending.sender.send(Err(error));
         }
     }
 }

@@ -61,9 +61,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let long_text = asked_long_text(request.uri().query())?;
     let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
     // Before the body is read, so that refusing stays cheap however much comes.
-    if batcher.is_full() {
-        return Err(ApiError::Overloaded);
-    }
+    batcher.check_room()?;
     if let Media::Rows(format) = media {
         let formats = (format, accepted_rows(request.headers()).unwrap_or(format));
         let body = request.into_body();

@@ -78,19 +78,19 @@ pub(super) fn accepted_rows(headers: &HeaderMap) -> Option<Format> {
     })
 }
 
-/// Reads a body whole, within `share`. One that is declared longer than `max_bytes` is
-/// refused unread, and one that decodes to more is given up there.
+/// Reads a body whole, within `permit`. A body that is declared longer than `max_bytes`
+/// is rejected unread; one that decodes to more is read no further.
 pub(super) async fn read(
     body: Body,
     mut decoder: Decoder,
     max_bytes: usize,
     timeout: Duration,
-    share: &mut MemoryPermit,
+    permit: &mut MemoryPermit,
 ) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(ApiError::BodyTooLarge { max_bytes });
     }
-    tokio::time::timeout(timeout, collect(body, &mut decoder, max_bytes, share))
+    tokio::time::timeout(timeout, collect(body, &mut decoder, max_bytes, permit))
         .await
         .unwrap_or_else(|_| {
             Err(ApiError::RequestTimeout {
@@ -103,38 +103,42 @@ async fn collect(
     mut body: Body,
     decoder: &mut Decoder,
     max_bytes: usize,
-    share: &mut MemoryPermit,
+    permit: &mut MemoryPermit,
 ) -> Result<Bytes, ApiError> {
-    // The decoder's own, which goes with it.
-    let mut window = share.sibling();
-    window.grow_to(decoder.held_bytes())?;
+    // The decoder's memory, which is released with it.
+    let mut window = decoder.held_bytes();
+    permit.grow(window)?;
     // Nearly every body comes in one piece, which is then not copied.
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = permit.receive(body.frame()).await? {
         // Trailers say nothing that is of use here.
         let Ok(mut data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
+        permit.received(data.len());
         if matches!(decoder, Decoder::Identity)
             && whole.is_empty()
             && body.is_end_stream()
             && data.len() <= max_bytes
         {
-            share.grow(data.len())?;
+            permit.grow(data.len())?;
             return Ok(data);
         }
         while let Some(piece) = decoder.step(&mut data)? {
-            window.grow_to(decoder.held_bytes())?;
+            let grown = decoder.held_bytes().max(window);
+            permit.grow(grown - window)?;
+            window = grown;
             if whole.len() + piece.len() > max_bytes {
                 return Err(ApiError::BodyTooLarge { max_bytes });
             }
-            share.grow(piece.len())?;
+            permit.grow(piece.len())?;
             whole.extend_from_slice(&piece);
             // Steps can be many, of empty frames for instance.
             tokio::task::coop::consume_budget().await;
         }
     }
     decoder.finish()?;
+    permit.shrink(window);
     Ok(whole.freeze())
 }
 
@@ -194,14 +198,18 @@ mod tests {
         );
     }
 
+    fn limiter(max_bytes: usize) -> MemoryLimiter {
+        MemoryLimiter::new(max_bytes, max_bytes, Duration::from_secs(20))
+    }
+
     async fn read_up_to(
         max_bytes: usize,
         body: Body,
-        budget: &MemoryLimiter,
+        limiter: &MemoryLimiter,
     ) -> Result<Bytes, ApiError> {
         let timeout = Duration::from_secs(1);
         let identity = Decoder::Identity;
-        read(body, identity, max_bytes, timeout, &mut budget.permit()).await
+        read(body, identity, max_bytes, timeout, &mut limiter.permit()).await
     }
 
     /// A body of undeclared length that comes in pieces.
@@ -229,33 +237,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_in_pieces_is_put_together_up_to_the_limit() {
-        let budget = MemoryLimiter::new(100);
-        let body = read_up_to(5, in_pieces(), &budget).await;
+        let limiter = limiter(100);
+        let body = read_up_to(5, in_pieces(), &limiter).await;
         assert_eq!(body.expect("fits"), "abcde");
-        let error = read_up_to(4, in_pieces(), &budget).await;
+        let error = read_up_to(4, in_pieces(), &limiter).await;
         let error = error.expect_err("one byte too many");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn a_body_declared_too_long_is_not_read() {
-        let budget = MemoryLimiter::new(0);
-        let error = read_up_to(4, Body::from("abcde"), &budget).await;
+        let limiter = limiter(0);
+        let error = read_up_to(4, Body::from("abcde"), &limiter).await;
         let error = error.expect_err("too long");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn all_bodies_together_have_a_limit_too() {
-        let budget = MemoryLimiter::new(8);
+        let limiter = limiter(8);
         let timeout = Duration::from_secs(1);
-        let mut first = budget.permit();
+        let mut first = limiter.permit();
         let body = read(in_pieces(), Decoder::Identity, 5, timeout, &mut first).await;
         assert_eq!(body.expect("fits"), "abcde");
-        let error = read_up_to(5, in_pieces(), &budget).await;
-        assert!(matches!(error, Err(ApiError::Overloaded)));
+        let error = read_up_to(5, in_pieces(), &limiter).await;
+        assert!(matches!(error, Err(ApiError::Overloaded { .. })));
         drop(first);
-        let body = read_up_to(5, in_pieces(), &budget).await;
+        let body = read_up_to(5, in_pieces(), &limiter).await;
         assert_eq!(body.expect("there is room again"), "abcde");
     }
 }

@@ -21,9 +21,10 @@ use super::AppState;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
 use super::memory_limit::MemoryPermit;
-use super::request_telemetry::ms;
+use super::request_telemetry::{StreamStats, record_stream};
 use crate::batcher::{BatchResponse, RequestOptions};
 use crate::error::InferError;
+use crate::telemetry::StageTimings;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
@@ -142,7 +143,8 @@ impl Source {
                 self.hold()?;
                 return Ok(Some(piece));
             }
-            let frame = tokio::time::timeout(timeout, self.body.frame()).await;
+            let frame = tokio::time::timeout(timeout, self.body.frame());
+            let frame = self.share.receive(frame).await?;
             let frame = frame.map_err(|_| ApiError::RequestTimeout {
                 milliseconds: timeout.as_millis() as u64,
             })?;
@@ -152,6 +154,7 @@ impl Source {
             };
             // Trailers say nothing that is of use here.
             if let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() {
+                self.share.received(data.len());
                 self.frame = data;
             }
         }
@@ -203,8 +206,9 @@ async fn write(
     lines: mpsc::Sender<Bytes>,
 ) {
     let began = Instant::now();
+    let mut stages = StageTimings::default();
     let ended = tokio::select! {
-        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines) => ended,
+        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines, &mut stages) => ended,
         () = lines.closed() => Err(ApiError::CallerGone),
     };
     let Tally {
@@ -212,9 +216,15 @@ async fn write(
         posts,
         errors,
     } = writer.tally;
-    let code = ended.err().map(|error| error.status_and_code().1);
-    let duration_ms = ms(began.elapsed());
-    tracing::info!(code, rows, posts, errors, duration_ms, "rows");
+    let stats = StreamStats {
+        code: ended.err().map(|error| error.status_and_code().1),
+        rows,
+        posts,
+        errors,
+        stages,
+        took: began.elapsed(),
+    };
+    record_stream(&app, &stats);
 }
 
 /// Fails with what ended the stream before its time.
@@ -225,6 +235,7 @@ async fn write_all(
     mut chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: &mpsc::Sender<Bytes>,
+    stages: &mut StageTimings,
 ) -> Result<(), ApiError> {
     let mut ended = Ok(());
     let send = async |bytes: Bytes| {
@@ -239,6 +250,9 @@ async fn write_all(
         match chunk {
             Chunk::Rows(mut rows) => {
                 let answer = score(app, &mut rows, terms).await;
+                if let Ok(answer) = &answer {
+                    stages.add(&answer.stages);
+                }
                 writer.rows(&rows, answer);
                 send(writer.take()).await?;
             }

@@ -1,4 +1,4 @@
-//! Whether anybody still waits for an answer: for who has gone nothing is computed.
+//! Cancels requests whose client has disconnected: nobody would read the response.
 
 use super::AppState;
 use super::error::ApiError;
@@ -10,36 +10,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is known of the caller's end of its connection.
+/// The state of the client's end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
-    /// Open.
+    /// It can send and receive.
     Open,
-    /// It sends nothing more, and may listen or be gone.
+    /// It sends nothing more, and may be waiting for the response or be gone.
     HalfClosed,
-    /// It takes nothing more either.
+    /// It does not receive any more either.
     Closed,
 }
 
-/// A way to ask for the caller's [`PeerState`]. An adapter that can know puts it into a
-/// request's extensions.
+/// A way to ask for the [`PeerState`] of a request's client. An adapter that can tell puts
+/// it into the request's extensions.
 #[derive(Clone)]
 pub struct ClientConnection(Arc<dyn Fn() -> PeerState + Send + Sync>);
 
 impl ClientConnection {
-    /// One of whom `presence` tells.
-    pub fn new(presence: impl Fn() -> PeerState + Send + Sync + 'static) -> Self {
-        Self(Arc::new(presence))
+    /// A connection whose state `peer_state` returns.
+    pub fn new(peer_state: impl Fn() -> PeerState + Send + Sync + 'static) -> Self {
+        Self(Arc::new(peer_state))
     }
 
-    /// What is known now.
-    pub(crate) fn presence(&self) -> PeerState {
+    /// The state now.
+    pub(crate) fn peer_state(&self) -> PeerState {
         (self.0)()
     }
 
-    /// Resolves once the caller is gone, or has been half closed for `grace`, give or take
-    /// a quarter.
-    async fn gone(&self, grace: Duration) {
+    /// Resolves once the client has closed the connection, or has half-closed it for `grace`,
+    /// give or take a quarter.
+    async fn disconnected(&self, grace: Duration) {
         let mut half_closed = None;
         loop {
             tokio::time::sleep(grace / 4).await;
@@ -63,23 +63,23 @@ impl fmt::Debug for ClientConnection {
     }
 }
 
-/// Gives a request up whose caller has gone, and with it the posts that still wait.
+/// Cancels a request when its client disconnects, and with it the posts that still wait.
 ///
-/// That it sends nothing more is no proof, since who has sent everything may close its
-/// side and listen on: hence the grace.
+/// A half-close alone is no proof: a client that has sent everything may close its side and
+/// wait for the response. Hence the grace period.
 pub(super) async fn cancel_on_disconnect(
     State(app): State<AppState>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(caller) = request.extensions().get::<ClientConnection>().cloned() else {
+    let Some(client) = request.extensions().get::<ClientConnection>().cloned() else {
         return next.run(request).await;
     };
     let grace = Duration::from_millis(app.limits().half_close_ms.get());
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = caller.gone(grace) => ApiError::CallerGone.into_response(),
+        () = client.disconnected(grace) => ApiError::CallerGone.into_response(),
     }
 }
 
@@ -91,35 +91,40 @@ mod tests {
 
     const QUARTER: Duration = Duration::from_millis(100);
 
-    /// After how many quarters of the grace a caller is taken for gone who is seen as
-    /// `looks` say, and stays as it was last.
-    async fn quarters_until_gone(looks: &[PeerState]) -> Option<u128> {
-        let left = Mutex::new(VecDeque::from(looks.to_vec()));
-        let caller = ClientConnection::new(move || {
+    /// After how many quarters of the grace period a client counts as disconnected whose
+    /// connection goes through `states` and stays in the last.
+    async fn quarters_until_disconnected(states: &[PeerState]) -> Option<u128> {
+        let left = Mutex::new(VecDeque::from(states.to_vec()));
+        let client = ClientConnection::new(move || {
             let mut left = left.lock().expect("no panic");
-            let look = left.pop_front().expect("not empty");
+            let state = left.pop_front().expect("not empty");
             if left.is_empty() {
-                left.push_back(look);
+                left.push_back(state);
             }
-            look
+            state
         });
         let began = Instant::now();
         tokio::select! {
-            () = caller.gone(4 * QUARTER) => Some(began.elapsed().as_millis() / QUARTER.as_millis()),
+            () = client.disconnected(4 * QUARTER) => {
+                Some(began.elapsed().as_millis() / QUARTER.as_millis())
+            }
             () = tokio::time::sleep(100 * QUARTER) => None,
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_is_gone_when_it_stays_half_closed_or_is_reset() {
+    async fn a_client_is_gone_when_it_stays_half_closed_or_closes() {
         use PeerState::{Closed, HalfClosed, Open};
-        assert_eq!(quarters_until_gone(&[Open]).await, None);
-        assert_eq!(quarters_until_gone(&[HalfClosed]).await, Some(5));
+        assert_eq!(quarters_until_disconnected(&[Open]).await, None);
+        assert_eq!(quarters_until_disconnected(&[HalfClosed]).await, Some(5));
         assert_eq!(
-            quarters_until_gone(&[Open, Open, HalfClosed]).await,
+            quarters_until_disconnected(&[Open, Open, HalfClosed]).await,
             Some(7)
         );
-        assert_eq!(quarters_until_gone(&[Open, Closed]).await, Some(2));
-        assert_eq!(quarters_until_gone(&[HalfClosed, Closed]).await, Some(2));
+        assert_eq!(quarters_until_disconnected(&[Open, Closed]).await, Some(2));
+        assert_eq!(
+            quarters_until_disconnected(&[HalfClosed, Closed]).await,
+            Some(2)
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! What is seen of every request, from outside the handlers: its ids, its log line, its
-//! metrics and the `Server-Timing` of its answer.
+//! The telemetry of every request: its ids, its log line, its metrics and the
+//! `Server-Timing` of its response.
 //!
-//! Nothing of what a caller wrote goes into any of them. Routes are told by their
-//! templates, methods and codes are from closed sets, and ids were checked to be ids.
+//! Nothing that a client wrote goes into any of them. Routes appear as templates, methods
+//! and codes are from closed sets, and ids were checked to be ids.
 
 use super::error::ErrorCode;
 use super::{AppState, Platform, compat};
@@ -26,14 +26,14 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// What a handler says it has done, in its answer's extensions.
+/// What a handler has scored; it puts this into the extensions of its response.
 #[derive(Clone, Copy)]
 pub(super) struct ScoringStats {
     pub(super) posts: usize,
     pub(super) stages: StageTimings,
 }
 
-/// Looks on while a request is answered.
+/// Records the telemetry of a request.
 pub(super) async fn record(
     State(app): State<AppState>,
     mut request: Request,
@@ -77,10 +77,13 @@ pub(super) async fn record(
     let done: Option<ScoringStats> = response.extensions().get().copied();
 
     metrics.request(route, status, code, took);
+    if is_cold && let Some(emf) = &app.0.emf {
+        emf.cold_start();
+    }
     if let Some(done) = done {
         metrics.stages(done.posts, &done.stages);
         if let Some(emf) = &app.0.emf {
-            emf.request(done.posts, &done.stages, took, is_cold);
+            emf.request(done.posts, &done.stages, took);
         }
     }
     span.in_scope(|| log(method, route, status, code, done, took));
@@ -109,7 +112,7 @@ fn log(
     took: Duration,
 ) {
     let duration_ms = ms(took);
-    // Platforms ask for health every few seconds, all day long.
+    // Platforms check the health every few seconds, all day long.
     if route == "/healthz" || route == "/readyz" || compat::is_health(route) {
         tracing::debug!(method, route, status, code, duration_ms, "request");
         return;
@@ -129,8 +132,45 @@ fn log(
     );
 }
 
+/// What became of a stream of rows.
+pub(super) struct StreamStats {
+    pub(super) code: Option<&'static str>,
+    pub(super) rows: u64,
+    pub(super) posts: u64,
+    pub(super) errors: u64,
+    pub(super) stages: StageTimings,
+    pub(super) took: Duration,
+}
+
+/// Records the telemetry of a stream of rows at its end. The request's own line was written
+/// when the first row was yet to come, and the metrics count its posts chunk by chunk.
+pub(super) fn record_stream(app: &AppState, stats: &StreamStats) {
+    let StreamStats {
+        code,
+        rows,
+        posts,
+        errors,
+        stages,
+        took,
+    } = stats;
+    if let Some(emf) = &app.0.emf {
+        emf.request(*posts as usize, stages, *took);
+    }
+    tracing::info!(
+        code,
+        rows,
+        posts,
+        errors,
+        duration_ms = ms(*took),
+        queue_ms = ms(stages.queue),
+        tokenize_ms = ms(stages.tokenize),
+        inference_ms = ms(stages.inference),
+        "rows"
+    );
+}
+
 /// Milliseconds, to the microsecond.
-pub(super) fn ms(took: Duration) -> f64 {
+fn ms(took: Duration) -> f64 {
     took.as_micros() as f64 / 1e3
 }
 
@@ -148,7 +188,7 @@ fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 
-/// The route's template. What matches none was chosen by the caller, so it has no name.
+/// The route's template. A path that matches none was chosen by the client, so it has no name.
 fn route(app: &AppState, request: &Request) -> &'static str {
     let path = request.extensions().get().map_or("", MatchedPath::as_str);
     let known = super::ROUTES.into_iter().find(|route| *route == path);
@@ -157,7 +197,7 @@ fn route(app: &AppState, request: &Request) -> &'static str {
         .unwrap_or("none")
 }
 
-/// Methods can be any word, too.
+/// Clients can send any word as a method, too.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -164,7 +164,7 @@ impl Metrics {
         );
         registry.register(
             "log_lines_dropped",
-            "Log lines that standard error was too slow for",
+            "Log lines and EMF records dropped because nobody read them fast enough",
             ConstCounter::new(super::log::dropped_lines() as u64),
         );
         if let Some(ready_after) = self.ready_after.get() {

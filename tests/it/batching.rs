@@ -66,7 +66,7 @@ async fn callers_that_leave_give_their_room_back() {
             .await
         {
             Ok(answer) => break assert!(answer.results[0].is_ok()),
-            Err(InferError::Overloaded) => tokio::task::yield_now().await,
+            Err(InferError::Overloaded { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }

@@ -313,7 +313,7 @@ async fn bodies_in_flight_have_a_limit_together() {
         "--max-pending-bytes",
         "120",
         "--body-timeout-ms",
-        "200",
+        "1000",
     ];
     let app = app(state(limits(&args)));
     let slow = Body::new(Half(Some(Bytes::from(vec![b' '; 100]))));

@@ -15,7 +15,9 @@ pub(super) fn scalar_kernels() -> Kernels {
 /// Every other kernel of this CPU: an instruction set's for all weights, and for narrow ones
 /// where those are others.
 pub(super) fn vector_kernels() -> Vec<Kernels> {
-    let vectors = Isa::available().into_iter().filter(|&isa| isa != Isa::Scalar);
+    let vectors = Isa::available()
+        .into_iter()
+        .filter(|&isa| isa != Isa::Scalar);
     vectors
         .flat_map(|isa| {
             let all = Kernels::new(isa).expect("available");
@@ -112,7 +114,9 @@ fn every_instruction_set_that_the_system_reports_runs() {
 #[test]
 fn only_avx2_has_kernels_for_narrow_weights_alone() {
     for isa in Isa::available() {
-        let narrow = Kernels::new(isa).expect("available").for_weights(WeightRange::Narrow);
+        let narrow = Kernels::new(isa)
+            .expect("available")
+            .for_weights(WeightRange::Narrow);
         let expected = [WeightRange::Full, WeightRange::Narrow][usize::from(isa == Isa::Avx2)];
         assert_eq!(narrow.weight_range(), expected, "{isa}");
         let full = narrow.for_weights(WeightRange::Full);

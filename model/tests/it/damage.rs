@@ -376,9 +376,15 @@ fn put_range(file: &mut [u8], name: &str, range: u32) {
 
 #[test]
 fn a_range_that_nobody_knows_is_refused() {
-    check(|f| put_range(f, "layers.0.qkv", 2), &["layers.0.qkv", "range 2"]);
+    check(
+        |f| put_range(f, "layers.0.qkv", 2),
+        &["layers.0.qkv", "range 2"],
+    );
     // Only linear layers have one.
-    check(|f| put_range(f, "embeddings.word", 1), &["embeddings.word", "range 1"]);
+    check(
+        |f| put_range(f, "embeddings.word", 1),
+        &["embeddings.word", "range 1"],
+    );
 }
 
 #[test]

@@ -401,7 +401,7 @@ pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let message = error.to_string();
     let (status, code, inner) = match error {
         ApiError::Unauthorized => (own, "401", None),
-        ApiError::Overloaded => (own, "429", None),
+        ApiError::Overloaded { .. } => (own, "429", None),
         ApiError::ShuttingDown => (own, "ServiceUnavailable", None),
         ApiError::Internal { .. } => (own, "InternalServerError", None),
         ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. } => (own, "Timeout", None),

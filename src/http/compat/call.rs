@@ -99,9 +99,7 @@ impl Call {
         let limits = app.limits();
         let decoder = Decoder::of(request.headers())?;
         let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
-        if app.batcher().is_full() {
-            return Err(ApiError::Overloaded);
-        }
+        app.batcher().check_room()?;
         let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
         let deadline = asked.map_or(longest, |asked| asked.min(longest));
         let mut share = app.0.memory.permit();

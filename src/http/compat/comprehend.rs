@@ -282,7 +282,7 @@ fn name(error: &ApiError) -> (StatusCode, &'static str) {
         ApiError::Internal { .. } | ApiError::DeadlineExceeded => {
             return (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException");
         }
-        ApiError::Overloaded | ApiError::ShuttingDown => "ThrottlingException",
+        ApiError::Overloaded { .. } | ApiError::ShuttingDown => "ThrottlingException",
         ApiError::BodyTooLarge { .. }
         | ApiError::Post(PostError::TooLong { .. })
         | ApiError::Compat(CompatError::TextTooLong { .. }) => "TextSizeLimitExceededException",

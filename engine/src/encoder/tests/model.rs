@@ -224,7 +224,8 @@ impl RandomModel {
             word_scales: (0..VOCAB).map(|_| (1.5 + r.float()) * 4e-4).collect(),
             position: r.floats(max_tokens * embedding, 0.02),
             norm: OwnedNorm::random(r, embedding),
-            projection: (embedding != hidden).then(|| OwnedLinear::random(r, hidden, embedding, range)),
+            projection: (embedding != hidden)
+                .then(|| OwnedLinear::random(r, hidden, embedding, range)),
             layers: (0..shape.layers).map(|_| layer(r)).collect(),
             dense: shape.head.map(|_| OwnedDense::random(r, hidden, hidden)),
             activation: shape.head.unwrap_or(HeadActivation::Tanh),

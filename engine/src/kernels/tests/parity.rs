@@ -123,11 +123,16 @@ fn check_linear_of(range: WeightRange, m: usize, n: usize, k: usize, extreme: bo
         if epilogue == Epilogue::Store {
             check_store(&layer, &x, &row_scales, &scalar);
         }
-        let exact = |kernels: &Kernels| [WeightRange::Full, range].contains(&kernels.weight_range());
+        let exact =
+            |kernels: &Kernels| [WeightRange::Full, range].contains(&kernels.weight_range());
         for kernels in vector_kernels().into_iter().filter(exact) {
             let (scales, y) = linear(kernels, &x, m, &layer, epilogue);
             assert_eq!(scales, row_scales, "{kernels:?} {m} {n} {k}");
-            assert_eq!(bits(&y), bits(&scalar), "{kernels:?} {m} {n} {k} {epilogue:?}");
+            assert_eq!(
+                bits(&y),
+                bits(&scalar),
+                "{kernels:?} {m} {n} {k} {epilogue:?}"
+            );
         }
     }
 }
