@@ -3,18 +3,18 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`serve`], [`score`], [`eval`], [`info`], [`pack`], [`bench`] | one subcommand each |
+//! | [`model_source`] | from `--model` to a path: a file, a folder or a download from the Hub |
 //! | `manual` | shell completions and man pages (feature `manual`) |
-//! | [`hub`] | where the model is, once it is there |
-//! | [`posts`] | posts out of text, JSON lines, CSV and TSV, in bounded memory |
+//! | [`posts`] | where posts come from: a file or standard input |
 //! | [`logging`], [`progress`], [`terminal`] | what standard error and the terminal show |
 
 mod bench;
 mod eval;
-mod hub;
 mod info;
 pub(crate) mod logging;
 #[cfg(feature = "manual")]
 mod manual;
+mod model_source;
 mod pack;
 mod posts;
 mod progress;
@@ -25,6 +25,7 @@ mod terminal;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use coldread::config::{Config, ModelArgs};
+use coldread::environment::with_variables;
 use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
@@ -119,7 +120,30 @@ fn parse_exactly(args: Vec<OsString>) -> Result<Cli, clap::Error> {
 /// The command with its model flags, the only ones of the top level, valid in every
 /// subcommand too.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| arg.global(true))
+    let command = with_variables(Cli::command(), |name| std::env::var_os(name));
+    let command = command.mut_args(|arg| short_help(arg).global(true));
+    command.mut_subcommand("serve", |serve| serve.mut_args(short_help))
+}
+
+/// Leaves to `--help` what few people set.
+fn short_help(arg: clap::Arg) -> clap::Arg {
+    const OFTEN: [&str; 13] = [
+        "addr",
+        "api_keys",
+        "api_keys_file",
+        "compat",
+        "cors_origins",
+        "max_body_bytes",
+        "max_posts",
+        "model",
+        "offline",
+        "request_timeout_ms",
+        "results",
+        "revision",
+        "workers",
+    ];
+    let is_often = OFTEN.contains(&arg.get_id().as_str());
+    arg.hide_short_help(!is_often)
 }
 
 impl Cli {
@@ -160,6 +184,29 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn short_help_shows_what_people_set_and_long_help_everything() {
+        let help = |flag: &str| parsed(&["serve", flag]).unwrap_err().to_string();
+        let (short, long) = (help("-h"), help("--help"));
+        let flags = |text: &str| {
+            text.lines()
+                .filter(|line| line.trim_start().starts_with("--"))
+                .count()
+        };
+        assert!(flags(&short) <= 14, "{short}");
+        assert!(flags(&long) > 30, "{long}");
+        for often in [
+            "--model",
+            "--addr",
+            "--api-keys",
+            "--workers",
+            "--max-posts",
+        ] {
+            assert!(short.contains(often), "{often}");
+        }
+        assert!(!short.contains("--half-close-ms") && long.contains("--half-close-ms"));
     }
 
     #[test]

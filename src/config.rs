@@ -37,8 +37,8 @@ const PLATFORM_PORTS: [(&str, Ipv4Addr); 3] = [
     ("PORT", Ipv4Addr::UNSPECIFIED),
 ];
 
-/// The memory size from which on a Lambda function has a whole processor.
-const FULL_CPU_MB: u32 = 1769;
+/// Memory that comes with each core of a Lambda function.
+const LAMBDA_MB_PER_CORE: u64 = 1769;
 
 /// Whether one inference is made before the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,8 +46,10 @@ pub enum WarmUp {
     /// Where it pays.
     Auto,
     /// Always.
+    #[value(aliases = ["1", "true", "yes"])]
     On,
     /// Never.
+    #[value(aliases = ["0", "false", "no"])]
     Off,
 }
 
@@ -99,7 +101,7 @@ pub struct ModelArgs {
 
     /// Take models of the Hub from the cache alone and ask nothing of the network.
     #[cfg(feature = "hub")]
-    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "HF_HUB_OFFLINE")]
     pub offline: bool,
 
     /// What runs the model. `int8` is fast and refuses what it cannot run;
@@ -166,8 +168,9 @@ pub struct Config {
 
     /// Whether one inference is made before the first request, so that this one does
     /// not pay for touching the weights first. `auto` does so over TCP, where nobody
-    /// waits for it; on Lambda with provisioned concurrency, and below 1,769 MB, where
-    /// the processor is throttled once initialisation is over.
+    /// waits for it; on Lambda where environments are initialized ahead of requests
+    /// (provisioned concurrency, `SnapStart`, Managed Instances), and below 1,769 MB, where
+    /// the processor is throttled once initialization is over.
     #[arg(
         long,
         env = "COLDREAD_WARM_UP",
@@ -217,10 +220,9 @@ impl Config {
             WarmUp::Auto if !is_lambda => true,
             WarmUp::Auto => {
                 let kind = env("AWS_LAMBDA_INITIALIZATION_TYPE");
-                let memory = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
-                let memory: Option<u32> = memory.and_then(|mb| mb.trim().parse().ok());
-                kind.as_deref() == Some("provisioned-concurrency")
-                    || memory.is_some_and(|mb| mb < FULL_CPU_MB)
+                // Initialized ahead of the first request, whose time is what counts.
+                kind.is_some_and(|kind| kind != "on-demand")
+                    || lambda_memory_mb(&env).is_some_and(|mb| mb < LAMBDA_MB_PER_CORE)
             }
         }
     }
@@ -254,6 +256,15 @@ impl Config {
     }
 }
 
+/// The memory of a Lambda function, as far as its variable begins with a number.
+fn lambda_memory_mb(env: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let size = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?;
+    let size = size.trim();
+    let digits = size.bytes().take_while(u8::is_ascii_digit).count();
+    size[..digits].parse().ok()
+}
+
+/// A value that is more than white space.
 fn filled(value: Option<String>) -> Option<String> {
     value.filter(|v| !v.trim().is_empty())
 }
@@ -336,13 +347,24 @@ mod tests {
         };
         let lambda = ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001");
         let memory = |mb| ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", mb);
-        let provisioned = ("AWS_LAMBDA_INITIALIZATION_TYPE", "provisioned-concurrency");
+        let kind = |kind| ("AWS_LAMBDA_INITIALIZATION_TYPE", kind);
         check(&[], &[], true);
         check(&["--warm-up", "off"], &[], false);
         check(&[], &[lambda, memory("1769")], false);
         check(&["--warm-up", "on"], &[lambda, memory("1769")], true);
         check(&[], &[lambda, memory("128")], true);
-        check(&[], &[lambda, memory("3008"), provisioned], true);
+        check(&[], &[lambda, memory("128 MB")], true);
+        check(&[], &[lambda, memory("")], false);
+        check(&[], &[lambda, memory("much")], false);
+        check(&["--warm-up", "0"], &[lambda, memory("128")], false);
+        for ahead in [
+            "provisioned-concurrency",
+            "snap-start",
+            "lambda-managed-instances",
+        ] {
+            check(&[], &[lambda, memory("3008"), kind(ahead)], true);
+        }
+        check(&[], &[lambda, memory("3008"), kind("on-demand")], false);
         check(&[], &[lambda], false);
     }
 

@@ -2,29 +2,32 @@
 //! as one function on Lambda gets them beside its requests.
 //!
 //! A post takes the same way as any other: into the batcher, under the same limits and
-//! deadlines, seen by the same metrics and log lines. What differs is what an answer
+//! deadlines, seen by the same metrics and log lines. What differs is what a response
 //! means to whoever sent the event, which [`source`] reads from the event itself:
 //!
-//! - **Queues and streams** ([`acknowledge`]) take an answer as the word that records may
-//!   be deleted, and use nothing else of it. So the result of a record goes to a
+//! - **Queues and streams** ([`partial_batch_response`]) take a response as permission to
+//!   delete records, and use nothing else of it. So the result of a record goes to a
 //!   [`Sink`] first, and only a record whose result has arrived there is not reported as
-//!   failed. Without a sink such events are refused.
-//! - **All others** ([`answer`]) get the results as their answer.
+//!   failed. Without a sink such events are rejected.
+//! - **Pings** that keep a function warm are acknowledged, and nothing is scored.
+//! - **All others** ([`sync_response`]) get the results as their response.
 //!
 //! Invariants: nothing is acknowledged that was not scored and delivered; an event of
 //! which nothing was is an error, never an empty answer, which Lambda's pollers would
 //! take for success; no text of a post is in an error, a result or a log line.
 
-mod acknowledge;
-mod answer;
 mod error;
+mod partial_batch_response;
 mod record;
 mod score;
 pub mod sink;
 mod source;
+mod surrogates;
+mod sync_response;
 
 pub use error::InvocationError;
 pub use sink::{Outgoing, Sink};
+pub use source::Kind;
 
 use crate::config::EventOptions;
 use crate::http::{AppState, Platform};
@@ -32,7 +35,7 @@ use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;
 use serde_json::value::RawValue;
-use source::{Kind, Source};
+use source::Source;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
@@ -42,11 +45,6 @@ pub struct Events {
     app: AppState,
     finder: Finder,
     sink: Option<Arc<dyn Sink>>,
-}
-
-/// Whether an event is a request, which is the router's to answer.
-pub fn is_request(event: &str) -> bool {
-    Kind::of(event) == Kind::Http
 }
 
 impl Events {
@@ -60,11 +58,12 @@ impl Events {
         }
     }
 
-    /// Answers an event, given as JSON, with JSON. `trace` is the value of the header
-    /// `X-Amzn-Trace-Id`.
+    /// Answers an event of a kind, given as JSON, with JSON. `trace` is the value of the
+    /// header `X-Amzn-Trace-Id`.
     pub async fn invoke(
         &self,
         event: &str,
+        kind: Kind,
         platform: &Platform,
         trace: Option<&str>,
     ) -> Result<Box<RawValue>, InvocationError> {
@@ -80,54 +79,61 @@ impl Events {
             cold_start = is_cold,
             xray_trace_id = trace.xray.as_deref(),
         );
-        let mut seen = Seen::default();
-        let answer = self.answer(event, platform, &mut seen);
-        let answer = answer.instrument(span.clone()).await;
+        let mut stats = EventStats::default();
+        let response = self.respond(event, kind, platform, &mut stats);
+        let response = response.instrument(span.clone()).await;
 
         let took = began.elapsed();
-        let code = answer.as_ref().err().map(InvocationError::code);
+        let code = response.as_ref().err().map(InvocationError::code);
         let status = if code.is_none() { 200 } else { 500 };
-        metrics.request(seen.source, status, code, took);
+        metrics.request(stats.source, status, code, took);
         if is_cold && let Some(emf) = self.app.emf() {
             emf.cold_start();
         }
-        if seen.posts > 0 {
-            metrics.stages(seen.posts, &seen.stages);
+        if stats.posts > 0 {
+            metrics.stages(stats.posts, &stats.stages);
             if let Some(emf) = self.app.emf() {
-                emf.request(seen.posts, &seen.stages, took);
+                emf.request(stats.posts, &stats.stages, took);
             }
         }
-        span.in_scope(|| seen.log(code, took));
-        answer
+        span.in_scope(|| stats.log(code, took));
+        response
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         event: &str,
+        kind: Kind,
         platform: &Platform,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
-        if Kind::of(event) == Kind::Direct {
-            seen.source = "event:invoke";
-            return self.direct(event, platform, seen).await;
+        if kind == Kind::Direct {
+            stats.source = "event:invoke";
+            return self.direct(event, platform, stats).await;
         }
-        let event = serde_json::from_str(event).map_err(|_| InvocationError::UnknownEvent)?;
         let batch = source::read(event, &self.finder)?;
-        seen.source = batch.source.name();
-        seen.records = batch.records.len();
+        stats.source = batch.source.name();
+        stats.records = batch.records.len();
         match batch.source {
             Source::Sqs | Source::SqsFifo | Source::Kinesis | Source::DynamoDb => {
-                self.acknowledge(batch, platform, seen).await
+                self.partial_batch_response(batch, platform, stats).await
             }
+            Source::Ping => Ok(sync_response::json(&Pong { status: "ok" })),
             Source::Sns | Source::EventBridge | Source::List => {
-                self.results(batch, platform, seen).await
+                self.results(batch, platform, stats).await
             }
         }
     }
 }
 
-/// What is seen of an event, for those who count and log.
-struct Seen {
+/// The response to a ping, which is that of `/healthz`.
+#[derive(serde::Serialize)]
+struct Pong {
+    status: &'static str,
+}
+
+/// What is counted and logged of an event.
+struct EventStats {
     source: &'static str,
     records: usize,
     posts: usize,
@@ -138,7 +144,7 @@ struct Seen {
     stages: StageTimings,
 }
 
-impl Default for Seen {
+impl Default for EventStats {
     fn default() -> Self {
         Self {
             source: "event:unknown",
@@ -151,7 +157,7 @@ impl Default for Seen {
     }
 }
 
-impl Seen {
+impl EventStats {
     /// Posts were scored.
     fn scored(&mut self, posts: usize, stages: &StageTimings) {
         self.posts += posts;

@@ -4,7 +4,7 @@
 //! This module and nothing beneath it knows status codes. A request goes
 //! [`body`] (bytes, within limits) -> [`posts`] (JSON to posts) -> batcher ->
 //! [`api`] (answer), and any fault on the way is an [`error::ApiError`], which has
-//! its status, code and message in one table. Rows of NDJSON and CSV take [`bulk`]'s way,
+//! its status, code and message in one table. Rows take [`rows`]' way,
 //! other services' clients [`compat`]'s.
 //!
 //! Round all of it stand [`access`] (who may ask), [`client_disconnect`] (who still waits) and
@@ -17,7 +17,6 @@
 mod access;
 mod api;
 mod body;
-mod bulk;
 mod client_disconnect;
 mod compat;
 mod compress;
@@ -29,6 +28,7 @@ mod openapi;
 mod page;
 mod posts;
 mod request_telemetry;
+mod rows;
 
 // What answers look like, whichever way posts came.
 pub(crate) use api::{Many, Scored};

@@ -1,18 +1,18 @@
 //! Models from the Hugging Face Hub, in the cache that its Python users share.
 //!
-//! [`Hub::fetch`] makes sure that a model's files are in the cache and gives their
-//! folder, an ordinary model folder. Only what is needed comes down: configuration,
+//! [`Hub::fetch`] makes sure that a model's files are in the cache and returns their
+//! folder, an ordinary model folder. Only what is needed is downloaded: configuration,
 //! tokenizer, weights in the first format of [`Weights::NAMES`] that there is.
 //!
-//! The `hf-hub` crate knows where the Hub and the cache are and asks for the list of
-//! a model's files. The transfers are ours ([`download`](mod@download)), because that crate's begin
-//! anew when a connection breaks, keep whatever body arrives, compare no hashes and
-//! give up on another process's download after ten seconds.
+//! This is a client of its own on `ureq` because the `hf-hub` crate, in its releases 0.4,
+//! 0.5 and 1.0, compares no hashes, gives up on another process's download after
+//! seconds, and either keeps partial files under names that Python does not know (0.x)
+//! or restarts a broken download from its first byte (1.0, with 107 crates).
 //!
-//! What the Hub says is not trusted further than it can be checked: names of files
+//! What the Hub says is trusted only as far as it can be checked: names of files
 //! are those we asked for, a commit is forty hexadecimal digits, and a file is
 //! kept only if its SHA-256 (large files) or git's SHA-1 of it (small ones) is the
-//! one that the Hub named. The token goes to the Hub alone, not where it redirects
+//! one that the Hub announced. The token goes to the Hub alone, not where it redirects
 //! to, and is in no message.
 
 mod cache;
@@ -20,6 +20,7 @@ mod download;
 mod environment;
 mod error;
 mod id;
+mod partial_file;
 
 pub use download::Transfer;
 pub use error::HubError;
@@ -33,10 +34,10 @@ use environment::Environment;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Files of ours that a model may have: how its text is normalised, and its temperature.
+/// Optional files of our own: how text is normalised, and the temperature.
 const OPTIONAL: [&str; 2] = [profile::FILE, "calibration.json"];
 
-/// Larger configurations and tokenizers are refused: the largest known have some 35 MB.
+/// Larger configurations and tokenizers are rejected: the largest known have some 35 MB.
 const MAX_SMALL_FILE: u64 = 64 << 20;
 
 /// The Hub and its local cache.
@@ -47,22 +48,22 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// The Hub as the environment describes it: `HF_ENDPOINT`, `HF_TOKEN`,
-    /// `HF_TOKEN_PATH`, `HF_HOME`, `HF_HUB_CACHE`. With `offline` nothing is asked of
-    /// the network.
+    /// The Hub that the environment names: `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HOME`, `HF_HUB_CACHE`. With `offline` the network is not used.
     pub fn from_env(offline: bool) -> Result<Self, HubError> {
         let environment = Environment::read()?;
         Ok(Self {
             cache: environment.cache.clone(),
             offline,
-            downloader: Downloader::new(environment)?,
+            downloader: Downloader::new(environment),
         })
     }
 
     /// The folder of a model's files, which are downloaded where the cache lacks them.
     ///
-    /// A branch is asked for anew each time; where the Hub cannot be reached, what was
-    /// last seen of it serves. A commit that is whole in the cache needs no network.
+    /// A branch is looked up each time; where the Hub cannot be reached, or the cache is
+    /// read-only and the branch has moved, the commit that was last seen is used. A commit
+    /// that is complete in the cache needs no network.
     pub fn fetch(
         &self,
         id: &HubId,
@@ -82,7 +83,7 @@ impl Hub {
             return Ok(folder);
         }
         match self.download(id, &repo, progress) {
-            Err(error @ HubError::Unreachable { .. }) => {
+            Err(error) if error.leaves_the_cache_usable() => {
                 let folder = cached().ok_or_else(|| error.clone())?;
                 tracing::warn!(%error, "using the model that is in the cache");
                 Ok(folder)
@@ -134,7 +135,10 @@ impl Hub {
             }
             get(&name)?;
         }
-        repo.remember(&id.revision, &commit)?;
+        if let Err(error) = repo.remember(&id.revision, &commit) {
+            // The model is there all the same; offline it cannot be found by this revision.
+            tracing::warn!(%error, "the cache cannot be updated");
+        }
         Ok(folder)
     }
 }
@@ -162,8 +166,12 @@ fn wanted(names: &BTreeSet<String>) -> Result<Vec<&'static str>, String> {
     match Weights::NAMES.into_iter().find(there) {
         Some(weights) => wanted.push(weights),
         None => {
+            let other = Weights::unsupported(names.iter().map(String::as_str));
+            let other = other.map_or_else(String::new, |(name, format)| {
+                format!("; {name} is in the format {format}")
+            });
             return Err(format!(
-                "it has weights in none of the formats that are read: {}",
+                "it has weights in none of the supported formats: {}{other}",
                 Weights::NAMES.join(", ")
             ));
         }
@@ -212,6 +220,38 @@ mod tests {
             (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason}"),
             (got, expected) => panic!("{got:?}, {expected:?}"),
         }
+    }
+
+    #[test]
+    fn a_hub_can_be_asked_within_an_async_runtime() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("http://{}", unused.local_addr().expect("bound"));
+        drop(unused);
+        let hub = Hub {
+            cache: cache.path().to_owned(),
+            offline: false,
+            downloader: Downloader::new(Environment {
+                endpoint,
+                cache: cache.path().to_owned(),
+                token: None,
+            }),
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        let id = HubId::parse("acme/mood", None).expect("an id");
+        let got = runtime.block_on(async { hub.fetch(&id, &mut |_| {}) });
+        assert!(matches!(got, Err(HubError::Unreachable { .. })), "{got:?}");
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_may_be_used() {
+        let at = |kind: std::io::ErrorKind| HubError::cache(Path::new("file"))(kind.into());
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem, StorageFull};
+        assert!(at(PermissionDenied).leaves_the_cache_usable());
+        assert!(at(ReadOnlyFilesystem).leaves_the_cache_usable());
+        assert!(!at(StorageFull).leaves_the_cache_usable());
+        assert!(!HubError::NotFound("model".into()).leaves_the_cache_usable());
     }
 
     #[test]

@@ -16,12 +16,14 @@
 
 pub mod batcher;
 pub mod config;
+pub mod environment;
 pub mod error;
 pub mod events;
 pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod model;
+pub mod rows;
 pub mod serve;
 pub mod telemetry;
 pub mod timings;

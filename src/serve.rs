@@ -39,7 +39,7 @@ pub enum ServeError {
     LambdaEnv(&'static str),
     /// The Runtime API cannot be reached or answers what it should not.
     #[error("the Lambda runtime stopped: {0}")]
-    Lambda(lambda_http::Error),
+    Lambda(lambda_runtime::Error),
 }
 
 /// Serves until told to stop: on Lambda if this is Lambda, else over HTTP.

@@ -7,6 +7,7 @@
 //! atomic store, so it is always on; the figures stand in `/v1/info`, and
 //! `COLDREAD_TIMINGS=1` prints them as one line of JSON on standard error.
 
+use crate::environment::is_true;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::io::Write;
@@ -96,7 +97,7 @@ fn announce() {
         first_inference_ms = timings.first_inference_ms,
         "started"
     );
-    if std::env::var_os("COLDREAD_TIMINGS").is_some_and(|asked| asked == "1") {
+    if std::env::var("COLDREAD_TIMINGS").is_ok_and(|asked| is_true(&asked)) {
         let line = serde_json::json!({ "timings": timings });
         // A closed standard error is no reason to stop serving.
         let _ = writeln!(std::io::stderr(), "{line}");

@@ -25,18 +25,14 @@ pub enum PostError {
         /// The limit.
         max_tokens: usize,
     },
-    /// The post is not valid UTF-8.
-    #[error("the text is not valid UTF-8; re-encode it")]
-    InvalidUtf8,
 }
 
 impl PostError {
-    /// A stable name for programs: `empty_text`, `text_too_long` or `invalid_utf8`.
+    /// A stable name for programs: `empty_text` or `text_too_long`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "empty_text",
             Self::TooLong { .. } | Self::TooManyTokens { .. } => "text_too_long",
-            Self::InvalidUtf8 => "invalid_utf8",
         }
     }
 }

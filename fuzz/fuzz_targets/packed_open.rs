@@ -1,31 +1,18 @@
 //! Arbitrary bytes as a packed model: an error, or views that stay within it and a
 //! forward pass that ends.
 //!
-//! The encoder and its kernels are compiled into the target from their sources: the
-//! whole crate would bring candle and the servers under the sanitizer for nothing.
-//!
 //! The first byte says what is put right before opening, because nothing else
 //! gets past the checksums: bit 0 the magic, byte order, version and length, bit
 //! 1 the checksums of the sections, bit 2 that of header and table.
 
 #![no_main]
 
-#[allow(dead_code, unused_imports)]
-#[path = "../../src"]
-mod src {
-    pub mod encoder;
-    pub mod engine;
-    pub mod error;
-    pub mod kernels;
-}
-
+use coldread_engine::encoder::Int8Engine;
+use coldread_engine::engine::{EncodedBatch, Engine};
+use coldread_engine::kernels::{Isa, Kernels};
 use coldread_model::PackedModel;
-use encoder::Int8Engine;
-use engine::{EncodedBatch, Engine};
-use kernels::{Isa, Kernels};
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
-use src::{encoder, engine, error, kernels};
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
 

@@ -114,6 +114,9 @@ def probe(notes):
     request("POST", "runtime/invocation/next")
     request("GET", "runtime/invocation/x/response")
     request("POST", "runtime/invocation/x/response", "{}")
+    # Routes of SnapStart, which the emulator plays as little as the harness without it.
+    request("GET", "runtime/restore/next")
+    request("POST", "runtime/restore/error", "{}")
 
     id = invocation()
     request("POST", "runtime/invocation/unknown/response", "{}")

@@ -94,7 +94,7 @@ impl Schedule {
     }
 
     /// Arrivals at `times`, ascending, that were recorded elsewhere.
-    pub fn from_times(name: &str, times: Vec<Nanos>) -> Result<Self> {
+    pub fn from_times(name: &str, times: &[Nanos]) -> Result<Self> {
         let first = *times
             .first()
             .with_context(|| format!("{name}: no arrival"))?;

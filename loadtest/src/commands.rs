@@ -18,7 +18,8 @@ mod trace;
 mod warm;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
 
 use crate::platform::launcher;
 
@@ -51,6 +52,13 @@ enum Command {
 }
 
 impl Cli {
+    /// Parses the process's arguments. A variable that is blank counts as unset.
+    pub fn from_process() -> Self {
+        let command = without_blank(Self::command(), |name| std::env::var_os(name));
+        let parsed = Self::from_arg_matches(&command.get_matches());
+        parsed.unwrap_or_else(|error| error.exit())
+    }
+
     /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
         match self.command {
@@ -74,10 +82,25 @@ impl Cli {
     }
 }
 
+/// Forgets the variables of settings that hold nothing but white space.
+fn without_blank(
+    command: clap::Command,
+    env: impl Fn(&OsStr) -> Option<OsString> + Copy,
+) -> clap::Command {
+    let is_blank = |name: &OsStr| {
+        env(name).is_some_and(|value| value.to_str().is_some_and(|it| it.trim().is_empty()))
+    };
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_blank(name) => arg.env(None::<&str>),
+            _ => arg,
+        })
+        .mut_subcommands(|command| without_blank(command, env))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn every_option_has_one_meaning_and_every_default_parses() {
@@ -94,5 +117,24 @@ mod tests {
             let words = ["coldread-loadtest"].iter().chain(arguments);
             assert!(Cli::try_parse_from(words).is_ok(), "{arguments:?}");
         }
+    }
+
+    fn variables(command: &clap::Command) -> Vec<OsString> {
+        let own = command.get_arguments().filter_map(clap::Arg::get_env);
+        let mut names: Vec<OsString> = own.map(OsStr::to_owned).collect();
+        names.extend(command.get_subcommands().flat_map(variables));
+        names
+    }
+
+    #[test]
+    fn every_blank_variable_counts_as_unset() {
+        let all = variables(&Cli::command());
+        assert!(!all.is_empty());
+        for blank in ["", " \t"] {
+            let command = without_blank(Cli::command(), |_| Some(blank.into()));
+            assert_eq!(variables(&command), [""; 0]);
+        }
+        let command = without_blank(Cli::command(), |_| Some("value".into()));
+        assert_eq!(variables(&command), all);
     }
 }

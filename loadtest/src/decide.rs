@@ -13,7 +13,12 @@ mod options;
 mod trial;
 mod words;
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +52,8 @@ pub struct Question {
     pub families: Vec<Vec<Choice>>,
     /// Seed of everything random.
     pub seed: u64,
+    /// No progress bar.
+    pub quiet: bool,
 }
 
 /// An option as it came out.
@@ -99,6 +106,8 @@ pub struct Decision {
     pub options: Vec<Ranked>,
     /// Where each option that is within the bound costs as much as the next.
     pub neighbours: Vec<Neighbours>,
+    /// Where the cheapest option costs as much as the cheapest of another kind.
+    pub rival: Option<Neighbours>,
     /// What changes when something is chosen otherwise for the cheapest option.
     pub levers: Vec<Lever>,
     /// Mean milliseconds that a request waits for a cold start, placement included.
@@ -145,6 +154,63 @@ struct Tried {
     ranked: Ranked,
 }
 
+/// The best of each family that has one, in the order of the families. Each processor
+/// takes the next family that nobody has tried.
+fn try_all(question: &Question, prices: &Prices) -> Result<Vec<Tried>> {
+    let trials = Trials::new(question, prices);
+    let families = &question.families;
+    let next = AtomicUsize::new(0);
+    let best = Mutex::new(Vec::new());
+    let bar = progress(question);
+    let work = || {
+        while let Some((place, family)) = {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            families.get(place).map(|family| (place, family))
+        } {
+            let found = trials.best(family);
+            let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+            best.push((place, found));
+            bar.inc(1);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(families.len()) {
+            scope.spawn(work);
+        }
+    });
+    bar.finish_and_clear();
+    let mut best = best.into_inner().unwrap_or_else(PoisonError::into_inner);
+    best.sort_by_key(|(place, _)| *place);
+    best.into_iter()
+        .filter_map(|(_, found)| found.transpose())
+        .collect()
+}
+
+/// A bar over the families, on standard error.
+fn progress(question: &Question) -> ProgressBar {
+    if question.quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(question.families.len() as u64);
+    bar.set_style(
+        ProgressStyle::with_template("{bar:32} {pos} of {len} options tried, {eta} left")
+            .expect("the template is valid"),
+    );
+    bar
+}
+
+impl Tried {
+    /// What is paid: hosts by the hour, or the family of what is paid by use.
+    fn kind(&self) -> &str {
+        if self.target.always_on() {
+            return "hosts";
+        }
+        let target = self.ranked.target.as_str();
+        target.split(':').next().unwrap_or(target)
+    }
+}
+
 impl Decision {
     /// Tries all families and ranks them.
     pub fn new(question: &Question, prices: &Prices) -> Result<Self> {
@@ -152,18 +218,15 @@ impl Decision {
             question.p99_ms.is_finite() && question.p99_ms > 0.0,
             "the bound of p99 must be above 0"
         );
-        let mut trials = Trials::new(question, prices);
-        let mut tried = Vec::new();
-        for family in &question.families {
-            tried.extend(trials.best(family)?);
-        }
+        let mut tried = try_all(question, prices)?;
         ensure!(!tried.is_empty(), "there is no option to choose from");
         tried.sort_by(|a, b| {
             let key = |tried: &Tried| {
                 let ranked = &tried.ranked;
-                match ranked.in_time {
-                    true => (false, ranked.usd_per_month),
-                    false => (true, ranked.p99_ms.unwrap_or(f64::INFINITY)),
+                if ranked.in_time {
+                    (false, ranked.usd_per_month)
+                } else {
+                    (true, ranked.p99_ms.unwrap_or(f64::INFINITY))
                 }
             };
             let (a, b) = (key(a), key(b));
@@ -174,6 +237,14 @@ impl Decision {
             .windows(2)
             .map(|pair| neighbours::between(pair[0], pair[1], prices))
             .collect::<Result<_, _>>()?;
+        let rival = match within.split_first() {
+            Some((best, others)) => others
+                .iter()
+                .find(|other| other.kind() != best.kind())
+                .map(|other| neighbours::between(best, other, prices))
+                .transpose()?,
+            None => None,
+        };
         let levers = match within.first() {
             Some(best) => levers::of(question, best, prices)?,
             None => Vec::new(),
@@ -204,6 +275,7 @@ impl Decision {
             peak_to_mean: workload.peak_to_mean,
             p99_target_ms: question.p99_ms,
             neighbours,
+            rival,
             levers,
             cold_start_ms: question.model.sandbox.mean_ms() + question.model.init.mean_ms(),
             restored_start_ms: question.restore.mean_ms() + workload.restore_ms,

@@ -3,13 +3,12 @@
 //! Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong
 //! usage, 130 stopped with Ctrl-C and 143 with SIGTERM, after writing what there is.
 
-use clap::Parser;
 use coldread_loadtest::commands::Cli;
 use coldread_loadtest::interrupt;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let done = Cli::parse().run();
+    let done = Cli::from_process().run();
     if let Err(error) = &done {
         eprintln!("error: {error:#}");
     }

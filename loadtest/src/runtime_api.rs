@@ -67,6 +67,7 @@ impl RuntimeApi {
                 ended: init_sender,
                 snapshot,
             }),
+            snapshot,
             restored: watch::Sender::new(false),
             polls: watch::Sender::new(0),
         });

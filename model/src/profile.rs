@@ -21,12 +21,22 @@ pub const VERSION: u32 = 1;
 /// is absent or off leaves the text alone.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a step, on or off")]
 pub struct NormalizationProfile {
     /// Format version, [`VERSION`].
     pub version: u32,
+    /// Drop the tags of posts that are HTML.
+    #[serde(default)]
+    pub html_tags: bool,
     /// Decode HTML character references, once.
     #[serde(default)]
     pub html_entities: bool,
+    /// Drop characters that nobody sees, such as zero-width spaces.
+    #[serde(default)]
+    pub invisible: bool,
+    /// Fold styled letters and numbers (mathematical, full-width, circled) to plain ones.
+    #[serde(default)]
+    pub styled_letters: bool,
     /// What a handle (`@name`) becomes.
     #[serde(default)]
     pub handles: Option<String>,
@@ -137,7 +147,10 @@ pub(crate) fn known(name: &str) -> Option<NormalizationProfile> {
         version: VERSION,
         handles: Some("@user".to_owned()),
         links: Some("http".to_owned()),
+        html_tags: false,
         html_entities: false,
+        invisible: false,
+        styled_letters: false,
         quotes: None,
         split_hashtags: false,
         max_repeat: None,

@@ -310,10 +310,15 @@ impl Queue {
         })
     }
 
+    /// Whether posts wait that no worker has taken.
+    pub(super) fn has_waiting_posts(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Who should take the posts that wait. A new worker is counted here and spawned by the
     /// caller, once it has released the lock.
     pub(super) fn wake(&mut self) -> Wake {
-        if self.waiting.is_empty() {
+        if !self.has_waiting_posts() {
             Wake::Nobody
         } else if self.busy_workers < self.num_workers {
             Wake::IdleWorker

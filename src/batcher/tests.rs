@@ -262,7 +262,7 @@ fn a_worker_that_waits_for_more_keeps_nobody_from_work() {
     held.open();
     until(|| first.iter().any(Sent::is_finished));
     let small = held.send(&["good"], None);
-    until(|| !held.batcher.0.shared.lock().wants_worker());
+    until(|| !held.batcher.0.shared.lock().has_waiting_posts());
     held.open();
     until(|| first.iter().all(Sent::is_finished));
     // However few are told that something came, both begin a batch.

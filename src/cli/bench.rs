@@ -72,7 +72,7 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     let posts = match &args.input {
         Some(path) => read_all(path, model.max_post_bytes.get(), MAX_MIXED_POSTS)?,
         None => made_up_posts(),

@@ -2,11 +2,12 @@
 
 mod metrics;
 
-use super::posts::Lines;
+use super::posts::Posts;
 use super::progress::Progress;
 use anyhow::bail;
 use clap::Args;
 use coldread::config::ModelArgs;
+use coldread::rows::{RowFormat, RowOptions};
 use coldread_engine::{Classifier, ModelInfo};
 use coldread_model::ProblemType;
 use metrics::{Calibration, Confusion, at_temperature_one};
@@ -14,6 +15,9 @@ use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+/// What a line may have besides the post: a label and a tab.
+const MAX_LABEL_BYTES: usize = 1024;
 
 /// Enough posts to fill the engine's batches.
 const BATCH_POSTS: usize = 512;
@@ -63,8 +67,10 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
-    let lines = Lines::open(&args.file, model.max_post_bytes.get())?;
+    let source = super::model_source::open(model)?;
+    let max_line_bytes = model.max_post_bytes.get() + MAX_LABEL_BYTES;
+    let options = RowOptions::new(RowFormat::Text, max_line_bytes);
+    let lines = Posts::open(&args.file, &options)?;
     let model = source.load()?;
     let mut classifier = model.classifier();
     let evaluation = evaluate(lines, &mut classifier)?;
@@ -82,7 +88,7 @@ pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
+fn evaluate(mut lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
     let info = classifier.model().info().clone();
     let mut progress = Progress::start(lines.total_bytes(), true);
     let mut evaluation = Evaluation {
@@ -94,13 +100,16 @@ fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Eva
     loop {
         let mut labels = Vec::new();
         let mut posts = Vec::new();
-        let first_line = lines.number() + 1;
+        let mut numbers = Vec::new();
         while posts.len() < BATCH_POSTS
-            && let Some(line) = lines.next()?
+            && let Some(row) = lines.next()?
         {
-            let (label, post) = parse(&line, &info.labels).map_err(|e| lines.error(&e))?;
+            let error = |reason: &str| lines.error_at(row.line, reason);
+            let line = row.post.as_ref().map_err(|e| error(&e.to_string()))?;
+            let (label, post) = parse(line, &info.labels).map_err(|e| error(&e))?;
             labels.push(label);
             posts.push(post.to_owned());
+            numbers.push(row.line);
         }
         if posts.is_empty() {
             break;
@@ -109,8 +118,7 @@ fn evaluate(mut lines: Lines, classifier: &mut Classifier) -> anyhow::Result<Eva
         let results = classifier.classify(&posts)?;
         evaluation.time += started.elapsed();
         for (i, (result, truth)) in results.into_iter().zip(labels).enumerate() {
-            let sentiment =
-                result.map_err(|e| lines.error_at(first_line + i as u64, &e.to_string()))?;
+            let sentiment = result.map_err(|e| lines.error_at(numbers[i], &e.to_string()))?;
             let correct = sentiment.label_index == truth;
             evaluation.confusion.add(truth, sentiment.label_index);
             evaluation

@@ -18,7 +18,7 @@ pub(crate) struct InfoArgs {
 }
 
 pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let model = super::hub::source(model)?.load()?;
+    let model = super::model_source::open(model)?.load()?;
     let info = model.info();
     let engine = model.engine_info();
     let isas: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();

@@ -44,8 +44,9 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
     let filter = filter
         // At level trace this part of the runtime logs whole events, posts included.
         .with_target("lambda_runtime::layers::api_response", LevelFilter::ERROR)
-        // Calls every answer that is tried again an error; ours says it when it is one.
-        .with_target("hf_hub::retry", LevelFilter::OFF);
+        // They log addresses, and those of a CDN are signed.
+        .with_target("ureq", LevelFilter::OFF)
+        .with_target("ureq_proto", LevelFilter::OFF);
     let is_terminal = io::stderr().is_terminal();
     let (writer, guard) = if serves && !is_lambda() {
         let (writer, guard) = stderr_without_waiting();
@@ -69,7 +70,9 @@ pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
 }
 
 fn filled(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.trim().is_empty())
 }
 
 /// What collects a server's log indexes the fields of JSON lines; people read text.

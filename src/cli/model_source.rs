@@ -1,31 +1,56 @@
-//! Where a command's model is: a path, or a model of the Hub in the local cache.
+//! From `--model` to a path: a file, a folder, or a model of the Hub in the local cache.
 
 use super::UsageError;
 use coldread::config::ModelArgs;
 use coldread::model::ModelSource;
 use std::path::{Path, PathBuf};
 
+/// Ends of names that no model of the Hub has, but files have.
+const FILE_ENDS: [&str; 8] = [
+    "bin",
+    "coldread",
+    "gguf",
+    "h5",
+    "json",
+    "onnx",
+    "pt",
+    "safetensors",
+];
+
+/// A folder with more entries than this is not searched for similar names.
+const MAX_ENTRIES: usize = 10_000;
+
 /// The command's model, which is downloaded first if need be.
-pub(crate) fn source(args: &ModelArgs) -> anyhow::Result<ModelSource> {
+pub(crate) fn open(args: &ModelArgs) -> anyhow::Result<ModelSource> {
     let mut source = args.source();
     match &args.model {
         Some(model) => source.path = Some(locate(model, args)?),
-        None => refuse_revision(args, "the model in the binary")?,
+        None => reject_revision(args, "the model in the binary")?,
     }
     Ok(source)
 }
 
-/// A path that exists as it is, or the folder of the model of the Hub that is called so.
+/// A path that exists as it is, or the folder of the model of the Hub with this id.
 #[cfg(feature = "hub")]
 pub(crate) fn locate(model: &Path, args: &ModelArgs) -> anyhow::Result<PathBuf> {
     use super::progress::Downloads;
-    use coldread::hub::{Hub, HubId};
+    use coldread::hub::{Hub, HubError, HubId};
 
-    let Some(id) = hub_id(model) else {
-        refuse_revision(args, "a file or folder")?;
+    if model.exists() {
+        reject_revision(args, "a file or folder")?;
         return Ok(model.to_owned());
+    }
+    let similar = similar(model);
+    let id = match (hub_id(model), &similar) {
+        (Some(id), None) => HubId::parse(id, args.revision.as_deref())?,
+        (_, similar) => {
+            return Err(HubError::InvalidId {
+                id: model.to_string_lossy().into_owned(),
+                reason: hint(model, similar.as_deref()),
+            }
+            .into());
+        }
     };
-    let id = HubId::parse(id, args.revision.as_deref())?;
     let mut downloads = Downloads::default();
     let folder = Hub::from_env(args.offline)?.fetch(&id, &mut |transfer| downloads.show(transfer));
     Ok(folder?)
@@ -33,28 +58,68 @@ pub(crate) fn locate(model: &Path, args: &ModelArgs) -> anyhow::Result<PathBuf> 
 
 #[cfg(not(feature = "hub"))]
 pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf> {
-    match hub_id(model) {
-        None => Ok(model.to_owned()),
-        Some(id) => Err(UsageError::new(format!(
-            "{id}: no such file or folder, and this build does not download models; build one that \
-             does: cargo build --release --features full"
-        ))),
+    if model.exists() {
+        return Ok(model.to_owned());
+    }
+    let similar = similar(model);
+    Err(UsageError::new(match hub_id(model) {
+        Some(id) if similar.is_none() => format!(
+            "{id}: no file or folder is called so, and this build does not download models; build \
+             one that does: cargo build --release --features full"
+        ),
+        _ => format!("{}: {}", model.display(), hint(model, similar.as_deref())),
+    }))
+}
+
+/// Why there is nothing at a path, as a hint.
+fn hint(model: &Path, similar: Option<&Path>) -> String {
+    match (similar, model.parent()) {
+        (Some(similar), _) => format!("did you mean {:?}?", similar.display()),
+        (None, Some(folder)) if !folder.as_os_str().is_empty() && !folder.exists() => {
+            format!("there is no folder {:?}", folder.display())
+        }
+        _ => "no file or folder is called so".to_owned(),
     }
 }
 
-/// What has the form of an id of the Hub and is no path: two names, such as
-/// `OWNER/NAME`, of which the first says neither here nor home.
+/// What may be an id or an address of the Hub and is not written as a path. Whether it
+/// is a sound one is for [`coldread::hub::HubId`] to say.
 fn hub_id(model: &Path) -> Option<&str> {
     let text = model.to_str()?;
-    let is_packed = model.extension().is_some_and(|end| end == "coldread");
+    if text.contains("://") {
+        return Some(text);
+    }
+    let end = model.extension().and_then(|end| end.to_str());
     let id = text.split('@').next()?;
-    let names = id.split('/').count();
-    let is_id = names == 2 && !id.starts_with(['/', '.', '~']) && !id.ends_with('/');
-    (is_id && !is_packed && !model.exists()).then_some(text)
+    let is_path = id.starts_with(['/', '.', '~'])
+        || id.ends_with('/')
+        || end.is_some_and(|end| FILE_ENDS.contains(&end));
+    let is_address = ["huggingface.co/", "hf.co/"]
+        .iter()
+        .any(|host| id.starts_with(host));
+    (!is_path && (is_address || id.split('/').count() <= 2)).then_some(text)
+}
+
+/// The path of a file or folder whose name differs by a slip of the keyboard.
+fn similar(model: &Path) -> Option<PathBuf> {
+    let wanted = model.file_name()?.to_str()?;
+    let folder = model.parent()?;
+    let entries = match folder.as_os_str().is_empty() {
+        true => Path::new(".").read_dir(),
+        false => folder.read_dir(),
+    };
+    let most = (wanted.chars().count() / 4).min(2);
+    let names = entries
+        .ok()?
+        .take(MAX_ENTRIES)
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let distances = names.map(|name| (strsim::damerau_levenshtein(&name, wanted), name));
+    let (_, name) = distances.filter(|(distance, _)| *distance <= most).min()?;
+    Some(folder.join(name))
 }
 
 #[cfg(feature = "hub")]
-fn refuse_revision(args: &ModelArgs, model: &str) -> anyhow::Result<()> {
+fn reject_revision(args: &ModelArgs, model: &str) -> anyhow::Result<()> {
     match args.revision {
         None => Ok(()),
         Some(_) => Err(UsageError::new(format!(
@@ -64,7 +129,7 @@ fn refuse_revision(args: &ModelArgs, model: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(not(feature = "hub"))]
-fn refuse_revision(_args: &ModelArgs, _model: &str) -> anyhow::Result<()> {
+fn reject_revision(_args: &ModelArgs, _model: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
@@ -74,21 +139,48 @@ mod tests {
 
     #[test]
     fn ids_are_told_from_paths() {
-        for id in ["acme/mood", "acme/mood@v1", "acme/mood@refs/pr/1", "a b/c"] {
+        for id in [
+            "acme/mood",
+            "acme/mood@v1",
+            "acme/mood@refs/pr/1",
+            "acme/mood-v2.1",
+            "a b/c",
+            "mood",
+            "https://huggingface.co/acme/mood/tree/main",
+            "huggingface.co/acme/mood",
+        ] {
             assert_eq!(hub_id(Path::new(id)), Some(id));
         }
         for path in [
-            "mood",
             "/acme/mood",
             "./mood",
             "../mood",
             "~/mood",
             "mood/",
             "a/b/c",
+            "mood.coldread",
             "packed/mood.coldread",
-            "src/cli",
+            "mood/model.safetensors",
         ] {
             assert_eq!(hub_id(Path::new(path)), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_typo_in_a_path_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["sentiment-v1", "sentiment-v2", "notes.txt"] {
+            std::fs::write(folder.path().join(name), "").expect("a file");
+        }
+        let check = |typed: &str, expected: Option<&str>| {
+            let expected = expected.map(|name| folder.path().join(name));
+            assert_eq!(similar(&folder.path().join(typed)), expected, "{typed}");
+        };
+        check("sentimnet-v1", Some("sentiment-v1"));
+        check("Sentiment-v2", Some("sentiment-v2"));
+        check("sentiment", None);
+        check("other", None);
+        let missing = folder.path().join("no/such");
+        assert!(hint(&missing, None).contains("there is no folder"));
     }
 }

@@ -1,7 +1,7 @@
 //! `coldread pack`: a model folder, or a model of the Hub, as one file that is mapped and
 //! run as it is.
 
-use super::hub;
+use super::model_source;
 use super::posts::read_all;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
         Some(path) => read_all(path, model.max_post_bytes.get(), MAX_CHECKED_POSTS)?,
         None => Vec::new(),
     };
-    let path = hub::locate(&args.model_to_pack, model)?;
+    let path = model_source::locate(&args.model_to_pack, model)?;
     let started = Instant::now();
     let folder = ModelFolder::open(&path)?;
     check_text(&folder)?;

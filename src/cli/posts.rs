@@ -1,20 +1,8 @@
-//! Posts out of text, JSON lines, CSV and TSV, one at a time in bounded memory.
-//!
-//! A row that holds no post is an error *in its place*, so that results line up
-//! with the input; only trouble with the file itself ends the reading. However
-//! long a line is, no more than a limit of it is kept.
-
-mod columns;
-mod lines;
-mod source;
+//! Where a subcommand's posts come from: a file or standard input, read as rows.
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
-use coldread_engine::PostError;
-use columns::Column;
-pub(crate) use lines::Lines;
-use serde_json::Value;
-use source::Source;
+use clap::{Args, ValueEnum};
+use coldread::rows::{Header, Row, RowFile, RowFormat, RowOptions, parse_delimiter};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,9 +12,10 @@ use std::path::Path;
 pub(crate) enum Format {
     /// One post a line
     Text,
-    /// One JSON object with the post under --field, or one JSON string, a line
+    /// JSON: a string or an object with the post under --field a line, or an array of them
+    #[value(alias = "json")]
     Jsonl,
-    /// Comma-separated columns, quoted as in RFC 4180
+    /// Columns separated by commas, or by what the header shows, quoted as in RFC 4180
     Csv,
     /// Tab-separated columns, without quoting
     Tsv,
@@ -34,10 +23,17 @@ pub(crate) enum Format {
 
 impl Format {
     /// What a file's extension says; text where it says nothing.
-    pub(crate) fn of(path: &Path) -> Self {
-        let extension = path.extension().unwrap_or_default().to_string_lossy();
-        match extension.to_ascii_lowercase().as_str() {
-            "jsonl" | "ndjson" | "json" => Self::Jsonl,
+    pub(crate) fn from_path(path: &Path) -> Self {
+        let mut path = path.to_owned();
+        let extension = |path: &Path| {
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            extension.to_ascii_lowercase()
+        };
+        if matches!(extension(&path).as_str(), "gz" | "zst" | "zstd") {
+            path.set_extension("");
+        }
+        match extension(&path).as_str() {
+            "jsonl" | "ndjson" | "json" | "js" => Self::Jsonl,
             "csv" => Self::Csv,
             "tsv" | "tab" => Self::Tsv,
             _ => Self::Text,
@@ -49,129 +45,117 @@ impl Format {
     }
 }
 
-/// Where in a row the post stands, and how much of one is read.
-#[derive(Debug, Clone)]
-pub(crate) struct ReadOptions {
-    pub(crate) format: Format,
-    /// A JSON key, a column's name, or its number from 1.
-    pub(crate) field: Option<String>,
-    /// Whether the first row of CSV or TSV is data.
-    pub(crate) no_header: bool,
-    /// The longest post in bytes.
-    pub(crate) max_post_bytes: usize,
+impl From<Format> for RowFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Jsonl => Self::Json,
+            Format::Csv => Self::Csv,
+            Format::Tsv => Self::Tsv,
+        }
+    }
 }
 
-impl ReadOptions {
-    /// Options that make no sense together, said as a user would read it.
-    pub(crate) fn conflict(&self) -> Option<String> {
+/// How the rows of an input are read.
+#[derive(Debug, Args)]
+pub(crate) struct RowArgs {
+    /// How posts stand in the input [default: by the file's extension, else text]
+    ///
+    /// A blank line of text gives an error in its place, so that line N of the results
+    /// belongs to line N of the input; blank lines of the other formats are skipped.
+    /// UTF-16 is decoded, and gzip and zstd are decompressed.
+    #[arg(long, short, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
+
+    /// Where the post stands: a JSON key, a JSON pointer such as /user/bio, a column's name,
+    /// or its number from 1 [default: text; with --no-header the last column]
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) field: Option<String>,
+
+    /// What separates the columns of CSV: a character, or `tab` [default: what the header
+    /// shows]
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    pub(crate) delimiter: Option<u8>,
+
+    /// The first row of CSV or TSV is a post and not column names
+    #[arg(long)]
+    pub(crate) no_header: bool,
+}
+
+fn delimiter(name: &str) -> Result<u8, &'static str> {
+    parse_delimiter(name).ok_or("expected one character of ASCII, or `tab`")
+}
+
+impl RowArgs {
+    /// The options for an input, or why these make no sense together.
+    pub(crate) fn options(&self, path: &Path, max_post_bytes: usize) -> Result<RowOptions, String> {
+        let format = self.format.unwrap_or_else(|| Format::from_path(path));
         let is_number = |field: &String| field.parse::<usize>().is_ok_and(|n| n > 0);
-        if self.format == Format::Text && self.field.is_some() {
-            return Some("--field is for jsonl, csv and tsv; a text line is a post".to_owned());
+        if format == Format::Text && self.field.is_some() {
+            return Err("--field is for jsonl, csv and tsv; a text line is a post".to_owned());
         }
-        if self.no_header && !self.format.has_columns() {
-            return Some("--no-header is for csv and tsv".to_owned());
+        if self.no_header && !format.has_columns() {
+            return Err("--no-header is for csv and tsv".to_owned());
+        }
+        if self.delimiter.is_some() && !format.has_columns() {
+            return Err("--delimiter is for csv".to_owned());
         }
         if self.no_header && !self.field.as_ref().is_none_or(is_number) {
-            return Some("with --no-header, --field is a column's number, from 1".to_owned());
+            return Err("with --no-header, --field is a column's number, from 1".to_owned());
         }
-        None
+        Ok(RowOptions {
+            field: self.field.clone(),
+            delimiter: self.delimiter,
+            header: match self.no_header {
+                true => Header::Absent,
+                false => Header::Present,
+            },
+            ..RowOptions::new(format.into(), max_post_bytes)
+        })
     }
 }
 
-/// Why a row has no score: a stable code, and a message that says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct RowError {
-    pub(crate) code: &'static str,
-    pub(crate) message: String,
-}
-
-impl RowError {
-    /// A row that is not what its format promises.
-    fn invalid(line: u64, reason: impl std::fmt::Display) -> Self {
-        Self {
-            code: "invalid_row",
-            message: format!("line {line}: {reason}"),
-        }
-    }
-}
-
-impl From<&PostError> for RowError {
-    fn from(error: &PostError) -> Self {
-        Self {
-            code: error.code(),
-            message: error.to_string(),
-        }
-    }
-}
-
-/// One row's post, or why there is none.
-pub(crate) type Row = Result<String, RowError>;
-
-/// The posts of one input.
+/// The rows of one file.
 pub(crate) struct Posts {
-    source: Source<Box<dyn Read + Send>>,
-    options: ReadOptions,
-    column: Column,
+    rows: RowFile,
+    name: String,
     total_bytes: Option<u64>,
 }
 
 impl Posts {
-    /// Opens a file, or standard input for `-`.
-    pub(crate) fn open(path: &Path, options: ReadOptions) -> anyhow::Result<Self> {
+    /// Opens a file, or standard input for `-`, and reads the header where there is one.
+    pub(crate) fn open(path: &Path, options: &RowOptions) -> anyhow::Result<Self> {
         let (reader, total_bytes) = open(path)?;
-        let mut posts = Self::new(reader, options).with_context(|| path.display().to_string())?;
-        posts.total_bytes = total_bytes;
-        Ok(posts)
-    }
-
-    /// Posts from any reader. Reads the header where there is one.
-    pub(crate) fn new(reader: Box<dyn Read + Send>, options: ReadOptions) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        let rows = RowFile::new(reader, options).with_context(|| name.clone())?;
         let mut posts = Self {
-            source: Source::new(reader),
-            column: Column::Last,
-            total_bytes: None,
-            options,
+            rows,
+            name,
+            total_bytes,
         };
-        if posts.options.format.has_columns() {
-            posts.column = posts.find_column()?;
+        // What is no file of rows is told before the model is loaded; who types is not waited for.
+        let has_header = matches!(options.format, RowFormat::Csv | RowFormat::Tsv);
+        if has_header || total_bytes.is_some() {
+            let first = posts.rows.read_ahead();
+            first.with_context(|| posts.name.clone())?;
         }
         Ok(posts)
-    }
-
-    fn find_column(&mut self) -> anyhow::Result<Column> {
-        let field = self.options.field.clone();
-        if self.options.no_header {
-            return Ok(field.map_or(Column::Last, |n| {
-                Column::Index(n.parse::<usize>().map_or(0, |n| n.saturating_sub(1)))
-            }));
-        }
-        let max_bytes = self.max_row_bytes();
-        let Some(header) = self.read_columns(max_bytes)? else {
-            return Ok(Column::Last); // an empty file has no posts
-        };
-        if header.total_bytes > max_bytes {
-            bail!("the header has more than {max_bytes} bytes; is this a file with a header?");
-        }
-        Column::named(&header, field.as_deref())
     }
 
     /// The next row. `Err` means that the input cannot be read on.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Row>> {
-        match self.options.format {
-            Format::Text => self.next_text(),
-            Format::Jsonl => self.next_json(),
-            Format::Csv | Format::Tsv => self.next_column(),
-        }
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Row>> {
+        let row = self.rows.next_row();
+        row.with_context(|| format!("reading {}", self.name))
     }
 
     /// Whether the next row may have to be waited for.
     pub(crate) fn may_wait(&self) -> bool {
-        self.source.may_wait()
+        self.rows.may_wait()
     }
 
     /// How much of the input is used up.
     pub(crate) fn bytes_read(&self) -> u64 {
-        self.source.bytes_read
+        self.rows.bytes_read()
     }
 
     /// How large the input is, where that is known.
@@ -179,73 +163,9 @@ impl Posts {
         self.total_bytes
     }
 
-    /// A row has other columns beside the post, and JSON escapes make a post up to
-    /// six times longer.
-    fn max_row_bytes(&self) -> usize {
-        8 * self.options.max_post_bytes + (64 << 10)
-    }
-
-    fn next_text(&mut self) -> io::Result<Option<Row>> {
-        let max_bytes = self.options.max_post_bytes;
-        Ok(self.source.line(max_bytes)?.map(|line| {
-            if line.total_bytes > max_bytes {
-                return Err(RowError::from(&PostError::TooLong {
-                    bytes: line.total_bytes,
-                    max_bytes,
-                }));
-            }
-            utf8(line.bytes)
-        }))
-    }
-
-    fn next_json(&mut self) -> io::Result<Option<Row>> {
-        let max_bytes = self.max_row_bytes();
-        while let Some(line) = self.source.line(max_bytes)? {
-            let blank = line.bytes.trim_ascii().is_empty();
-            if line.total_bytes > max_bytes {
-                return Ok(Some(Err(too_long_row(
-                    line.number,
-                    line.total_bytes,
-                    max_bytes,
-                ))));
-            }
-            if !blank {
-                let field = self.options.field.as_deref().unwrap_or("text");
-                return Ok(Some(json_post(line.bytes, line.number, field)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn next_column(&mut self) -> io::Result<Option<Row>> {
-        let max_bytes = self.max_row_bytes();
-        let Some(columns) = self.read_columns(max_bytes)? else {
-            return Ok(None);
-        };
-        if columns.total_bytes > max_bytes {
-            return Ok(Some(Err(too_long_row(
-                columns.line,
-                columns.total_bytes,
-                max_bytes,
-            ))));
-        }
-        let row = if columns.unclosed_quote {
-            Err("the quote opened in this row is never closed".to_owned())
-        } else {
-            self.column.of(&columns)
-        };
-        Ok(Some(match row {
-            Ok(field) => utf8(field.to_vec()),
-            Err(reason) => Err(RowError::invalid(columns.line, reason)),
-        }))
-    }
-
-    /// The next row that is not blank, split into its columns.
-    fn read_columns(&mut self, max_bytes: usize) -> io::Result<Option<columns::Columns>> {
-        match self.options.format {
-            Format::Csv => columns::read_csv(&mut self.source, max_bytes),
-            _ => columns::read_tsv(&mut self.source, max_bytes),
-        }
+    /// What is wrong with a line, in a file in which every line must be right.
+    pub(crate) fn error_at(&self, line: u64, reason: &str) -> anyhow::Error {
+        anyhow::anyhow!("{}:{line}: {reason}", self.name)
     }
 }
 
@@ -265,28 +185,29 @@ fn open(path: &Path) -> anyhow::Result<(Box<dyn Read + Send>, Option<u64>)> {
     Ok((Box::new(file), total_bytes))
 }
 
-/// All posts of a file for a measurement: text lines, or the last column of TSV and
-/// CSV, or JSON lines. Rows without a post are left out.
+/// All posts of a file for a measurement, read as `coldread score` reads it; TSV without a
+/// column `text` is label<TAB>post lines. A row that cannot be read is an error; empty posts
+/// are left out.
 pub(crate) fn read_all(
     path: &Path,
     max_post_bytes: usize,
     max_posts: usize,
 ) -> anyhow::Result<Vec<String>> {
-    let format = Format::of(path);
-    let options = ReadOptions {
-        format,
-        field: None,
-        no_header: format.has_columns(),
-        max_post_bytes,
-    };
-    let mut input = Posts::open(path, options)?;
+    let format = Format::from_path(path);
+    let mut options = RowOptions::new(format.into(), max_post_bytes);
+    if format == Format::Tsv {
+        options.header = Header::Detect;
+    }
+    let mut input = Posts::open(path, &options)?;
     let mut posts = Vec::new();
     while posts.len() < max_posts
-        && let Some(row) = input
-            .next()
-            .with_context(|| format!("reading {}", path.display()))?
+        && let Some(row) = input.next()?
     {
-        posts.extend(row.ok().filter(|post| !post.trim().is_empty()));
+        let post = row
+            .post
+            .map_err(|e| input.error_at(row.line, &e.to_string()))?;
+        let is_empty = post.trim().is_empty();
+        posts.extend((!is_empty).then_some(post));
     }
     if posts.is_empty() {
         bail!("{}: no posts in it", path.display());
@@ -294,48 +215,26 @@ pub(crate) fn read_all(
     Ok(posts)
 }
 
-fn utf8(bytes: Vec<u8>) -> Row {
-    String::from_utf8(bytes).map_err(|_| RowError::from(&PostError::InvalidUtf8))
-}
-
-fn too_long_row(line: u64, bytes: usize, max_bytes: usize) -> RowError {
-    RowError {
-        code: "text_too_long",
-        message: format!("line {line}: the row has {bytes} bytes; at most {max_bytes} are read"),
-    }
-}
-
-/// The post in one line of JSON.
-fn json_post(line: Vec<u8>, number: u64, field: &str) -> Row {
-    let line = utf8(line)?;
-    let value: Value = serde_json::from_str(&line).map_err(|error| {
-        let reason = error.to_string();
-        // serde_json counts lines too, and its line is always 1 here.
-        let reason = reason.split(" at line ").next().unwrap_or_default();
-        RowError::invalid(
-            number,
-            format!("not JSON: {reason} at column {}", error.column()),
-        )
-    })?;
-    match value {
-        Value::String(post) => Ok(post),
-        Value::Object(mut object) => match object.remove(field) {
-            Some(Value::String(post)) => Ok(post),
-            Some(_) => Err(RowError::invalid(
-                number,
-                format!("{field:?} is not a string"),
-            )),
-            None => Err(RowError::invalid(
-                number,
-                format!("no key {field:?}; name the post's key with --field"),
-            )),
-        },
-        _ => Err(RowError::invalid(
-            number,
-            "neither a JSON object nor a JSON string",
-        )),
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_name_formats() {
+        for (name, format) in [
+            ("a.txt", Format::Text),
+            ("a", Format::Text),
+            ("-", Format::Text),
+            ("a.JSONL", Format::Jsonl),
+            ("a.ndjson", Format::Jsonl),
+            ("tweets.js", Format::Jsonl),
+            ("a.csv", Format::Csv),
+            ("a.csv.gz", Format::Csv),
+            ("a.jsonl.zst", Format::Jsonl),
+            ("a.gz", Format::Text),
+            ("a.tsv", Format::Tsv),
+        ] {
+            assert_eq!(Format::from_path(Path::new(name)), format, "{name}");
+        }
+    }
+}

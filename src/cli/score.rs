@@ -7,13 +7,14 @@
 mod output;
 
 use super::UsageError;
-use super::posts::{Format, Posts, ReadOptions, Row, RowError};
+use super::posts::{Posts, RowArgs};
 use super::progress::Progress;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
 use coldread::config::ModelArgs;
-use coldread_engine::{Classifier, PostResult};
+use coldread::rows::{Failure, Row, RowError};
+use coldread_engine::{Classifier, LongText};
 use output::{Output, Results};
 use std::io::{self, IsTerminal, Stdout};
 use std::path::{Path, PathBuf};
@@ -34,14 +35,18 @@ Examples:
   coldread score --input posts.txt > scores.jsonl
   coldread score --input posts.csv --field body --output csv > scores.csv
   coldread score --input labelled.tsv --no-header        label<TAB>post lines
+  coldread score --input tweets.js                       a Twitter archive
+  coldread score --input posts.jsonl.gz --field /data/text
   tail -f posts.jsonl | coldread score --format jsonl
 
 Each line of --output jsonl is one of
-  {\"label\":\"positive\",\"score\":0.98,\"scores\":{\"negative\":0.01,...}}
-  {\"error\":{\"code\":\"empty_text\",\"message\":\"...\"}}
-with \"truncated\":true added where a post was too long to be read to its end. The codes
-are empty_text, text_too_long, invalid_utf8 and invalid_row. A post that cannot be scored
-does not stop the others; the exit code is 1 only when none could be scored.";
+  {\"row\":1,\"id\":7,\"label\":\"positive\",\"score\":0.98,\"scores\":{\"negative\":0.01,...}}
+  {\"row\":2,\"error\":{\"code\":\"empty_text\",\"message\":\"...\"}}
+as the HTTP API's rows are; \"id\" is there if the row has one, \"truncated\":true where only the
+beginning of a post was read, and \"windows\" with --long-text window. The codes are
+empty_text, text_too_long, invalid_utf8, invalid_json, missing_field, column_count,
+unclosed_quote and stray_quote. A post that cannot be scored does not stop the others; the
+exit code is 1 only when none could be scored.";
 
 /// Score posts from the arguments, standard input or a file.
 ///
@@ -51,32 +56,25 @@ does not stop the others; the exit code is 1 only when none could be scored.";
 pub(crate) struct ScoreArgs {
     /// Posts to score; without any, and without --input, standard input is read. One that
     /// begins with a dash stands after `--`
-    #[arg(value_name = "TEXT", conflicts_with_all = ["input", "format", "field", "no_header"])]
+    #[arg(value_name = "TEXT", conflicts_with_all = ["input", "format", "field", "delimiter", "no_header"])]
     posts: Vec<String>,
 
     /// Read posts from a file; `-` is standard input
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// How posts stand in the input [default: by the file's extension, else text]
-    ///
-    /// A blank line of text gives an error in its place, so that line N of the results
-    /// belongs to line N of the input; blank lines of the other formats are skipped.
-    #[arg(long, short, value_name = "FORMAT")]
-    format: Option<Format>,
+    #[command(flatten)]
+    rows: RowArgs,
 
-    /// Which JSON key or column holds the post: a name, or a column's number from 1
-    /// [default: text; with --no-header the last column]
-    #[arg(long, value_name = "NAME|NUMBER")]
-    field: Option<String>,
-
-    /// The first row of CSV or TSV is a post and not column names
-    #[arg(long)]
-    no_header: bool,
+    /// What is done with a post of more tokens than the model takes: `truncate` reads its
+    /// beginning, `window` reads it in windows side by side, `error` rejects it
+    #[arg(long, value_name = "truncate|window|error", default_value = "truncate")]
+    long_text: LongText,
 
     /// How to print results [default: table on a terminal, else jsonl]
     ///
-    /// The columns of csv are label, score, one per label of the model, and error.
+    /// The columns of csv are row, id, label, score, one per label of the model, truncated,
+    /// windows and error.
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
 }
@@ -95,19 +93,12 @@ impl ScoreArgs {
         let Some(path) = self.source() else {
             return Ok(None);
         };
-        let options = ReadOptions {
-            format: self.format.unwrap_or_else(|| Format::of(path)),
-            field: self.field.clone(),
-            no_header: self.no_header,
-            max_post_bytes,
-        };
-        if let Some(conflict) = options.conflict() {
-            return Err(UsageError::new(conflict));
-        }
+        let options = self.rows.options(path, max_post_bytes);
+        let options = options.map_err(UsageError::new)?;
         if path.as_os_str() == "-" && io::stdin().is_terminal() {
             eprintln!("reading posts from the terminal; Ctrl-D ends");
         }
-        Posts::open(path, options).map(Some)
+        Posts::open(path, &options).map(Some)
     }
 }
 
@@ -120,16 +111,16 @@ struct Screen {
 /// How a run went.
 #[derive(Default)]
 struct Tally {
-    posts: u64,
+    rows: u64,
     failed: u64,
     first_failure: Option<String>,
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::hub::source(model)?;
+    let source = super::model_source::open(model)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(model.max_post_bytes.get())?;
-    let mut classifier = source.load()?.classifier();
+    let classifier = source.load()?.classifier();
 
     let to_terminal = io::stdout().is_terminal();
     let output = args.output.unwrap_or(if to_terminal {
@@ -139,39 +130,45 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     });
     let total_bytes = input.as_ref().and_then(Posts::total_bytes);
     let screen = Arc::new(Mutex::new(Screen {
-        results: Results::new(io::stdout(), output, classifier.model().labels().to_vec())?,
+        results: Results::new(io::stdout(), output, classifier.model().labels().to_vec()),
         // Results that scroll by are progress enough.
         progress: Progress::start(total_bytes, !to_terminal),
     }));
     flush_on_interrupt(Arc::clone(&screen))?;
 
-    let mut tally = Tally::default();
+    let mut scorer = Scorer {
+        classifier,
+        long_text: args.long_text,
+        screen: &screen,
+        tally: Tally::default(),
+    };
     match input {
         None => {
-            let rows: Vec<Row> = args.posts.iter().cloned().map(Ok).collect();
-            score_batch(&mut classifier, &rows, 0, &screen, &mut tally)?;
+            let rows = args.posts.iter().zip(1..).map(|(post, line)| Row {
+                line,
+                id: None,
+                post: Ok(post.clone()),
+            });
+            let rows: Vec<Row> = rows.collect();
+            scorer.score(&rows, 0)?;
         }
-        Some(mut posts) => {
-            let name = args.source().unwrap_or(Path::new("-")).display();
-            loop {
-                let batch = next_batch(&mut posts).with_context(|| format!("reading {name}"))?;
-                if batch.is_empty() {
-                    break;
-                }
-                let bytes_read = posts.bytes_read();
-                score_batch(&mut classifier, &batch, bytes_read, &screen, &mut tally)?;
+        Some(mut posts) => loop {
+            let batch = next_batch(&mut posts)?;
+            if batch.is_empty() {
+                break;
             }
-        }
+            scorer.score(&batch, posts.bytes_read())?;
+        },
     }
-    finish(&screen, &tally, args.source().is_some())
+    finish(&screen, &scorer.tally, args.source().is_some())
 }
 
 /// Rows until the batch is full or the next one would have to be waited for.
-fn next_batch(posts: &mut Posts) -> io::Result<Vec<Row>> {
+fn next_batch(posts: &mut Posts) -> anyhow::Result<Vec<Row>> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     while let Some(row) = posts.next()? {
-        bytes += row.as_ref().map_or(0, String::len);
+        bytes += row.post.as_ref().map_or(0, String::len);
         batch.push(row);
         if batch.len() == MAX_BATCH_POSTS || bytes >= MAX_BATCH_BYTES || posts.may_wait() {
             break;
@@ -180,43 +177,44 @@ fn next_batch(posts: &mut Posts) -> io::Result<Vec<Row>> {
     Ok(batch)
 }
 
-fn score_batch(
-    classifier: &mut Classifier,
-    rows: &[Row],
-    bytes_read: u64,
-    screen: &Mutex<Screen>,
-    tally: &mut Tally,
-) -> anyhow::Result<()> {
-    let posts: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
-    let mut scored = classifier.classify(&posts)?.into_iter();
-
-    let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
-    for row in rows {
-        tally.posts += 1;
-        let post = row.as_deref().unwrap_or_default();
-        let result = match row {
-            Ok(_) => result_of(scored.next()),
-            Err(error) => Err(error.clone()),
-        };
-        if let Err(error) = &result {
-            tally.failed += 1;
-            tally
-                .first_failure
-                .get_or_insert_with(|| error.message.clone());
-        }
-        screen.results.write(post, result.as_ref())?;
-    }
-    screen.results.flush()?;
-    screen.progress.advance(rows.len(), bytes_read);
-    Ok(())
+/// Scores rows and writes their results.
+struct Scorer<'a> {
+    classifier: Classifier,
+    long_text: LongText,
+    screen: &'a Mutex<Screen>,
+    tally: Tally,
 }
 
-fn result_of(
-    scored: Option<PostResult>,
-) -> Result<coldread_engine::classifier::Sentiment, RowError> {
-    scored
-        .expect("the classifier answers every post")
-        .map_err(|error| RowError::from(&error))
+impl Scorer<'_> {
+    fn score(&mut self, rows: &[Row], bytes_read: u64) -> anyhow::Result<()> {
+        let posts = rows.iter().flat_map(|row| &row.post).map(String::as_str);
+        let posts: Vec<&str> = posts.collect();
+        let scored = self.classifier.classify_with(&posts, self.long_text)?;
+        let mut scored = scored.into_iter();
+
+        let tally = &mut self.tally;
+        let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            tally.rows += 1;
+            let result = match &row.post {
+                Ok(_) => {
+                    let result = scored.next().expect("the classifier answers every post");
+                    result.map_err(|error| Failure::of_row(row, &RowError::Post(error)))
+                }
+                Err(error) => Err(Failure::of_row(row, error)),
+            };
+            if let Err(error) = &result {
+                tally.failed += 1;
+                tally
+                    .first_failure
+                    .get_or_insert_with(|| error.message.clone());
+            }
+            screen.results.write(tally.rows, row, result.as_ref())?;
+        }
+        screen.results.flush()?;
+        screen.progress.advance(rows.len(), bytes_read);
+        Ok(())
+    }
 }
 
 fn finish(screen: &Mutex<Screen>, tally: &Tally, many: bool) -> anyhow::Result<()> {
@@ -230,7 +228,7 @@ fn finish(screen: &Mutex<Screen>, tally: &Tally, many: bool) -> anyhow::Result<(
         };
         eprintln!("{}{failed}", screen.progress.summary());
     }
-    if tally.posts > 0 && tally.failed == tally.posts {
+    if tally.rows > 0 && tally.failed == tally.rows {
         let reason = tally.first_failure.as_deref().unwrap_or_default();
         bail!("no post could be scored; the first because: {reason}");
     }

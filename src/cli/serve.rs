@@ -20,7 +20,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let mut classifier = super::hub::source(&config.model)?.load()?.classifier();
+    let mut classifier = super::model_source::open(&config.model)?
+        .load()?
+        .classifier();
     if config.warms_up(|name| std::env::var(name).ok()) {
         warm_up(&mut classifier)?;
     }

@@ -1,6 +1,6 @@
 //! What the server takes on: every limit, and what it costs to move it.
 
-use super::ConfigError;
+use super::{ConfigError, LAMBDA_MB_PER_CORE, filled, lambda_memory_mb};
 use crate::batcher::BatchOptions;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_BODY_BYTES",
-        default_value = "4194304",
+        default_value_t = Self::DEFAULT.max_body_bytes,
         value_name = "BYTES"
     )]
     pub max_body_bytes: NonZeroUsize,
@@ -27,7 +27,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_BYTES",
-        default_value = "67108864",
+        default_value_t = Self::DEFAULT.max_pending_bytes,
         value_name = "BYTES"
     )]
     pub max_pending_bytes: NonZeroUsize,
@@ -37,7 +37,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_POSTS",
-        default_value = "1000",
+        default_value_t = Self::DEFAULT.max_posts,
         value_name = "N"
     )]
     pub max_posts: NonZeroUsize,
@@ -47,7 +47,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_POSTS",
-        default_value = "4096",
+        default_value_t = Self::DEFAULT.max_pending_posts,
         value_name = "N"
     )]
     pub max_pending_posts: NonZeroUsize,
@@ -58,7 +58,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_QUEUE_WAIT_MS",
-        default_value = "1000",
+        default_value_t = Self::DEFAULT.max_queue_wait_ms,
         value_name = "MS"
     )]
     pub max_queue_wait_ms: NonZeroU64,
@@ -69,7 +69,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_BATCH_TOKENS",
-        default_value = "256",
+        default_value_t = Self::DEFAULT.max_batch_tokens,
         value_name = "N"
     )]
     pub max_batch_tokens: NonZeroUsize,
@@ -79,7 +79,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_BATCH_WAIT_US",
-        default_value = "0",
+        default_value_t = Self::DEFAULT.batch_wait_us,
         value_name = "US"
     )]
     pub batch_wait_us: u64,
@@ -97,7 +97,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_REQUEST_TIMEOUT_MS",
-        default_value = "30000",
+        default_value_t = Self::DEFAULT.request_timeout_ms,
         value_name = "MS"
     )]
     pub request_timeout_ms: NonZeroU64,
@@ -109,7 +109,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_BODY_TIMEOUT_MS",
-        default_value = "20000",
+        default_value_t = Self::DEFAULT.body_timeout_ms,
         value_name = "MS"
     )]
     pub body_timeout_ms: NonZeroU64,
@@ -120,7 +120,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_HEAD_TIMEOUT_MS",
-        default_value = "75000",
+        default_value_t = Self::DEFAULT.head_timeout_ms,
         value_name = "MS"
     )]
     pub head_timeout_ms: NonZeroU64,
@@ -132,7 +132,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_HALF_CLOSE_MS",
-        default_value = "1000",
+        default_value_t = Self::DEFAULT.half_close_ms,
         value_name = "MS"
     )]
     pub half_close_ms: NonZeroU64,
@@ -142,7 +142,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_WRITE_TIMEOUT_MS",
-        default_value = "20000",
+        default_value_t = Self::DEFAULT.write_timeout_ms,
         value_name = "MS"
     )]
     pub write_timeout_ms: NonZeroU64,
@@ -151,7 +151,7 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_MAX_CONNECTIONS",
-        default_value = "4096",
+        default_value_t = Self::DEFAULT.max_connections,
         value_name = "N"
     )]
     pub max_connections: NonZeroUsize,
@@ -162,14 +162,39 @@ pub struct Limits {
     #[arg(
         long,
         env = "COLDREAD_DRAIN_GRACE_MS",
-        default_value = "8000",
+        default_value_t = Self::DEFAULT.drain_grace_ms,
         value_name = "MS"
     )]
     pub drain_grace_ms: u64,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Limits {
-    /// Refuses limits that contradict each other.
+    /// The limits of a server that is told nothing else.
+    pub const DEFAULT: Self = Self {
+        max_body_bytes: NonZeroUsize::new(4 << 20).unwrap(),
+        max_pending_bytes: NonZeroUsize::new(64 << 20).unwrap(),
+        max_posts: NonZeroUsize::new(1000).unwrap(),
+        max_pending_posts: NonZeroUsize::new(4096).unwrap(),
+        max_queue_wait_ms: NonZeroU64::new(1000).unwrap(),
+        max_batch_tokens: NonZeroUsize::new(256).unwrap(),
+        batch_wait_us: 0,
+        workers: None,
+        request_timeout_ms: NonZeroU64::new(30_000).unwrap(),
+        body_timeout_ms: NonZeroU64::new(20_000).unwrap(),
+        head_timeout_ms: NonZeroU64::new(75_000).unwrap(),
+        half_close_ms: NonZeroU64::new(1000).unwrap(),
+        write_timeout_ms: NonZeroU64::new(20_000).unwrap(),
+        max_connections: NonZeroUsize::new(4096).unwrap(),
+        drain_grace_ms: 8000,
+    };
+
+    /// Rejects limits that contradict each other.
     pub(super) fn check(&self, max_post_bytes: NonZeroUsize) -> Result<(), ConfigError> {
         let refused = |message| Err(ConfigError::Limits(message));
         if self.max_posts > self.max_pending_posts {
@@ -218,18 +243,14 @@ impl Limits {
     }
 }
 
-/// Memory that comes with one core of a Lambda function.
-const LAMBDA_MB_PER_CORE: usize = 1769;
-
 /// The cores that this process may use.
 fn cores(env: impl Fn(&str) -> Option<String>) -> NonZeroUsize {
-    let lambda_mb = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mb| mb.trim().parse().ok());
     // A small function sees two cores and is given a fraction of one. Managed
     // Instances, which set the second variable, have cores of their own.
-    match lambda_mb {
-        Some(mb) if env("AWS_LAMBDA_MAX_CONCURRENCY").is_none() => {
-            let mb: usize = mb;
-            NonZeroUsize::new(mb / LAMBDA_MB_PER_CORE).unwrap_or(NonZeroUsize::MIN)
+    match lambda_memory_mb(&env) {
+        Some(mb) if filled(env("AWS_LAMBDA_MAX_CONCURRENCY")).is_none() => {
+            let cores = usize::try_from(mb / LAMBDA_MB_PER_CORE).unwrap_or(usize::MAX);
+            NonZeroUsize::new(cores).unwrap_or(NonZeroUsize::MIN)
         }
         _ => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     }
@@ -244,6 +265,12 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         limits: Limits,
+    }
+
+    #[test]
+    fn no_flags_mean_the_defaults() {
+        let [flags, defaults] = [limits(&[]), Limits::default()].map(|it| format!("{it:?}"));
+        assert_eq!(flags, defaults);
     }
 
     fn limits(args: &[&str]) -> Limits {
@@ -274,7 +301,10 @@ mod tests {
         };
         assert_eq!(workers("128", 1), 1);
         assert_eq!(workers("1769", 1), 1);
-        assert_eq!(workers("3600", 1), 2);
+        assert_eq!(workers(" 3600 ", 1), 2);
+        assert_eq!(workers("3600MB", 1), 2);
+        assert_eq!(workers("3600.5", 1), 2);
+        assert_eq!(workers("0", 1), 1);
         assert_eq!(workers("10240", 1), 5);
         assert_eq!(workers("10240", 2), 2);
         assert_eq!(workers("10240", 8), 1);

@@ -9,9 +9,9 @@ use std::fmt;
 pub enum InvocationError {
     /// It is of none of the kinds that are taken.
     #[error(
-        "this event is none that is taken: HTTP through API Gateway, a Function URL or a load \
-         balancer; SQS, SNS, Kinesis, DynamoDB streams, EventBridge; a list of records; \
-         {{\"text\": ...}} or {{\"texts\": [...]}}"
+        "unknown event; known are HTTP through API Gateway, a Function URL or a load balancer; \
+         SQS, SNS, Kinesis, DynamoDB streams, EventBridge; a list of records; \
+         {{\"text\": ...}} or {{\"texts\": [...]}}; scheduled pings"
     )]
     UnknownEvent,
     /// It is of a kind that is taken, and not whole.
@@ -44,7 +44,12 @@ pub enum InvocationError {
 }
 
 impl InvocationError {
-    /// The answer is longer than Lambda carries.
+    /// Something of ours failed; the cause goes to the log.
+    pub(crate) fn internal(cause: String) -> Self {
+        ApiError::Internal { cause }.into()
+    }
+
+    /// The response is longer than Lambda carries.
     pub(crate) fn too_large(max_bytes: usize) -> Self {
         ApiError::ReplyTooLarge { max_bytes }.into()
     }

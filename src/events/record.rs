@@ -5,6 +5,7 @@
 //! quotes it.
 
 use crate::config::{EventOptions, Pointer};
+use crate::rows::RowError;
 use crate::telemetry;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,7 +17,7 @@ pub(super) struct Record {
     /// What the platform calls it.
     pub(super) id: Option<String>,
     /// What a failure of it is listed by, where failures are listed.
-    pub(super) handle: String,
+    pub(super) failure_id: String,
     /// The ordered group of messages that it belongs to.
     pub(super) group: Option<String>,
     /// The resource that it comes from.
@@ -29,51 +30,22 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Content {
     /// `None` where something was deleted, so that there is nothing.
-    pub(super) post: Option<Result<String, RecordError>>,
+    pub(super) post: Option<Result<String, RowError>>,
     /// The record's own id for it.
     pub(super) post_id: Option<String>,
 }
 
 impl Default for Content {
     fn default() -> Self {
-        RecordError::NoText("/text".to_owned()).into()
+        RowError::MissingField("/text".to_owned()).into()
     }
 }
 
-impl From<RecordError> for Content {
-    fn from(error: RecordError) -> Self {
+impl From<RowError> for Content {
+    fn from(error: RowError) -> Self {
         Self {
             post: Some(Err(error)),
             post_id: None,
-        }
-    }
-}
-
-/// Why a record has no post, and will have none if it comes again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RecordError {
-    #[error("the record's data is not base64")]
-    NotBase64,
-    #[error("the record is not text in UTF-8")]
-    NotUtf8,
-    #[error("the record is not valid JSON")]
-    NotJson,
-    #[error("there is nothing at `{0}` in the record; --event-text says where the post stands")]
-    NoText(String),
-    #[error("what stands at `{0}` in the record is no string")]
-    NotText(String),
-    #[error("the record has no new image; the stream's view type must include it")]
-    NoImage,
-}
-
-impl RecordError {
-    pub(super) fn code(&self) -> &'static str {
-        match self {
-            Self::NotBase64 => "invalid_base64",
-            Self::NotUtf8 => "invalid_utf8",
-            Self::NotJson => "invalid_json",
-            Self::NoText(_) | Self::NoImage => "missing_field",
-            Self::NotText(_) => "invalid_type",
         }
     }
 }
@@ -101,16 +73,20 @@ impl Finder {
     /// Base64, as streams carry what was written to them.
     pub(super) fn in_base64(&self, data: &str) -> Content {
         let Ok(bytes) = BASE64_STANDARD.decode(data) else {
-            return RecordError::NotBase64.into();
+            return RowError::InvalidBase64.into();
         };
         match String::from_utf8(bytes) {
             Ok(body) => self.in_text(body),
-            Err(_) => RecordError::NotUtf8.into(),
+            Err(_) => RowError::InvalidUtf8.into(),
         }
     }
 
-    /// A message's body: JSON, or the post itself.
-    pub(super) fn in_text(&self, body: String) -> Content {
+    /// A message's body: JSON, or the post itself. What producers on Windows put before
+    /// it, a byte order mark, is part of neither.
+    pub(super) fn in_text(&self, mut body: String) -> Content {
+        if body.starts_with('\u{feff}') {
+            body.drain(..'\u{feff}'.len_utf8());
+        }
         if self.text.as_ref().is_some_and(|p| p.as_str().is_empty()) {
             return post(Ok(body));
         }
@@ -124,7 +100,7 @@ impl Finder {
             Ok(json) if self.text.is_some() => self.in_json(&json),
             // What begins like an object was meant to be one; its half is no post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
-                RecordError::NotJson.into()
+                RowError::InvalidJson("it is cut, or something else".to_owned()).into()
             }
             // JSON or not, a post such as `42`.
             Ok(_) | Err(_) => post(Ok(body)),
@@ -148,8 +124,8 @@ impl Finder {
         };
         let text = match json.pointer(pointer) {
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(RecordError::NotText(pointer.to_owned())),
-            None => Err(RecordError::NoText(pointer.to_owned())),
+            Some(_) => Err(RowError::InvalidType(pointer.to_owned())),
+            None => Err(RowError::MissingField(pointer.to_owned())),
         };
         let id = json.pointer(self.id.as_ref().map_or(ID, Pointer::as_str));
         Content {
@@ -179,12 +155,12 @@ impl Finder {
                 let image = std::mem::take(image).into_iter();
                 self.in_json(&image.map(|(name, value)| (name, plain(value))).collect())
             }
-            _ => RecordError::NoImage.into(),
+            _ => RowError::MissingImage.into(),
         }
     }
 }
 
-fn post(post: Result<String, RecordError>) -> Content {
+fn post(post: Result<String, RowError>) -> Content {
     Content {
         post: Some(post),
         post_id: None,
@@ -206,7 +182,7 @@ fn envelope(mut fields: Map<String, Value>) -> Envelope {
     if is_notification && let Some(Value::String(message)) = fields.get_mut("Message") {
         return Envelope::Notification(std::mem::take(message));
     }
-    if is_bus_event(&fields)
+    if BUS_FIELDS.iter().all(|name| fields.contains_key(*name))
         && let Some(detail) = fields.get_mut("detail")
     {
         return Envelope::Event(detail.take());
@@ -214,12 +190,8 @@ fn envelope(mut fields: Map<String, Value>) -> Envelope {
     Envelope::None(fields)
 }
 
-/// Whether this is an event of `EventBridge`.
-pub(super) fn is_bus_event(fields: &Map<String, Value>) -> bool {
-    ["detail-type", "detail", "source"]
-        .iter()
-        .all(|name| fields.contains_key(*name))
-}
+/// The fields of every event of `EventBridge`.
+pub(super) const BUS_FIELDS: [&str; 3] = ["detail-type", "detail", "source"];
 
 /// A table's value without its type: `{"M": {"text": {"S": "..."}}}` is `{"text": "..."}`.
 /// As deep as the event was, which its parser bounds.
@@ -284,6 +256,8 @@ mod tests {
         ] {
             check("", post, Ok(post));
         }
+        check("", "\u{feff}{\"text\":\"good\"}", Ok("good"));
+        check("#", "\u{feff}good", Ok("good"));
         check("", r#"{"body":"good"}"#, Err("missing_field"));
         check("", r#"{"text":["good"]}"#, Err("invalid_type"));
         check("", r#"{"text":"go"#, Err("invalid_json"));

@@ -1,7 +1,7 @@
 //! Records to scores, by the way of every post.
 
 use super::record::Record;
-use super::{Events, Seen};
+use super::{EventStats, Events};
 use crate::batcher::{BatchResponse, RequestOptions};
 use crate::error::InferError;
 use crate::http::{ApiError, ErrorBody, Scored};
@@ -18,7 +18,7 @@ pub(super) enum Verdict {
     /// It has none, and never will.
     Bad(ErrorBody),
     /// There was nothing to score.
-    Nothing,
+    Skipped,
     /// It may have one when it comes again.
     Failed(&'static str),
 }
@@ -33,13 +33,13 @@ impl Events {
         &self,
         records: &mut [Record],
         deadline: Option<Instant>,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(records.len());
         let mut posts = Vec::new();
         for record in records {
             verdicts.push(match record.content.post.take() {
-                None => Verdict::Nothing,
+                None => Verdict::Skipped,
                 Some(Err(error)) => Verdict::Bad(ErrorBody::new(error.code(), error.to_string())),
                 Some(Ok(post)) => {
                     posts.push(post);
@@ -48,7 +48,7 @@ impl Events {
                 }
             });
         }
-        let mut scored = self.classify(posts, deadline, seen).await.into_iter();
+        let mut scored = self.classify(posts, deadline, stats).await.into_iter();
         for verdict in &mut verdicts {
             if matches!(verdict, Verdict::Failed(_))
                 && let Some(of_post) = scored.next()
@@ -63,10 +63,10 @@ impl Events {
         &self,
         posts: Vec<String>,
         deadline: Option<Instant>,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Vec<Verdict> {
         let count = posts.len();
-        match self.ask(posts.clone(), deadline, seen).await {
+        match self.ask(posts.clone(), deadline, stats).await {
             Ok(answer) => answer.results.into_iter().map(Verdict::from).collect(),
             // A post that breaks the engine fails its whole request. Its neighbours are
             // not to suffer for it.
@@ -78,7 +78,7 @@ impl Events {
                 );
                 let mut verdicts = Vec::with_capacity(count);
                 for post in posts {
-                    let answer = self.ask(vec![post], deadline, seen).await;
+                    let answer = self.ask(vec![post], deadline, stats).await;
                     let result = answer.map(|mut answer| answer.results.pop());
                     verdicts.push(match result {
                         Ok(Some(result)) => result.into(),
@@ -99,14 +99,14 @@ impl Events {
         &self,
         posts: Vec<String>,
         deadline: Option<Instant>,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Result<BatchResponse, InferError> {
         let terms = RequestOptions {
             deadline: Some(self.deadline(deadline)),
             ..RequestOptions::default()
         };
         let answer = self.app.batcher().classify(posts, terms).await?;
-        seen.scored(answer.results.len(), &answer.stages);
+        stats.scored(answer.results.len(), &answer.stages);
         Ok(answer)
     }
 
@@ -125,7 +125,7 @@ impl Events {
                 What::Scored(Scored::new(sentiment, &model.labels, Some(&model.name)))
             }
             Verdict::Bad(error) => What::Bad(error),
-            Verdict::Nothing | Verdict::Failed(_) => return None,
+            Verdict::Skipped | Verdict::Failed(_) => return None,
         };
         let result = ResultBody {
             id: record.id.as_deref(),

@@ -3,15 +3,19 @@
 //! Read from the event itself: a function is not told which of its triggers called it.
 
 use super::InvocationError;
-use super::record::{Content, Finder, Record, RecordError, is_bus_event};
+use super::record::{BUS_FIELDS, Content, Finder, Record};
+use super::surrogates::replace_halves;
+use crate::rows::RowError;
 use crate::telemetry;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What kind of event this is, by the names of its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A request through API Gateway, a Function URL or a load balancer.
     Http,
     /// `{"text": ...}` or `{"texts": [...]}`, from whoever invoked the function.
@@ -21,7 +25,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(event: &str) -> Self {
+    /// Looks at the names of an event's fields; what is no object is of another kind.
+    pub fn from_event(event: &str) -> Self {
         let mut deserializer = serde_json::Deserializer::from_str(event);
         deserializer
             .deserialize_any(KindVisitor)
@@ -81,6 +86,8 @@ pub(super) enum Source {
     /// A pipe that wants its events enriched, or a Distributed Map's batch: a list in, a
     /// list out.
     List,
+    /// A schedule or a plugin that keeps the function warm.
+    Ping,
 }
 
 impl Source {
@@ -94,6 +101,7 @@ impl Source {
             Self::Sns => "event:sns",
             Self::EventBridge => "event:eventbridge",
             Self::List => "event:list",
+            Self::Ping => "event:ping",
         }
     }
 }
@@ -105,43 +113,107 @@ pub(super) struct Batch {
     pub(super) records: Vec<Record>,
 }
 
+/// An event's fields, each to be read on its own: one that is malformed does not take the
+/// others with it.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
 /// Reads what is no request.
-pub(super) fn read(event: Value, finder: &Finder) -> Result<Batch, InvocationError> {
-    let list = |items: Vec<Value>| Batch {
-        source: Source::List,
-        records: items
-            .into_iter()
-            .map(|item| element(item, finder))
-            .collect(),
-    };
-    let mut fields = match event {
-        Value::Array(items) => return Ok(list(items)),
-        Value::Object(fields) => fields,
-        _ => return Err(InvocationError::UnknownEvent),
-    };
-    if is_bus_event(&fields) {
-        let records = vec![Record {
-            id: id(fields.get("id")),
-            source: id(fields.get("source")),
-            content: finder.in_json(fields.get("detail").unwrap_or(&Value::Null)),
-            ..Record::default()
-        }];
-        let source = Source::EventBridge;
-        return Ok(Batch { source, records });
+pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationError> {
+    if let Some(items) = elements(event) {
+        return Ok(list(&items, finder));
     }
-    match (fields.remove("Records"), fields.remove("Items")) {
-        (Some(Value::Array(records)), None) => of_records(records, finder),
-        (None, Some(Value::Array(items))) => Ok(list(items)),
+    let fields: Fields = serde_json::from_str(event).map_err(|_| InvocationError::UnknownEvent)?;
+    if is_ping(&fields) {
+        return Ok(Batch {
+            source: Source::Ping,
+            records: Vec::new(),
+        });
+    }
+    if BUS_FIELDS.iter().all(|name| fields.contains_key(*name)) {
+        let field = |name: &str| fields.get(name).map(|raw| value(raw).0);
+        let (detail, is_whole) = fields
+            .get("detail")
+            .map_or((Value::Null, true), |raw| value(raw));
+        let record = Record {
+            id: id(field("id").as_ref()),
+            source: id(field("source").as_ref()),
+            content: finder.in_json(&detail),
+            ..Record::default()
+        };
+        return Ok(Batch {
+            source: Source::EventBridge,
+            records: vec![checked(record, is_whole)],
+        });
+    }
+    let list_in = |name: &str| elements(fields.get(name)?.get());
+    match (list_in("Records"), list_in("Items")) {
+        (Some(records), None) => of_records(&records, finder),
+        (None, Some(items)) => Ok(list(&items, finder)),
         _ => Err(InvocationError::UnknownEvent),
     }
 }
 
+fn elements(json: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(json).ok()
+}
+
+fn list(items: &[&RawValue], finder: &Finder) -> Batch {
+    let records = items.iter().map(|item| {
+        let (item, is_whole) = value(item);
+        checked(element(item, finder), is_whole)
+    });
+    Batch {
+        source: Source::List,
+        records: records.collect(),
+    }
+}
+
+/// A value, and whether it is as it was sent. Of one that is JSON and cannot be read, for
+/// half of a surrogate pair or its depth, as much is read as can be: its ids matter still.
+fn value(raw: &RawValue) -> (Value, bool) {
+    match serde_json::from_str(raw.get()) {
+        Ok(value) => (value, true),
+        Err(_) => {
+            let value = serde_json::from_str(&replace_halves(raw.get()));
+            (value.unwrap_or_default(), false)
+        }
+    }
+}
+
+/// A record whose content counts only if it is as it was sent.
+fn checked(record: Record, is_whole: bool) -> Record {
+    if is_whole {
+        return record;
+    }
+    Record {
+        content: RowError::InvalidJson("it cannot be read".to_owned()).into(),
+        ..record
+    }
+}
+
+/// Whether an event has no purpose but that the function runs: a schedule's without an
+/// input of its own, or what plugins and libraries send to keep a function warm.
+fn is_ping(fields: &Fields) -> bool {
+    let text = |name: &str| {
+        let raw = fields.get(name)?;
+        serde_json::from_str::<String>(raw.get()).ok()
+    };
+    let is_scheduled = text("detail-type").is_some_and(|kind| kind == "Scheduled Event");
+    let is_plugin = text("source").is_some_and(|source| {
+        source.starts_with("serverless-plugin-") && source.contains("warmup")
+    });
+    let is_flagged = ["warmer", "warmup", "keepWarm", "ping"]
+        .iter()
+        .any(|name| fields.get(*name).is_some_and(|raw| raw.get() == "true"));
+    is_scheduled || is_plugin || is_flagged
+}
+
 /// Records that a poller or a topic sent; all of one event come from one source.
-fn of_records(records: Vec<Value>, finder: &Finder) -> Result<Batch, InvocationError> {
+fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, InvocationError> {
     let mut source = None;
     let mut read = Vec::with_capacity(records.len());
     for record in records {
-        let Value::Object(mut fields) = record else {
+        let (Value::Object(mut fields), is_whole) = value(record) else {
             return Err(InvocationError::UnknownEvent);
         };
         let of = source_of(&fields).ok_or(InvocationError::UnknownEvent)?;
@@ -152,12 +224,12 @@ fn of_records(records: Vec<Value>, finder: &Finder) -> Result<Batch, InvocationE
         }
         let record = record_of(of, &mut fields, finder);
         // Without it, a failure could not be told from success.
-        if of != Source::Sns && record.handle.is_empty() {
+        if of != Source::Sns && record.failure_id.is_empty() {
             return Err(InvocationError::MalformedEvent(
                 "a record has no id by which its failure could be reported",
             ));
         }
-        read.push(record);
+        read.push(checked(record, is_whole));
     }
     Ok(Batch {
         // Nothing to do is done whichever way.
@@ -194,7 +266,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
             let data = data.unwrap_or(fields);
             Record {
                 id: id(fields.get("eventID")).or(id(data.get("sequenceNumber"))),
-                handle: id(data.get("sequenceNumber")).unwrap_or_default(),
+                failure_id: id(data.get("sequenceNumber")).unwrap_or_default(),
                 group: id(data.get("partitionKey")),
                 source: origin,
                 content: finder.in_base64(text(data.get("data"))),
@@ -205,7 +277,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
             let sequence = id(change.and_then(|change| change.get("SequenceNumber")));
             Record {
                 id: id(fields.get("eventID")).or(sequence.clone()),
-                handle: sequence.unwrap_or_default(),
+                failure_id: sequence.unwrap_or_default(),
                 group: None,
                 source: origin,
                 content: finder.in_change(fields),
@@ -224,7 +296,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
             let message_id = id(fields.get("messageId"));
             let attributes = fields.get("attributes");
             Record {
-                handle: message_id.clone().unwrap_or_default(),
+                failure_id: message_id.clone().unwrap_or_default(),
                 id: message_id,
                 group: id(attributes.and_then(|all| all.get("MessageGroupId"))),
                 source: origin,
@@ -251,7 +323,7 @@ fn element(item: Value, finder: &Finder) -> Record {
 fn body(body: Option<Value>, finder: &Finder) -> Content {
     match body {
         Some(Value::String(body)) => finder.in_text(body),
-        _ => RecordError::NotText("body".to_owned()).into(),
+        _ => RowError::InvalidType("body".to_owned()).into(),
     }
 }
 
@@ -286,12 +358,11 @@ mod tests {
             ("[]", Kind::Other),
             ("\"text\"", Kind::Other),
         ] {
-            assert_eq!(Kind::of(event), kind, "{event}");
+            assert_eq!(Kind::from_event(event), kind, "{event}");
         }
     }
 
     fn refused(event: &str) -> String {
-        let event = serde_json::from_str(event).expect("JSON");
         let refused = read(event, &Finder::default()).map(|batch| batch.records.len());
         refused.expect_err("refused").code().to_owned()
     }

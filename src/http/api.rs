@@ -1,13 +1,13 @@
 //! The native API: handlers and what their answers look like on the wire.
 
 use super::AppState;
-use super::body::{self, Media, accepted_rows};
-use super::bulk;
+use super::body::{self, Media};
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody, json};
 use super::posts::{self, Posts};
 use super::request_telemetry::ScoringStats;
+use super::rows::{self, Formats};
 use crate::batcher::RequestOptions;
 use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
@@ -62,14 +62,24 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
     // Before the body is read, so that refusing stays cheap however much comes.
     batcher.check_room()?;
-    if let Media::Rows(format) = media {
-        let formats = (format, accepted_rows(request.headers()).unwrap_or(format));
+    let by_content_type = match media {
+        Media::Rows(format) => Some(format),
+        Media::Json | Media::PlainText => None,
+    };
+    let max_post_bytes = batcher.max_post_bytes();
+    let formats = Formats::of(
+        request.uri(),
+        request.headers(),
+        by_content_type,
+        max_post_bytes,
+    )?;
+    if let Some(formats) = formats {
         let body = request.into_body();
         let terms = RequestOptions {
             deadline: asked,
             long_text: long_text.unwrap_or_default(),
         };
-        return Ok(bulk::respond(app, body, decoder, formats, terms));
+        return Ok(rows::respond(app, body, decoder, &formats, terms));
     }
     let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
     let deadline = asked.map_or(longest, |asked| asked.min(longest));

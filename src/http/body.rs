@@ -1,12 +1,12 @@
 //! From a request's headers and body to bytes, within limits.
 
-use super::bulk::Format;
 use super::decode::Decoder;
 use super::error::ApiError;
 use super::memory_limit::MemoryPermit;
+use crate::rows::RowFormat;
 use axum::body::{Body, HttpBody};
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) enum Media {
     /// One post.
     PlainText,
     /// A row of results for each row.
-    Rows(Format),
+    Rows(RowFormat),
 }
 
 impl Media {
@@ -38,13 +38,14 @@ impl Media {
         let media = match essence.as_str() {
             "application/json" => Self::Json,
             "text/plain" => Self::PlainText,
-            "text/csv" => Self::Rows(Format::Csv),
+            "text/csv" | "application/csv" => Self::Rows(RowFormat::Csv),
+            "text/tab-separated-values" => Self::Rows(RowFormat::Tsv),
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"
             // SageMaker's batch jobs call it so.
             | "application/jsonlines"
-            | "application/x-jsonlines" => Self::Rows(Format::Ndjson),
+            | "application/x-jsonlines" => Self::Rows(RowFormat::Json),
             other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
             // What curl -d says when nobody tells it otherwise.
             "application/x-www-form-urlencoded" => return unsupported("forms are not supported"),
@@ -63,19 +64,6 @@ impl Media {
         }
         Ok(media)
     }
-}
-
-/// A format that the caller asks for, if it asks for one of rows.
-pub(super) fn accepted_rows(headers: &HeaderMap) -> Option<Format> {
-    let accept = headers.get(ACCEPT)?.to_str().ok()?;
-    accept.split(',').find_map(|media| {
-        let essence = media.split(';').next().unwrap_or_default().trim();
-        match essence.to_ascii_lowercase().as_str() {
-            "text/csv" => Some(Format::Csv),
-            "application/x-ndjson" | "application/ndjson" => Some(Format::Ndjson),
-            _ => None,
-        }
-    })
 }
 
 /// Reads a body whole, within `permit`. A body that is declared longer than `max_bytes`
@@ -177,8 +165,11 @@ mod tests {
         check_media("Application/JSON; charset=\"UTF-8\"", Some(Media::Json));
         check_media("application/vnd.api+json;v=1", Some(Media::Json));
         check_media("text/plain", Some(Media::PlainText));
-        check_media("text/csv; header=present", Some(Media::Rows(Format::Csv)));
-        check_media("application/jsonl", Some(Media::Rows(Format::Ndjson)));
+        check_media(
+            "text/csv; header=present",
+            Some(Media::Rows(RowFormat::Csv)),
+        );
+        check_media("application/jsonl", Some(Media::Rows(RowFormat::Json)));
         check_media(
             "text/plain;format=flowed; Charset=utf-8",
             Some(Media::PlainText),

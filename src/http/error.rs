@@ -5,6 +5,7 @@
 
 use super::compat::CompatError;
 use crate::error::InferError;
+use crate::rows::InputError;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -58,6 +59,12 @@ pub(crate) enum ApiError {
     NoTexts,
     #[error("`texts` has more than {max_posts} posts; split the request")]
     TooManyPosts { max_posts: usize },
+
+    /// A body that is not the rows that it should be.
+    #[error(transparent)]
+    Rows(#[from] InputError),
+    #[error("{0}")]
+    InvalidParameter(&'static str),
 
     #[error("the body has more than {max_bytes} bytes; split the request")]
     BodyTooLarge { max_bytes: usize },
@@ -117,6 +124,8 @@ impl ApiError {
         match self {
             Self::Post(error) => (post_status(error), error.code()),
             Self::Compat(error) => error.status_and_code(),
+            Self::Rows(error) => (StatusCode::BAD_REQUEST, error.code()),
+            Self::InvalidParameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),

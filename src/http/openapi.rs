@@ -243,6 +243,7 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
             expected: "a string",
         },
         ApiError::InvalidLongText,
+        ApiError::InvalidParameter("`header` must be present or absent"),
         ApiError::MissingField,
         ApiError::ConflictingFields,
         ApiError::UnknownField("txt".to_owned()),
@@ -330,8 +331,9 @@ fn add_to(list: &mut Value, value: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{api, bulk::Line, page};
+    use super::super::{api, page};
     use super::*;
+    use crate::rows::ResultRow;
     use utoipa::OpenApi;
 
     #[derive(OpenApi)]
@@ -347,7 +349,7 @@ mod tests {
             page::index,
             page::docs
         ),
-        components(schemas(ErrorBody, Line))
+        components(schemas(ErrorBody, ResultRow))
     )]
     struct Operations;
 

@@ -12,6 +12,7 @@
 use super::id::is_commit;
 use super::{HubError, HubId};
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// A model's part of the cache.
@@ -46,9 +47,9 @@ impl Repo {
         is_commit(commit).then(|| commit.to_owned())
     }
 
-    /// Notes the commit that a revision was seen at, once its files are there.
+    /// Records the commit that a revision was seen at, once its files are there.
     pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<(), HubError> {
-        if is_commit(revision) {
+        if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
         }
         let path = self.root.join("refs").join(revision);
@@ -118,20 +119,9 @@ impl Place {
         let target = Path::new("../../blobs").join(hash);
         // Left by a process of the same number that was stopped here.
         let _ = fs::remove_file(&partial);
-        link(&target, &self.blob(hash), &partial).map_err(HubError::cache(&partial))?;
+        symlink(&target, &partial).map_err(HubError::cache(&partial))?;
         fs::rename(&partial, &self.link).map_err(HubError::cache(&self.link))
     }
-}
-
-#[cfg(unix)]
-fn link(target: &Path, _blob: &Path, link: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
-
-/// Links need a privilege on Windows.
-#[cfg(not(unix))]
-fn link(_target: &Path, blob: &Path, link: &Path) -> std::io::Result<()> {
-    fs::copy(blob, link).map(drop)
 }
 
 fn create_parent(path: &Path) -> Result<(), HubError> {

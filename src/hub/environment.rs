@@ -1,19 +1,21 @@
-//! What the environment says of the Hub, read as Python's `huggingface_hub` reads it.
+//! The Hub's settings in the environment, read as Python's `huggingface_hub` reads them.
 
 use super::HubError;
-use reqwest::header::HeaderValue;
+use crate::environment::is_true;
 use std::path::{Path, PathBuf};
+use ureq::http::HeaderValue;
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Where the Hub and its cache are, and who asks.
+/// Where the Hub and its cache are, and the token.
 #[derive(Debug)]
 pub(super) struct Environment {
     /// The Hub's address, without a slash at its end.
     pub(super) endpoint: String,
     /// The folder of all models.
     pub(super) cache: PathBuf,
-    pub(super) token: Option<String>,
+    /// The value of `Authorization`.
+    pub(super) token: Option<HeaderValue>,
 }
 
 impl Environment {
@@ -22,8 +24,8 @@ impl Environment {
     }
 
     fn of(var: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
-        // What is set to nothing is not set.
-        let var = |name: &str| var(name).filter(|value| !value.is_empty());
+        // An empty variable counts as unset.
+        let var = |name: &str| var(name).filter(|value| !value.trim().is_empty());
         let user = PathBuf::from(var("HOME").unwrap_or_else(|| "/tmp".into()));
         let path = |name: &str| Some(expand(&var(name)?, &user));
         let home = path("HF_HOME").unwrap_or_else(|| {
@@ -45,7 +47,7 @@ impl Environment {
             cache: path("HF_HUB_CACHE")
                 .or_else(|| path("HUGGINGFACE_HUB_CACHE"))
                 .unwrap_or_else(|| home.join("hub")),
-            token: token.flatten().map(checked).transpose()?,
+            token: token.flatten().map(bearer).transpose()?,
         })
     }
 }
@@ -59,19 +61,15 @@ fn expand(path: &str, user: &Path) -> PathBuf {
     }
 }
 
-fn is_true(value: &str) -> bool {
-    ["1", "ON", "YES", "TRUE"].contains(&&*value.to_ascii_uppercase())
-}
-
 fn clean(token: &str) -> Option<String> {
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
-fn checked(token: String) -> Result<String, HubError> {
-    match HeaderValue::from_str(&token) {
-        Ok(_) => Ok(token),
-        Err(_) => Err(HubError::InvalidToken),
-    }
+fn bearer(token: String) -> Result<HeaderValue, HubError> {
+    let value = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut value = value.map_err(|_| HubError::InvalidToken)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -125,7 +123,10 @@ mod tests {
         let other = format!("{}/other", home.1);
         let check = |vars: &[(&str, &str)], expected: Option<&str>| {
             let vars = [&[home], vars].concat();
-            assert_eq!(read(&vars).token.as_deref(), expected, "{vars:?}");
+            let expected = expected.map(|token| format!("Bearer {token}"));
+            let token = read(&vars).token;
+            let token = token.as_ref().map(|it| it.to_str().expect("ASCII"));
+            assert_eq!(token, expected.as_deref(), "{vars:?}");
         };
         check(&[], Some("of_home"));
         check(&[("HF_TOKEN_PATH", &other)], Some("of_file"));

@@ -1,48 +1,62 @@
-//! What can go wrong on the way to a model of the Hub.
+//! Errors of getting a model from the Hub.
 
 use coldread_model::LoadError;
-use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a model of the Hub is not there. Displayed as `code: message`.
-#[derive(Debug, Clone)]
+/// Why a model could not be got from the Hub. Displayed as `code: message`.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum HubError {
-    /// What was asked for cannot be the name of a model.
+    /// Neither a path nor the id of a model.
+    #[error("{}: {id:?} is neither a file or folder nor a model of the Hub: {reason}", self.code())]
     InvalidId {
         /// What was asked for.
         id: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// There is no such model, or no such revision of it.
+    /// There is no such model, revision or file.
+    #[error("{}: the Hub has no {_0}", self.code())]
     NotFound(String),
-    /// A token is needed, or the one there is was refused.
+    /// A token is needed, or the one that was sent was rejected.
+    #[error("{}: {}", self.code(), unauthorized(id, *with_token))]
     Unauthorized {
         /// The model.
         id: String,
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// The token's owner may not have the model, such as a gated one.
+    /// The token's owner has no access to the model, such as a gated one.
+    #[error(
+        "{}: the token gives no access to {_0}; a gated model's terms are accepted on its page",
+        self.code()
+    )]
     Forbidden(String),
     /// Too many requests, and the wait is too long.
+    #[error("{}: the Hub accepts no more requests{}; try later, or with a token", self.code(), for_seconds(*_0))]
     RateLimited(Option<Duration>),
-    /// No connection, or none that lasts.
+    /// No connection, or it keeps breaking.
+    #[error("{}: {endpoint} cannot be reached: {reason}", self.code())]
     Unreachable {
         /// The Hub's address.
         endpoint: String,
         /// What the network said.
         reason: String,
     },
-    /// The Hub answered, but not as the Hub does.
+    /// A response that a Hub does not send.
+    #[error("{}: the Hub's answer cannot be used: {_0}", self.code())]
     BadAnswer(String),
-    /// What arrived is not what the Hub announced.
+    /// A file's hash is not the announced one.
+    #[error("{}: {_0}: the contents do not have the hash that the Hub announced", self.code())]
     Mismatch(String),
     /// Offline, and the cache lacks the model.
+    #[error("{}: {_0} is not complete in the cache, and offline nothing is downloaded", self.code())]
     NotCached(String),
-    /// The model has not the files that are needed.
+    /// The model lacks files that are needed.
+    #[error("{}: {id}: {reason}", self.code())]
     Unusable {
         /// The model.
         id: String,
@@ -50,8 +64,10 @@ pub enum HubError {
         reason: String,
     },
     /// The token has characters that no token has.
+    #[error("{}: the token has characters that no token has", self.code())]
     InvalidToken,
     /// The cache cannot be read or written.
+    #[error("{}: {}: {source}", self.code(), path.display())]
     Cache {
         /// The file.
         path: PathBuf,
@@ -59,7 +75,19 @@ pub enum HubError {
         source: Arc<std::io::Error>,
     },
     /// The model's own files say that it cannot run.
-    Model(Arc<LoadError>),
+    #[error("{}: {_0}", self.code())]
+    Model(#[source] Arc<LoadError>),
+}
+
+fn unauthorized(id: &str, with_token: bool) -> String {
+    if with_token {
+        return format!("the Hub does not take the token for {id}");
+    }
+    format!("the Hub has no public model {id}; a private or gated one needs a token in HF_TOKEN")
+}
+
+fn for_seconds(wait: Option<Duration>) -> String {
+    wait.map_or_else(String::new, |wait| format!(" for {} s", wait.as_secs()))
 }
 
 impl HubError {
@@ -82,6 +110,19 @@ impl HubError {
         }
     }
 
+    /// Whether a complete model in the cache is better than this error: the Hub cannot be
+    /// reached, or what it has cannot be written.
+    pub(super) fn leaves_the_cache_usable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Cache { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            ),
+            _ => false,
+        }
+    }
+
     pub(super) fn cache(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Cache {
             path: path.to_owned(),
@@ -89,67 +130,6 @@ impl HubError {
         }
     }
 }
-
-impl fmt::Display for HubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.code())?;
-        match self {
-            Self::InvalidId { id, reason } => {
-                write!(
-                    f,
-                    "{id:?} is neither a file or folder nor a model of the Hub: {reason}"
-                )
-            }
-            Self::NotFound(what) => write!(f, "the Hub has no {what}"),
-            Self::Unauthorized {
-                id,
-                with_token: false,
-            } => write!(
-                f,
-                "the Hub has no public model {id}; a private or gated one needs a token in HF_TOKEN"
-            ),
-            Self::Unauthorized {
-                id,
-                with_token: true,
-            } => write!(f, "the Hub does not take the token for {id}"),
-            Self::Forbidden(id) => write!(
-                f,
-                "the token's owner may not have {id}; a gated model's terms are accepted on its page"
-            ),
-            Self::RateLimited(Some(wait)) => write!(
-                f,
-                "the Hub wants no more requests for {} s; try later, or with a token",
-                wait.as_secs()
-            ),
-            Self::RateLimited(None) => {
-                write!(
-                    f,
-                    "the Hub wants no more requests; try later, or with a token"
-                )
-            }
-            Self::Unreachable { endpoint, reason } => {
-                write!(f, "{endpoint} cannot be reached: {reason}")
-            }
-            Self::BadAnswer(what) => write!(f, "the Hub's answer cannot be used: {what}"),
-            Self::Mismatch(file) => {
-                write!(
-                    f,
-                    "{file}: what arrived has not the hash that the Hub names"
-                )
-            }
-            Self::NotCached(id) => write!(
-                f,
-                "{id} is not, or not whole, in the cache, and offline nothing is downloaded"
-            ),
-            Self::Unusable { id, reason } => write!(f, "{id}: {reason}"),
-            Self::InvalidToken => write!(f, "the token has characters that no token has"),
-            Self::Cache { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Model(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for HubError {}
 
 impl From<LoadError> for HubError {
     fn from(error: LoadError) -> Self {

@@ -1,10 +1,20 @@
-//! What a model of the Hub is called.
+//! Ids of models of the Hub.
 
 use super::HubError;
 use std::fmt;
 
-/// What a revision is called if nothing says otherwise.
+/// The default revision.
 const MAIN: &str = "main";
+
+/// Owners of models that were once known without one, by how their names begin.
+const LEGACY_OWNERS: [(&str, &str); 6] = [
+    ("albert-", "albert"),
+    ("bert-", "google-bert"),
+    ("camembert-", "almanach"),
+    ("distilbert-", "distilbert"),
+    ("roberta-", "FacebookAI"),
+    ("xlm-roberta-", "FacebookAI"),
+];
 
 /// A model of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +28,11 @@ pub struct HubId {
 }
 
 impl HubId {
-    /// Reads an id; `revision` is one that was given apart from it.
+    /// Parses an id; `revision` is one that was given separately.
     ///
     /// Owners, names and revisions become names of folders, so that only what the Hub
-    /// itself allows in them is taken.
+    /// itself allows in them is accepted. Addresses of pages, and names without an owner,
+    /// which the Hub gave owners to in 2024, are rejected with the id that they stand for.
     pub fn parse(text: &str, revision: Option<&str>) -> Result<Self, HubError> {
         let invalid = |reason: &str| HubError::InvalidId {
             id: text.to_owned(),
@@ -33,16 +44,16 @@ impl HubId {
         };
         let revision = match (own, revision) {
             (Some(own), Some(other)) if own != other => {
-                return Err(invalid("it names another revision than --revision"));
+                return Err(invalid("it names a different revision than --revision"));
             }
             (own, other) => own.or(other).unwrap_or(MAIN),
         };
         let (owner, name) = id
             .split_once('/')
             .filter(|(owner, name)| is_name(owner) && is_name(name))
-            .ok_or_else(|| invalid("a model of the Hub is called OWNER/NAME"))?;
+            .ok_or_else(|| invalid(&form(text)))?;
         if !is_revision(revision) {
-            return Err(invalid("its revision is no branch, tag or commit"));
+            return Err(invalid("its revision cannot be a branch, tag or commit"));
         }
         Ok(Self {
             owner: owner.to_owned(),
@@ -65,6 +76,41 @@ impl fmt::Display for HubId {
         }
         write!(f, "@{}", self.revision)
     }
+}
+
+/// The form of an id, with the one that was meant if that can be told.
+fn form(text: &str) -> String {
+    let form = "a model of the Hub is called OWNER/NAME";
+    match meant(text) {
+        Some(id) => format!("{form}; did you mean {id}?"),
+        None => form.to_owned(),
+    }
+}
+
+fn meant(text: &str) -> Option<String> {
+    let address = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let is_address = address.len() < text.len()
+        || ["huggingface.co/", "hf.co/"]
+            .iter()
+            .any(|host| text.starts_with(host));
+    if is_address {
+        let path = address.split(['?', '#']).next()?.trim_end_matches('/');
+        let mut parts = path.split('/').skip(1);
+        let (owner, name) = (parts.next()?, parts.next()?);
+        let revision = match parts.next() {
+            Some("tree" | "blob" | "resolve" | "raw" | "commit") => parts.next(),
+            _ => None,
+        };
+        let revision = revision.filter(|revision| *revision != MAIN);
+        let revision = revision.map_or_else(String::new, |revision| format!("@{revision}"));
+        let id = format!("{owner}/{name}{revision}");
+        return HubId::parse(&id, None).is_ok().then_some(id);
+    }
+    let legacy = LEGACY_OWNERS
+        .iter()
+        .find(|(start, _)| text.starts_with(start));
+    let id = format!("{}/{text}", legacy?.1);
+    HubId::parse(&id, None).is_ok().then_some(id)
 }
 
 /// Forty hexadecimal digits.
@@ -125,14 +171,59 @@ mod tests {
         check("acme/mood@v1", None, Ok("acme/mood@v1"));
         check("acme/mood", Some("refs/pr/3"), Ok("acme/mood@refs/pr/3"));
         check("acme/mood@v1", Some("v1"), Ok("acme/mood@v1"));
-        check("acme/mood@v1", Some("v2"), Err("another revision"));
+        check("acme/mood@v1", Some("v2"), Err("a different revision"));
         let pinned = HubId::parse("acme/mood", Some(commit)).unwrap();
         assert!(pinned.is_pinned());
         assert!(!HubId::parse("acme/mood", None).unwrap().is_pinned());
     }
 
     #[test]
-    fn what_would_leave_the_cache_is_refused() {
+    fn the_id_that_was_meant_is_named() {
+        for (text, meant) in [
+            (
+                "https://huggingface.co/acme/mood",
+                "did you mean acme/mood?",
+            ),
+            (
+                "https://huggingface.co/acme/mood/tree/main",
+                "did you mean acme/mood?",
+            ),
+            (
+                "https://huggingface.co/acme/mood/blob/v2/config.json",
+                "did you mean acme/mood@v2?",
+            ),
+            (
+                "http://hub.example:8080/acme/mood/?a=b#c",
+                "did you mean acme/mood?",
+            ),
+            ("huggingface.co/acme/mood/", "did you mean acme/mood?"),
+            (
+                "bert-base-uncased",
+                "did you mean google-bert/bert-base-uncased?",
+            ),
+            (
+                "distilbert-base-uncased-finetuned-sst-2-english",
+                "did you mean distilbert/distilbert-",
+            ),
+            (
+                "xlm-roberta-base@v1",
+                "did you mean FacebookAI/xlm-roberta-base@v1?",
+            ),
+        ] {
+            check(text, None, Err(meant));
+        }
+        for text in [
+            "https://huggingface.co/",
+            "https://huggingface.co/acme",
+            "gpt2",
+        ] {
+            let error = HubId::parse(text, None).expect_err("no id").to_string();
+            assert!(error.ends_with("is called OWNER/NAME"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_would_leave_the_cache_is_rejected() {
         for text in [
             "mood",
             "",

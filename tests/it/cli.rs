@@ -119,7 +119,7 @@ fn posts_in_the_arguments() {
 
     let record: Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
     let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["label", "score", "scores"]);
+    assert_eq!(keys, ["row", "label", "score", "scores"]);
     let scores = record["scores"].as_object().unwrap();
     assert_eq!(
         scores.keys().collect::<Vec<_>>(),
@@ -154,6 +154,16 @@ fn text_lines_stay_aligned_with_their_results() {
     );
 }
 
+/// The same lines without the rows' own ids.
+fn without_ids(lines: &str) -> String {
+    let lines = lines.lines().map(|line| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        row.as_object_mut().unwrap().shift_remove("id");
+        row.to_string() + "\n"
+    });
+    lines.collect()
+}
+
 #[test]
 fn every_format_gives_the_same_results() {
     let files = Files::new();
@@ -182,13 +192,13 @@ fn every_format_gives_the_same_results() {
     ] {
         let path = files.write(name, content);
         let args = [&["score", "--input", &path], flags].concat();
-        assert_eq!(succeed(&args, b""), from_text, "{name}");
+        assert_eq!(without_ids(&succeed(&args, b"")), from_text, "{name}");
     }
     let stdin = succeed(
         &["score", "--input", "-", "--format", "csv"],
         csv.as_bytes(),
     );
-    assert_eq!(stdin, from_text);
+    assert_eq!(without_ids(&stdin), from_text);
 }
 
 #[test]
@@ -200,8 +210,8 @@ fn rows_without_a_post_are_errors_in_their_place() {
         answers(&stdout),
         [
             "positive",
-            "invalid_row",
-            "invalid_row",
+            "missing_field",
+            "invalid_json",
             "empty_text",
             "negative"
         ]
@@ -216,11 +226,14 @@ fn rows_without_a_post_are_errors_in_their_place() {
 fn csv_output_has_a_column_per_label() {
     let stdout = succeed(&["score", "--output", "csv", GOOD, ""], b"");
     let lines: Vec<&str> = stdout.lines().collect();
-    assert_eq!(lines[0], "label,score,negative,neutral,positive,error");
+    assert_eq!(
+        lines[0],
+        "row,id,label,score,negative,neutral,positive,truncated,windows,error"
+    );
     let columns: Vec<&str> = lines[1].split(',').collect();
-    assert_eq!((columns[0], columns.len()), ("positive", 6));
-    assert_eq!(columns[1], columns[4]);
-    assert!(lines[2].starts_with(",,,,,empty_text: "), "{stdout}");
+    assert_eq!((columns[2], columns.len()), ("positive", 10));
+    assert_eq!(columns[3], columns[6]);
+    assert_eq!(lines[2], "2,,,,,,,,,empty_text");
 }
 
 #[test]
@@ -238,6 +251,89 @@ fn a_long_post_says_that_it_was_cut() {
 }
 
 #[test]
+fn a_long_post_is_read_in_windows_or_rejected() {
+    let long = "great ".repeat(2000);
+    let record = succeed(&["score", "--long-text", "window", &long], b"");
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert!(record["windows"].as_u64().unwrap() > 1, "{record}");
+    let rows = succeed(&["score", "--long-text", "error", &long, GOOD], b"");
+    assert_eq!(answers(&rows), ["text_too_long", "positive"]);
+}
+
+#[test]
+fn what_people_send_is_read_or_rejected_by_name() {
+    let files = Files::new();
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder
+            .write_all(format!("id;text\n1;{GOOD}\n").as_bytes())
+            .unwrap();
+        encoder.finish().unwrap()
+    };
+    let utf16 = format!("\u{feff}{GOOD}\r\n{BAD}\r\n");
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let cut = format!("id,text\n1,Great phone, but it broke\n2,{BAD:?}\n");
+    let archive =
+        format!("window.YTD.tweets.part0 = [\n{{\"tweet\": {{\"full_text\": {GOOD:?}}}}}\n]");
+    for (name, content, flags, expected) in [
+        ("posts.csv.gz", gzip.clone(), &[][..], &["positive"][..]),
+        (
+            "posts.csv.zst",
+            zstd::encode_all(cut.as_bytes(), 1).unwrap(),
+            &[],
+            &["column_count", "negative"],
+        ),
+        ("utf16.txt", utf16, &[], &["positive", "negative"]),
+        (
+            "cr.txt",
+            format!("{GOOD}\r{BAD}\r").into_bytes(),
+            &[],
+            &["positive", "negative"],
+        ),
+        ("tweets.js", archive.into_bytes(), &[], &["positive"]),
+        (
+            "array.json",
+            format!("[{{\"a\":{{\"b\":{BAD:?}}}}},\n null]").into_bytes(),
+            &["--field", "/a/b"],
+            &["negative", "missing_field"],
+        ),
+        (
+            "named.csv",
+            format!("a/b\n1/{BAD}\n").into_bytes(),
+            &["--delimiter", "/", "--field", "b"],
+            &["negative"],
+        ),
+    ] {
+        let path = files.write(name, content);
+        let args = [&["score", "--input", &path], flags].concat();
+        assert_eq!(answers(&succeed(&args, b"")), expected, "{name}");
+    }
+    let xlsx = files.write("posts.xlsx", b"PK\x03\x04\x14\0\x06\0[Content_Types].xml");
+    fail(
+        1,
+        &["score", "--input", &xlsx],
+        &["posts.xlsx", "Excel", "libreoffice"],
+    );
+    let unclear = files.write("head.csv", format!("1;{GOOD}\n"));
+    fail(
+        1,
+        &["score", "--no-header", "--input", &unclear],
+        &["`;`", "--delimiter"],
+    );
+    let text = files.write("posts.txt", GOOD);
+    fail(
+        2,
+        &["score", "--input", &text, "--delimiter", ";"],
+        &["--delimiter"],
+    );
+    fail(
+        2,
+        &["score", "--input", &xlsx, "--delimiter", "ab"],
+        &["--delimiter"],
+    );
+}
+
+#[test]
 fn nothing_in_is_nothing_out() {
     assert_eq!(succeed(&["score"], b""), "");
     assert_eq!(succeed(&["score", "--format", "csv"], b""), "");
@@ -247,8 +343,8 @@ fn nothing_in_is_nothing_out() {
 fn only_bad_posts_are_a_failure() {
     let (code, stdout, stderr) = run(&["score", "--format", "jsonl"], b"{\"body\":\"x\"}\n");
     assert_eq!(code, 1);
-    assert_eq!(answers(&stdout), ["invalid_row"]);
-    assert!(stderr.contains("no key \"text\""), "{stderr}");
+    assert_eq!(answers(&stdout), ["missing_field"]);
+    assert!(stderr.contains("no string at `text`"), "{stderr}");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::support::{event, invoked, limits, stalled, state};
 use coldread::config::{EventArgs, EventOptions};
 use coldread::events::sink::Arrived;
 use coldread::events::{Events, Outgoing, Sink};
-use lambda_http::Context;
-use lambda_http::lambda_runtime::Diagnostic;
+use lambda_runtime::Context;
+use lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -270,12 +270,7 @@ async fn what_is_nobodys_event_is_an_error() {
     }
     // The names of a request, and nothing else of one.
     let error = without_sink(r#"{"requestContext":7}"#).await;
-    assert!(
-        error
-            .expect_err("no request")
-            .error_message
-            .contains("API Gateway")
-    );
+    assert_eq!(error.expect_err("no request").error_type, "unknown_event");
 }
 
 #[tokio::test]
@@ -311,4 +306,72 @@ async fn an_answer_that_lambda_cannot_carry_is_an_error() {
     let posts = json!(vec!["a"; 60_000]).to_string();
     let reply = invoked(state, events, &posts, Context::default()).await;
     assert_eq!(reply.expect_err("too long").error_type, "reply_too_large");
+}
+
+#[tokio::test]
+async fn pings_are_acknowledged_without_a_sink() {
+    let scheduled = |source: &str, detail: Value| {
+        json!({
+            "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa", "account": "123456789012",
+            "detail-type": "Scheduled Event", "source": source, "time": "2026-10-28T07:16:44Z",
+            "region": "eu-central-1", "resources": [], "detail": detail,
+        })
+    };
+    for event in [
+        scheduled("aws.events", json!({})),
+        scheduled("aws.scheduler", json!("{}")),
+        json!({ "warmer": true, "concurrency": 3 }),
+        json!({ "source": "serverless-plugin-warmup" }),
+        json!({ "warmup": true }),
+    ] {
+        let reply = without_sink(&event.to_string()).await;
+        assert_eq!(
+            reply.expect("acknowledged"),
+            json!({ "status": "ok" }),
+            "{event}"
+        );
+    }
+    for event in [
+        json!({ "warmer": false }),
+        json!({ "source": "aws.events" }),
+        json!({ "warmer": "true" }),
+    ] {
+        let error = without_sink(&event.to_string()).await.expect_err("no ping");
+        assert_eq!(error.error_type, "unknown_event", "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_a_message() {
+    let mut sqs: Value = serde_json::from_str(&event("sqs_batch")).expect("JSON");
+    let text = sqs["Records"][0]["body"].as_str().expect("text").to_owned();
+    let (_, expected) = with_sink(&sqs.to_string()).await;
+    sqs["Records"][0]["body"] = format!("\u{feff}{text}").into();
+    let (_, results) = with_sink(&sqs.to_string()).await;
+    assert_eq!(results, expected);
+    assert_eq!(results[0]["post_id"], "p-1");
+}
+
+#[tokio::test]
+async fn half_a_surrogate_pair_fails_its_own_record() {
+    let list = r#"["so good",{"text":"\ud83d","id":"a"},null,{"text":"so bad"}]"#;
+    let reply = without_sink(list).await.expect("scored");
+    let codes = ["positive", "invalid_json", "missing_field", "negative"];
+    assert_eq!(outcomes(self::list(&reply)), codes);
+
+    let sqs = event("sqs_batch").replacen("I love", r"\ude00 I love", 1);
+    let (reply, results) = with_sink(&sqs).await;
+    let failures = reply.expect("some were fine");
+    let first = "059f36b4-87a3-44ab-83d2-661975830a7d";
+    let failures = self::list(&failures["batchItemFailures"]);
+    assert!(
+        failures.contains(&json!({ "itemIdentifier": first })),
+        "{failures:?}"
+    );
+    assert_eq!(outcomes(&results), ["negative"]);
+
+    // A direct call is one record.
+    let bus = r#"{"detail-type":"post","source":"shop","id":"1","detail":{"text":"\ud83d"}}"#;
+    let error = without_sink(bus).await.expect_err("no text");
+    assert_eq!(error.error_type, "invalid_json");
 }

@@ -5,7 +5,7 @@ use coldread::config::EventOptions;
 use coldread::events::sink::Arrived;
 use coldread::events::{Events, Outgoing, Sink};
 use coldread::http::AppState;
-use lambda_http::Context;
+use lambda_runtime::Context;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;

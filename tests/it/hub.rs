@@ -233,6 +233,111 @@ fn the_cache_has_the_layout_that_pythons_programs_share() {
     assert!(requests[0].path.ends_with("/revision/main"));
 }
 
+/// Every folder and file below, with the time of its last change.
+fn changes(folder: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let metadata = fs::symlink_metadata(&path).expect("it is there");
+            if metadata.is_dir() {
+                folders.push(path.clone());
+            }
+            found.push((path, metadata.modified().expect("a time")));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_cache_that_has_everything_is_not_written_to() {
+    let (_hub, machine) = start("roberta-binary");
+    machine.pack().expect("packed");
+    let cache = machine.home.path().join("hub");
+    let before = changes(&cache);
+    machine.pack().expect("packed again");
+    assert_eq!(changes(&cache), before);
+}
+
+#[test]
+fn a_revision_that_cannot_be_recorded_is_no_obstacle() {
+    let (_hub, machine) = start("roberta-binary");
+    machine.pack().expect("packed");
+    let refs = machine.repo().join("refs");
+    fs::remove_dir_all(&refs).expect("a folder");
+    // Where nobody can write a file, not even a superuser.
+    fs::write(&refs, "").expect("a file");
+    machine.pack().expect("packed all the same");
+}
+
+#[test]
+fn what_cannot_be_found_gets_a_hint() {
+    let (hub, machine) = start("roberta-binary");
+    let typo = machine.home.path().join("sentimnet");
+    fs::create_dir(machine.home.path().join("sentiment")).expect("a folder");
+    for (model, parts) in [
+        (
+            typo.to_str().expect("UTF-8"),
+            &["did you mean", "sentiment"][..],
+        ),
+        (
+            "./no/such/model.coldread",
+            &["there is no folder", "no/such"],
+        ),
+        ("no_such.coldread", &["no file or folder is called so"]),
+        (
+            "bert-base-uncased",
+            &["did you mean google-bert/bert-base-uncased?"],
+        ),
+        (
+            "https://huggingface.co/acme/mood/tree/main",
+            &["did you mean acme/mood?"],
+        ),
+        ("acme/mood@", &["revision"]),
+    ] {
+        let got = machine.pack_with(&[model], &[]);
+        fails(&got, "hub_invalid_id", parts);
+        fails(
+            &got,
+            "hub_invalid_id",
+            &["neither a file or folder nor a model of the Hub"],
+        );
+    }
+    assert_eq!(hub.requests().len(), 0);
+    fails(
+        &machine.pack_with(&["acme/mood@v9"], &[]),
+        "hub_not_found",
+        &["no branch, tag or commit called \"v9\" in acme/mood"],
+    );
+}
+
+#[test]
+fn a_model_of_another_kind_is_rejected_before_its_weights_are_downloaded() {
+    let (hub, machine) = start("roberta-binary");
+    let config = fs::read_to_string(tiny("roberta-binary").join("config.json")).expect("a file");
+    let config = config.replace("ForSequenceClassification", "ForTokenClassification");
+    hub.change(|model| {
+        model.files.insert("config.json".to_owned(), config.into());
+    });
+    fails(
+        &machine.pack(),
+        "hub_unsupported_model",
+        &["RobertaForTokenClassification", "token classifier"],
+    );
+    assert_eq!(hub.cdn_requests().len(), 0);
+    hub.change(|model| {
+        model.files.remove(LARGE);
+        model.files.insert("onnx/model.onnx".to_owned(), Vec::new());
+    });
+    fails(
+        &machine.pack(),
+        "hub_unusable_model",
+        &[ID, "onnx/model.onnx", "ONNX"],
+    );
+}
+
 #[test]
 fn a_broken_download_goes_on_where_it_was() {
     let (hub, machine) = start("roberta-binary");

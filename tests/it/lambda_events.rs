@@ -9,8 +9,9 @@ use coldread::events::Events;
 use coldread::http::AppState;
 use coldread::serve::lambda;
 use hyper::body::Frame;
-use lambda_http::{Context, LambdaEvent};
-use serde_json::Value;
+use lambda_runtime::Diagnostic;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +33,20 @@ pub(crate) async fn answer(state: AppState, event: &str, context: Context) -> Va
     let events = Events::new(state.clone(), &EventOptions::default(), None);
     let reply = invoked(state, events, event, context).await;
     reply.expect("a request is answered")
+}
+
+/// What becomes of an event that nobody has to answer.
+async fn outcome(state: &AppState, event: &str) -> Result<Value, Diagnostic> {
+    let events = Events::new(state.clone(), &EventOptions::default(), None);
+    invoked(state.clone(), events, event, Context::default()).await
+}
+
+/// A recorded event with something else in one place.
+fn changed(name: &str, pointer: &str, value: impl Into<Value>) -> String {
+    let mut event: Value = serde_json::from_str(&event(name)).expect("JSON");
+    let (object, field) = pointer.rsplit_once('/').expect("a pointer");
+    event.pointer_mut(object).expect("an object")[field] = value.into();
+    event.to_string()
 }
 
 fn body(reply: &Value) -> Value {
@@ -172,10 +187,197 @@ async fn more_than_lambda_can_carry_is_not_gathered() {
     let router = Router::new().fallback(async move || Body::new(Counted(counted)));
     let (state, _gate) = stalled(limits(&[]));
     let events = Events::new(state, &EventOptions::default(), None);
-    let payload = serde_json::from_str(&event("rest_prod")).expect("JSON");
+    let payload = serde_json::from_str(&event("rest_prod")).expect("an event");
     let mut function = lambda::function(router, events);
     let reply = function.call(LambdaEvent::new(payload, Context::default()));
     let reply = serde_json::to_value(reply.await.expect("a reply")).expect("JSON");
     assert_eq!(reply["statusCode"], 413);
     assert_eq!(taken.load(Ordering::Relaxed), 6_000_000 / (1 << 16) + 1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_its_event_says_is_a_400() {
+    for name in ["rest_base64", "function_url_base64_text"] {
+        for value in [
+            json!("{\"text\":\"good\"}"),
+            json!("YWJ"),
+            json!(7),
+            json!({ "text": "good" }),
+        ] {
+            let reply = invoke(&changed(name, "/body", value)).await;
+            assert_eq!(reply["statusCode"], 400, "{reply}");
+            assert_eq!(body(&reply)["error"]["code"], "incomplete_body");
+        }
+    }
+    let alb = invoke(&changed("alb", "/body", json!(["good"]))).await;
+    assert_eq!(alb["statusCode"], 400, "{alb}");
+}
+
+#[tokio::test]
+async fn base64_is_taken_as_encoders_write_it() {
+    let expected = body(&invoke(&event("rest_base64")).await);
+    let text: Value = serde_json::from_str(&event("rest_base64")).expect("JSON");
+    let text = text["body"].as_str().expect("base64");
+    let (first, second) = text.split_at(20);
+    for text in [
+        text.trim_end_matches('=').to_owned(),
+        text.replace('+', "-").replace('/', "_"),
+        format!("{first}\r\n{second}\n"),
+    ] {
+        let reply = invoke(&changed("rest_base64", "/body", text)).await;
+        assert_eq!(body(&reply), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_no_route_needs_is_not_held_to_be_sound() {
+    for (name, pointer, value) in [
+        ("function_url", "/headers/host", json!("a b")),
+        ("function_url", "/headers/host", json!("[::")),
+        ("function_url", "/headers/host", json!(null)),
+        ("function_url", "/headers/x-forwarded-proto", json!("ht tp")),
+        ("function_url", "/headers/x-forwarded-proto", json!(7)),
+        ("function_url", "/headers/two words", json!("\n")),
+        (
+            "function_url",
+            "/rawQueryString",
+            json!("a=b c&\"<ü>\"#%zz"),
+        ),
+        ("function_url", "/rawQueryString", json!(null)),
+        ("function_url", "/requestContext/domainName", json!("a b")),
+        ("function_url", "/requestContext/stage", json!(7)),
+        ("function_url", "/isBase64Encoded", json!(null)),
+        ("http_api_named_stage", "/cookies", json!("a")),
+        (
+            "rest_prod",
+            "/multiValueHeaders/Host",
+            json!(["a b", "c d"]),
+        ),
+        ("rest_prod", "/headers", json!(null)),
+        (
+            "rest_prod",
+            "/queryStringParameters",
+            json!({ "a b": "c&d=#ü" }),
+        ),
+        (
+            "rest_prod",
+            "/multiValueQueryStringParameters",
+            json!({ "a": "b" }),
+        ),
+        ("rest_prod", "/requestContext/domainName", json!(7)),
+        ("alb", "/headers/host", json!("a b")),
+        ("alb", "/queryStringParameters", json!({ "a": "%zz \u{0}" })),
+        ("alb_multi_value_headers", "/headers", json!(7)),
+    ] {
+        let reply = invoke(&changed(name, pointer, value)).await;
+        assert_eq!(reply["statusCode"], 200, "{name} {pointer}: {reply}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_resembles_a_request_is_an_unknown_event() {
+    let (state, _gate) = stalled(limits(&[]));
+    let lattice = json!({
+        "version": "2.0", "path": "/v1/sentiment", "method": "POST",
+        "headers": { "content-type": ["application/json"] },
+        "body": "{\"text\":\"good\"}", "isBase64Encoded": false,
+        "requestContext": { "serviceNetworkArn": "arn:aws:vpc-lattice:eu-central-1:123456789012:servicenetwork/sn-0" },
+    });
+    let lattice_v1 = json!({
+        "raw_path": "/v1/sentiment", "method": "POST", "headers": {}, "query_string_parameters": {},
+        "body": "{\"text\":\"good\"}", "is_base64_encoded": false,
+    });
+    let websocket = json!({
+        "requestContext": {
+            "routeKey": "$default", "eventType": "MESSAGE", "connectionId": "Z1c2d3e4f5=",
+            "stage": "prod", "domainName": "a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com",
+        },
+        "body": "{\"text\":\"good\"}", "isBase64Encoded": false,
+    });
+    let agent = json!({
+        "messageVersion": "1.0", "actionGroup": "posts", "apiPath": "/score", "httpMethod": "POST",
+    });
+    let authorizer =
+        "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3d4e5/prod/POST/v1/sentiment";
+    for event in [
+        lattice.to_string(),
+        lattice_v1.to_string(),
+        websocket.to_string(),
+        agent.to_string(),
+        changed("rest_prod", "/methodArn", authorizer),
+        changed("rest_prod", "/httpMethod", Value::Null),
+        changed("alb", "/httpMethod", "GE T"),
+        changed("alb", "/path", Value::Null),
+        changed("function_url", "/requestContext/http", Value::Null),
+        changed("function_url", "/requestContext/http/method", 7),
+        changed("function_url", "/rawPath", "a".repeat(70_000)),
+        r#"{"requestContext":[]}"#.to_owned(),
+        r#"{"httpMethod":"GET"}"#.to_owned(),
+    ] {
+        let error = outcome(&state, &event).await.expect_err(&event);
+        assert_eq!(error.error_type, "unknown_event", "{event}");
+    }
+}
+
+#[tokio::test]
+async fn health_checks_of_load_balancers_are_answered() {
+    for method in ["GET", "HEAD"] {
+        for path in ["/", "/healthz", "/readyz"] {
+            let check = json!({
+                "requestContext": { "elb": { "targetGroupArn": "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/coldread/3f2a1b0c9d8e7f6a" } },
+                "httpMethod": method, "path": path, "queryStringParameters": {},
+                "headers": { "user-agent": "ELB-HealthChecker/2.0" }, "body": "", "isBase64Encoded": false,
+            });
+            let reply = invoke(&check.to_string()).await;
+            assert_eq!(reply["statusCode"], 200, "{method} {path}");
+            assert_eq!(reply["statusDescription"], "200 OK");
+        }
+    }
+}
+
+/// The places of everything in a document.
+fn places(value: &Value, at: &str, places: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), value))
+            .collect(),
+        Value::Array(items) => (0..).map(|i: usize| i.to_string()).zip(items).collect(),
+        _ => Vec::new(),
+    };
+    for (name, value) in inner {
+        let place = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        self::places(value, &place, places);
+        places.push(place);
+    }
+}
+
+#[tokio::test]
+async fn whatever_stands_in_an_event_it_has_a_response_or_a_named_error() {
+    let (state, gate) = stalled(limits(&[]));
+    gate.open();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/events");
+    for file in std::fs::read_dir(folder).expect("recorded events") {
+        let file = file.expect("a file").path();
+        let sound = std::fs::read_to_string(&file).expect("text");
+        let sound: Value = serde_json::from_str(&sound).expect("JSON");
+        let mut all = Vec::new();
+        places(&sound, "", &mut all);
+        for place in all {
+            for odd in [json!(null), json!(7), json!("\u{0} ü%\n\\"), json!([{}])] {
+                let mut event = sound.clone();
+                *event.pointer_mut(&place).expect("a place") = odd;
+                match outcome(&state, &event.to_string()).await {
+                    Ok(_) => {}
+                    Err(error) => assert!(
+                        error
+                            .error_type
+                            .bytes()
+                            .all(|b| b.is_ascii_lowercase() || b == b'_'),
+                        "{event}: {error:?}"
+                    ),
+                }
+            }
+        }
+    }
 }

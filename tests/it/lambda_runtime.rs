@@ -7,16 +7,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::Value;
-use std::process::{Child, Command};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 /// What the function posted: how the invocation ended (`response` or `error`), and the payload.
 type Outcome = (String, Value);
 
 struct RuntimeApi {
+    /// Lets the function's snapshot be restored, or not.
+    restore: watch::Sender<Option<StatusCode>>,
     /// How often the function has asked for an event.
     polls: AtomicUsize,
     events: Mutex<mpsc::UnboundedReceiver<String>>,
@@ -47,6 +50,25 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
     (headers, event).into_response()
 }
 
+/// Open for as long as the snapshot is stored.
+async fn restore_next(State(api): State<Arc<RuntimeApi>>) -> StatusCode {
+    let mut restore = api.restore.subscribe();
+    let status = restore
+        .wait_for(Option::is_some)
+        .await
+        .expect("the API runs");
+    (*status).expect("checked")
+}
+
+async fn init_error(State(api): State<Arc<RuntimeApi>>, body: String) -> StatusCode {
+    done(
+        State(api),
+        Path((String::new(), "init/error".to_owned())),
+        body,
+    )
+    .await
+}
+
 async fn done(
     State(api): State<Arc<RuntimeApi>>,
     Path((_id, how)): Path<(String, String)>,
@@ -71,7 +93,7 @@ struct Running {
     events: mpsc::UnboundedSender<String>,
     answered: mpsc::UnboundedReceiver<Outcome>,
     api: Arc<RuntimeApi>,
-    _function: Function,
+    function: Function,
 }
 
 impl Running {
@@ -79,12 +101,15 @@ impl Running {
         let (events, receiver) = mpsc::unbounded_channel();
         let (outcomes, answered) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
+            restore: watch::Sender::new(None),
             polls: AtomicUsize::new(0),
             events: Mutex::new(receiver),
             outcomes,
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/restore/next", get(restore_next))
+            .route("/2018-06-01/runtime/init/error", post(init_error))
             .route("/2018-06-01/runtime/invocation/{id}/{how}", post(done))
             .with_state(Arc::clone(&api));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -102,12 +127,13 @@ impl Running {
             .env("COLDREAD_LOG", "warn")
             .env_remove("COLDREAD_MODEL")
             .envs(env.iter().copied())
+            .stderr(Stdio::piped())
             .spawn();
         Self {
             events,
             answered,
             api,
-            _function: Function(function.expect("the binary starts")),
+            function: Function(function.expect("the binary starts")),
         }
     }
 
@@ -126,21 +152,29 @@ async fn events_in_answers_out() {
     let mut function = Running::start(&[]).await;
     let mut bad_base64: Value = serde_json::from_str(&event("rest_base64")).expect("JSON");
     bad_base64["body"] = "%%%".into();
-    // In between there is what is no HTTP event and what cannot be made a request.
+    // In between there is what fails, in every way.
     for (event, expected) in [
-        (event("rest_prod"), "response"),
-        (event("sqs"), "error"),
-        ("\"warm up\"".to_owned(), "error"),
-        (bad_base64.to_string(), "error"),
-        (event("function_url"), "response"),
+        (event("rest_prod"), Ok(200)),
+        (event("sqs"), Err("no_results_sink")),
+        ("\"warm up\"".to_owned(), Err("unknown_event")),
+        ("not JSON".to_owned(), Err("unknown_event")),
+        (bad_base64.to_string(), Ok(400)),
+        (event("function_url"), Ok(200)),
     ] {
         function.send(event);
         let (how, payload) = function.outcome().await;
-        assert_eq!(how, expected, "{payload}");
-        if how == "response" {
-            assert_eq!(payload["statusCode"], 200, "{payload}");
-        } else {
-            assert!(payload["errorMessage"].is_string(), "{payload}");
+        match expected {
+            Ok(status) => assert_eq!(
+                (how.as_str(), &payload["statusCode"]),
+                ("response", &status.into())
+            ),
+            Err(kind) => {
+                assert_eq!(
+                    (how.as_str(), &payload["errorType"]),
+                    ("error", &kind.into())
+                );
+                assert!(payload["errorMessage"].is_string(), "{payload}");
+            }
         }
     }
 }
@@ -166,4 +200,89 @@ async fn managed_instances_take_several_events_at_a_time() {
             ("response", &200.into())
         );
     }
+}
+
+/// Whether the log says that a request was a cold start.
+async fn cold_start(function: &mut Running) -> Value {
+    let log = function.function.0.stderr.take().expect("piped");
+    let line = tokio::task::spawn_blocking(move || {
+        let mut lines = BufReader::new(log).lines().map(|line| line.expect("text"));
+        lines
+            .find(|line| line.contains("cold_start"))
+            .expect("a line of the request")
+    });
+    let line = line.await.expect("read");
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    line["cold_start"].clone()
+}
+
+#[tokio::test]
+async fn a_start_is_cold_for_a_request_that_waited_for_it() {
+    for (kind, is_cold) in [
+        ("on-demand", true),
+        ("provisioned-concurrency", false),
+        ("lambda-managed-instances", false),
+    ] {
+        let env = [
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", kind),
+            ("COLDREAD_LOG", "info"),
+        ];
+        let mut function = Running::start(&env).await;
+        function.send(event("rest_prod"));
+        function.outcome().await;
+        assert_eq!(cold_start(&mut function).await, is_cold, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_of_a_function_that_is_warm() {
+    let env = [
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start"),
+        ("COLDREAD_LOG", "info"),
+    ];
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        let mut function = Running::start(&env).await;
+        function.send(event("rest_get_without_body"));
+        let is_asked = async {
+            while function.api.restore.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_asked = tokio::time::timeout(Duration::from_mins(1), is_asked).await;
+        is_asked.expect("it asks for its restore");
+        // No event is taken by what is only stored.
+        assert_eq!(function.api.polls.load(Ordering::SeqCst), 0);
+        function.api.restore.send_replace(Some(StatusCode::OK));
+
+        let (_, info) = function.outcome().await;
+        let info: Value =
+            serde_json::from_str(info["body"].as_str().expect("a body")).expect("JSON");
+        assert!(info["timings"]["first_inference_ms"].is_number(), "{info}");
+        function.send(event("rest_prod"));
+        let (how, reply) = function.outcome().await;
+        assert_eq!(how, "response");
+        assert_eq!(cold_start(&mut function).await, false);
+        replies.push(reply["body"].clone());
+    }
+    assert_eq!(replies[0], replies[1], "each restore scores alike");
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_ends_the_function() {
+    let mut function = Running::start(&[("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")]).await;
+    function
+        .api
+        .restore
+        .send_replace(Some(StatusCode::INTERNAL_SERVER_ERROR));
+    let (how, error) = function.outcome().await;
+    assert_eq!(how, "init/error");
+    assert!(
+        error["errorMessage"]
+            .as_str()
+            .is_some_and(|message| message.contains("/restore/next")),
+        "{error}"
+    );
+    let status = tokio::task::spawn_blocking(move || function.function.0.wait());
+    assert!(!status.await.expect("waited").expect("ended").success());
 }

@@ -4,7 +4,6 @@
 mod access;
 mod allocations;
 mod batching;
-mod bulk;
 mod cli;
 mod compat;
 mod compression;
@@ -22,6 +21,7 @@ mod lambda_events;
 mod lambda_runtime;
 mod observability;
 mod openapi;
+mod rows;
 mod sigv4;
 mod support;
 mod tiny_models;

@@ -10,7 +10,7 @@ use aws_sigv4::sign::v4::SigningParams;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
-use lambda_http::Context;
+use lambda_runtime::Context;
 use std::time::{Duration, SystemTime};
 
 const PAIRS: &str = "AKIDOLD:old-secret/with+16=chars, AKIDNEW:new-secret/with+16=chars";

@@ -6,15 +6,21 @@
 //! number of times: a hostile post costs no more per byte than a plain one.
 
 use super::emoji::{EmojiSource, EmojiTable, remove_modifiers};
+use super::html::{is_escaped_html, strip_tags};
 use super::markup::{replace_handles, replace_links, split_hashtags};
+use super::styled::{fold_styled, remove_invisible};
 use coldread_model::NormalizationProfile;
 use coldread_model::profile::Quotes;
 use std::borrow::Cow;
 
 /// The steps of one model's profile, ready to run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a step, on or off")]
 pub struct Normalizer {
+    html_tags: bool,
     html_entities: bool,
+    invisible: bool,
+    styled_letters: bool,
     links: Option<String>,
     handles: Option<String>,
     quotes: Option<Quotes>,
@@ -29,7 +35,10 @@ impl Normalizer {
     /// something beyond ASCII.
     pub fn new(profile: &NormalizationProfile, emoji: EmojiSource) -> Self {
         Self {
+            html_tags: profile.html_tags,
             html_entities: profile.html_entities,
+            invisible: profile.invisible,
+            styled_letters: profile.styled_letters,
             links: profile.links.as_ref().map(|value| format!(" {value} ")),
             handles: profile.handles.clone(),
             quotes: profile.quotes,
@@ -42,10 +51,22 @@ impl Normalizer {
     /// The post as the model's tokenizer should see it; borrowed when nothing changes.
     pub fn normalize<'a>(&self, post: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(post);
+        if self.html_tags {
+            if self.html_entities && is_escaped_html(&text) {
+                text = htmlize::unescape(text);
+            }
+            text = apply(text, strip_tags);
+        }
         if self.html_entities {
             // The crate follows the HTML standard's algorithm for text; the
             // tests hold it against the specification and every named entity.
             text = htmlize::unescape(text);
+        }
+        if self.invisible {
+            text = apply(text, remove_invisible);
+        }
+        if self.styled_letters {
+            text = apply(text, fold_styled);
         }
         if let Some(value) = &self.links {
             text = apply(text, |text| replace_links(text, value));

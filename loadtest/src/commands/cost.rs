@@ -374,6 +374,7 @@ impl CostArgs {
         function: Option<&Target>,
     ) -> Result<Model> {
         let mut model = self.model.model()?;
+        model.tenants = workload.tenants;
         if let Some(target @ Target::Lambda { memory_mb, .. }) = function {
             let service_ms = workload.service_ms(target, vcpus(*memory_mb));
             model.service = Sampler::constant_ms(service_ms);

@@ -100,7 +100,7 @@ impl DecideArgs {
             .map(|path| Logs::read(path, seed))
             .transpose()?;
         let schedule = match &logs {
-            Some(logs) => Schedule::from_times(&logs.file, logs.arrivals()?)?,
+            Some(logs) => Schedule::from_times(&logs.file, &logs.arrivals()?)?,
             None => self.arrivals.schedule(Duration::from_hours(24))?,
         };
         let mut times = self.model.measured_times(ONE_VCPU_MB)?;
@@ -152,6 +152,7 @@ impl DecideArgs {
                 restore_source,
                 p99_ms: self.p99_ms,
                 seed,
+                quiet: self.common.quiet,
             },
             sources,
         ))
@@ -202,9 +203,10 @@ fn print(decision: &Decision) {
             dollars(parts.restores),
             dollars(parts.idle),
             dollars(parts.fees),
-            match option.in_time {
-                true => ms(option.p99_ms),
-                false => format!("{} !", ms(option.p99_ms)),
+            if option.in_time {
+                ms(option.p99_ms)
+            } else {
+                format!("{} !", ms(option.p99_ms))
             },
             ms(option.p999_ms),
             option.cold_fraction.map_or_else(

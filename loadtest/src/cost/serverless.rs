@@ -47,7 +47,7 @@ pub fn cloud_run(
     bill.note("Cloud Run's own free tier is not taken off");
     match instance.billing {
         CloudRunBilling::Request => {
-            cloud_run_request(&mut bill, workload, prices, target, instance)?
+            cloud_run_request(&mut bill, workload, prices, target, instance)?;
         }
         CloudRunBilling::Instance => {
             cloud_run_always(&mut bill, workload, prices, target, instance, "inst")?;

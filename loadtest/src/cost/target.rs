@@ -183,7 +183,7 @@ impl Target {
     pub fn words(&self) -> String {
         let scaled = |auto: &Option<u32>| match auto {
             None => String::new(),
-            Some(percent) => format!(", scaled to {percent}% busy"),
+            Some(percent) => format!(", scaled to {percent}%"),
         };
         match self {
             Self::Lambda {
@@ -202,7 +202,7 @@ impl Target {
             }
             Self::MicroVm { vcpus, gb } => format!("Lambda MicroVM, {vcpus} vCPU and {gb} GB"),
             Self::Managed { machines, auto, .. } => format!(
-                "Lambda Managed Instances on {}{}",
+                "Managed Instances on {}{}",
                 machines.join(" or "),
                 scaled(auto)
             ),

@@ -508,7 +508,7 @@ fn tenants_make_traffic_cold() {
 #[test]
 fn discounts() {
     let workload = Workload {
-        discounts: vec![("".to_owned(), 0.5), ("lambda".to_owned(), 0.17)],
+        discounts: vec![(String::new(), 0.5), ("lambda".to_owned(), 0.17)],
         ..steady(100.0)
     };
     check_cents(&price(&workload, "lambda:arm:1769"), 102.80);

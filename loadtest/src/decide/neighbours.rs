@@ -56,6 +56,9 @@ pub(super) fn between(a: &Tried, b: &Tried, prices: &Prices) -> Result<Neighbour
         .min_by(|x, y| ((x / rate).ln().abs()).total_cmp(&(y / rate).ln().abs()));
     let (cheaper, next) = (a.ranked.target.clone(), b.ranked.target.clone());
     let words = match nearest {
+        None if (a.ranked.usd_per_month / b.ranked.usd_per_month - 1.0).abs() < 1e-9 => {
+            format!("{cheaper} and {next} cost the same.")
+        }
         None => format!(
             "{cheaper} is cheaper than {next} at every rate from a thousandth to a thousand times this one."
         ),

@@ -30,6 +30,7 @@ fn question(arrivals: &str, length: &str, targets: &[&str]) -> Question {
             .map(|name| vec![Choice::Exactly(name.parse().unwrap())])
             .collect(),
         seed: 1,
+        quiet: true,
     }
 }
 
@@ -79,6 +80,10 @@ fn options_are_ranked_by_cost_and_late_ones_come_last() {
     assert!(words.contains("Snapshot or not? No"), "{words}");
     assert!(words.contains("lambda.snapstart.cache"), "{words}");
     assert!(words.contains("What decides: batch size"), "{words}");
+    // Of another kind than the best, not its next neighbour.
+    let rival = decision.rival.as_ref().unwrap();
+    assert_eq!(rival.next, "ec2:c7g.medium");
+    assert!(words.contains(&rival.words), "{words}");
 }
 
 /// The break-even of `cost` (27.22 requests/s, by hand there) is found here too: one host

@@ -1,6 +1,7 @@
 //! The traffic on one target, simulated.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
 
@@ -48,13 +49,14 @@ enum Simulated {
     Hosts { service: Sampler, plan: ServerPlan },
 }
 
-/// Simulations of one question. What was simulated once is kept.
+/// Simulations of one question, for several threads. What was simulated once is kept, and
+/// who needs what another thread simulates waits for it.
 pub(super) struct Trials<'a> {
     question: &'a Question,
     prices: &'a Prices,
-    known: HashMap<String, Found>,
+    known: Mutex<HashMap<String, Arc<OnceLock<Found>>>>,
     /// Cold fraction over rate, for Poisson arrivals.
-    cold: Option<Vec<(f64, f64)>>,
+    cold: OnceLock<Vec<(f64, f64)>>,
 }
 
 impl<'a> Trials<'a> {
@@ -62,13 +64,13 @@ impl<'a> Trials<'a> {
         Self {
             question,
             prices,
-            known: HashMap::new(),
-            cold: None,
+            known: Mutex::default(),
+            cold: OnceLock::new(),
         }
     }
 
     /// The cheapest of a family within the bound; of none, the one that comes nearest.
-    pub(super) fn best(&mut self, family: &[Choice]) -> Result<Option<Tried>> {
+    pub(super) fn best(&self, family: &[Choice]) -> Result<Option<Tried>> {
         let mut best: Option<Tried> = None;
         for choice in family {
             let tried = match choice {
@@ -102,7 +104,7 @@ impl<'a> Trials<'a> {
     }
 
     /// The least number kept that is within the bound, or the most.
-    fn count(&mut self, target: &Target) -> Result<u32> {
+    fn count(&self, target: &Target) -> Result<u32> {
         let mut high = 1;
         while high < MOST_KEPT && !self.found_in_time(&with_count(target, high))? {
             high *= 2;
@@ -119,13 +121,13 @@ impl<'a> Trials<'a> {
         Ok(high)
     }
 
-    fn found_in_time(&mut self, target: &Target) -> Result<bool> {
+    fn found_in_time(&self, target: &Target) -> Result<bool> {
         Ok(self
             .found(target)?
             .is_none_or(|found| found.in_time(self.question.p99_ms)))
     }
 
-    fn exactly(&mut self, target: &Target) -> Result<Tried> {
+    fn exactly(&self, target: &Target) -> Result<Tried> {
         let found = self.found(target)?;
         let workload = self.workload(target, found.as_ref())?;
         let bill = cost::bill(&workload, self.prices, target)?;
@@ -154,7 +156,7 @@ impl<'a> Trials<'a> {
     }
 
     /// The workload with this option's cold fraction and with the capacity of its hosts.
-    fn workload(&mut self, target: &Target, found: Option<&Found>) -> Result<Workload> {
+    fn workload(&self, target: &Target, found: Option<&Found>) -> Result<Workload> {
         let mut workload = Workload {
             peak_to_mean: 1.0,
             ..self.question.workload.clone()
@@ -183,7 +185,7 @@ impl<'a> Trials<'a> {
     ///
     /// Traffic that is `f` times as fast meets servers as it does when they are `f` times as
     /// slow and everybody is `f` times as patient, so the schedule need not be changed.
-    fn headroom(&mut self, target: &Target, hosts: u32) -> Result<f64> {
+    fn headroom(&self, target: &Target, hosts: u32) -> Result<f64> {
         let question = self.question;
         let Some(Simulated::Hosts { service, plan }) =
             self.simulated(target, &question.workload)?
@@ -193,7 +195,7 @@ impl<'a> Trials<'a> {
         if hosts > 1 {
             return Ok(1.0);
         }
-        let mut bears = |factor: f64| {
+        let bears = |factor: f64| {
             let slower = Simulated::Hosts {
                 service: service.scaled(factor),
                 plan: plan.clone(),
@@ -216,9 +218,9 @@ impl<'a> Trials<'a> {
     }
 
     /// Cold fraction over rate, as burstier as these arrivals are than Poisson's.
-    fn cold(&mut self, found: Option<&Found>) -> Cold {
+    fn cold(&self, found: Option<&Found>) -> Cold {
         let question = self.question;
-        let points = self.cold.get_or_insert_with(|| {
+        let points = self.cold.get_or_init(|| {
             let model = Model {
                 concurrency: 1,
                 ..question.model.clone()
@@ -255,8 +257,8 @@ impl<'a> Trials<'a> {
                 least,
                 auto: None,
                 ..
-            } => Some((*vcpus, *least)),
-            Target::CloudRun {
+            }
+            | Target::CloudRun {
                 billing: CloudRunBilling::Instance | CloudRunBilling::WorkerPool,
                 vcpus,
                 least,
@@ -272,7 +274,7 @@ impl<'a> Trials<'a> {
     }
 
     /// What the traffic comes to; `None` for a service that is not ours to simulate.
-    fn found(&mut self, target: &Target) -> Result<Option<Found>> {
+    fn found(&self, target: &Target) -> Result<Option<Found>> {
         let Some(simulated) = self.simulated(target, &self.question.workload)? else {
             return Ok(None);
         };
@@ -280,11 +282,12 @@ impl<'a> Trials<'a> {
     }
 
     /// Simulates, if that has not been done.
-    fn run(&mut self, simulated: &Simulated) -> Found {
-        let found = self.known.entry(simulated.key());
-        found
-            .or_insert_with(|| simulated.run(self.question))
-            .clone()
+    fn run(&self, simulated: &Simulated) -> Found {
+        let cell = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(known.entry(simulated.key()).or_default())
+        };
+        cell.get_or_init(|| simulated.run(self.question)).clone()
     }
 
     fn simulated(
@@ -352,10 +355,10 @@ impl<'a> Trials<'a> {
                 model.kept = *ready * vcpus.ceil() as u32;
                 Some(Simulated::Function(Box::new(model)))
             }
-            Target::Ec2 { .. } | Target::Managed { .. } | Target::Fargate { .. } => {
-                Some(self.hosts(target, workload, service(1.0))?)
-            }
-            Target::CloudRun { .. } => Some(self.hosts(target, workload, service(1.0))?),
+            Target::Ec2 { .. }
+            | Target::Managed { .. }
+            | Target::Fargate { .. }
+            | Target::CloudRun { .. } => Some(self.hosts(target, workload, &service(1.0))?),
             Target::Comprehend | Target::Api { .. } => None,
         })
     }
@@ -364,7 +367,7 @@ impl<'a> Trials<'a> {
         &self,
         target: &Target,
         workload: &Workload,
-        service: Sampler,
+        service: &Sampler,
     ) -> Result<Simulated, PriceError> {
         // Less than a vCPU is one that is slower.
         let servers =

@@ -8,7 +8,7 @@ pub(super) fn assumptions(question: &Question) -> Vec<String> {
     let (model, workload) = (&question.model, &question.workload);
     let mut words = vec![
         format!(
-            "A request takes {} ms on one vCPU; a cold start takes {} ms of init, billed, after {} ms of placement and image fetch, not billed.",
+            "A request takes {} ms on one vCPU; a cold start takes {} ms of init, billed, after {} ms of placement and image fetch, not billed. Init is the same at every memory size: AWS was seen to give two vCPUs during init (2019 to 2022, old).",
             number(model.service.mean_ms()),
             number(model.init.mean_ms()),
             number(model.sandbox.mean_ms()),
@@ -73,7 +73,7 @@ impl Decision {
             best.name,
             dollars(best.usd_per_month),
         ));
-        words.extend(self.neighbours.first().map(|pair| pair.words.clone()));
+        words.extend(self.rival.as_ref().map(|pair| pair.words.clone()));
         words.extend(self.snapshot());
         words.extend(self.what_decides());
         words.extend(undated(&self.undated_prices));
@@ -119,21 +119,38 @@ impl Decision {
         ))
     }
 
-    /// The lever that moves the bill most.
+    /// Of each kind of lever the one that moves the bill most; of memory, the cheapest of
+    /// the quickest.
     fn what_decides(&self) -> Option<String> {
         let present = self.levers.iter().find(|lever| lever.present)?;
         let saving = |lever: &Lever| 1.0 - lever.usd_per_month / present.usd_per_month;
         let mut found: Vec<String> = Vec::new();
         for what in ["batch size", "memory", "concurrency"] {
             let levers = self.levers.iter().filter(|lever| lever.what == what);
+            let strength = |lever: &Lever| match what {
+                "memory" => (-lever.request_ms, saving(lever)),
+                _ => (saving(lever).abs(), 0.0),
+            };
             let Some(strongest) = levers
                 .filter(|lever| !lever.present && lever.in_time)
-                .max_by(|a, b| saving(a).abs().total_cmp(&saving(b).abs()))
+                .max_by(|a, b| {
+                    let (a, b) = (strength(a), strength(b));
+                    a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+                })
             else {
                 continue;
             };
             let saved = saving(strongest);
-            let waits = if strongest.fill_ms > 0.0 {
+            if what != "memory" && saved.abs() < 0.001 {
+                continue;
+            }
+            let waits = if what == "memory" {
+                format!(
+                    ", {} ms a request instead of {}",
+                    brief(strongest.request_ms),
+                    brief(present.request_ms)
+                )
+            } else if strongest.fill_ms > 0.0 {
                 format!(
                     ", while its first post waits {} ms for the last at the mean rate",
                     brief(strongest.fill_ms)

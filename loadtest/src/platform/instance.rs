@@ -416,6 +416,7 @@ impl Snapshot {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err`")]
 fn launch_fault(error: anyhow::Error) -> InitFault {
     InitFault {
         fault: Fault::new(FaultKind::Launch, format!("{error:#}")),

@@ -49,10 +49,10 @@ pub(super) fn section(decision: &Decision) -> Markup {
 fn ranking(decision: &Decision) -> Markup {
     html! {
         h2 { "Options by cost, p99 within " (brief(decision.p99_target_ms)) " ms" }
-        div.wide { table.rank {
+        div.wide { table.rank.options {
             tr {
                 th { "option" } th { "paid for" } th.n { "$ a month" }
-                th.n { "cold" } th.n { "p99, ms" } th.n { "p99.9" } th.n { "next is as dear at" }
+                th.n { "cold" } th.n { "p99, ms" } th.n { "p99.9" } th.n { "next at" }
             }
             @for option in &decision.options { tr.late[!option.in_time] {
                 td title=(option.target) { (option.name) }
@@ -125,7 +125,7 @@ fn otherwise(decision: &Decision) -> Markup {
             div.wide { table.rank {
                 tr { th { "choice" } th { "setting" } th.n { "$ a month" } th.n { "ms a request" } th.n { "ms to fill a batch" } }
                 @for lever in &decision.levers { tr.sum[lever.present].late[!lever.in_time] {
-                    td { (lever.what) } td { (lever.setting) @if lever.present { " (as above)" } }
+                    td { (lever.what) } td { (lever.setting) @if lever.present && lever.what != "concurrency" { " (as above)" } }
                     td.n { (dollars(lever.usd_per_month)) }
                     td.n { (brief(lever.request_ms)) @if !lever.in_time { " !" } }
                     td.n { @if lever.fill_ms > 0.0 { (brief(lever.fill_ms)) } @else { "–" } }

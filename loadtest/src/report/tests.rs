@@ -88,6 +88,7 @@ fn decided() -> Results {
         p99_ms: 200.0,
         families: families.into(),
         seed: 1,
+        quiet: true,
     };
     let mut results = Results::new(1);
     results.decision = Some(Decision::new(&question, &Prices::built_in()).unwrap());

@@ -42,6 +42,7 @@ pub(super) async fn answer(
     let segments: Vec<&str> = path.split('/').collect();
     let (is_get, is_post) = (head.method == Method::GET, head.method == Method::POST);
     Ok(match segments[..] {
+        ["runtime", "restore", ..] if !shared.snapshot => not_found(),
         ["ping"] if is_get => text(StatusCode::OK, "pong"),
         ["runtime", "invocation", "next"] if is_get => next(&shared, at).await,
         ["runtime", "init", "error"] if is_post => init_error(&shared, posted, at),

@@ -113,6 +113,8 @@ pub(super) struct Shared {
     pub(super) waiting: tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>,
     pub(super) invocations: Mutex<Invocations>,
     pub(super) phase: Mutex<Phase>,
+    /// Whether a snapshot is taken of it: without one there are no routes for restores.
+    pub(super) snapshot: bool,
     /// Whether a snapshot has been restored.
     pub(super) restored: watch::Sender<bool>,
     pub(super) polls: watch::Sender<usize>,

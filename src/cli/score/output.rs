@@ -1,10 +1,9 @@
 //! Results as a table, JSON lines or CSV.
 
-use crate::cli::posts::RowError;
 use crate::cli::terminal::{shorten, width};
 use clap::ValueEnum;
+use coldread::rows::{Failure, ResultFormat, ResultWriter, Row};
 use coldread_engine::Sentiment;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::io::{self, BufWriter, Write};
 
 /// How results are printed.
@@ -12,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 pub(crate) enum Output {
     /// Aligned columns for reading, the post shortened to the terminal's width
     Table,
-    /// One JSON object a post, as the HTTP API answers it
+    /// One JSON object a row, as the HTTP API answers rows
     Jsonl,
     /// Comma-separated columns with a header
     Csv,
@@ -21,7 +20,16 @@ pub(crate) enum Output {
 /// A writer of results.
 pub(super) struct Results<W: Write> {
     out: BufWriter<W>,
-    output: Output,
+    form: Form,
+}
+
+enum Form {
+    Table(Table),
+    Rows(ResultWriter),
+}
+
+/// Columns for reading.
+struct Table {
     labels: Vec<String>,
     label_columns: usize,
     width: usize,
@@ -29,51 +37,57 @@ pub(super) struct Results<W: Write> {
 
 impl<W: Write> Results<W> {
     /// Writes the header where there is one.
-    pub(super) fn new(out: W, output: Output, labels: Vec<String>) -> io::Result<Self> {
-        let longest = labels.iter().map(|label| label.chars().count()).max();
-        let mut results = Self {
-            out: BufWriter::new(out),
-            output,
-            label_columns: longest.unwrap_or(0).max("error".len()),
-            width: width(),
-            labels,
+    pub(super) fn new(out: W, output: Output, labels: Vec<String>) -> Self {
+        let form = match output {
+            Output::Table => Form::Table(Table::new(labels)),
+            Output::Jsonl => Form::Rows(ResultWriter::new(ResultFormat::JsonLines, labels)),
+            Output::Csv => Form::Rows(ResultWriter::new(ResultFormat::Csv, labels)),
         };
-        match output {
-            Output::Csv => results.csv_row(
-                ["label", "score"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .chain(results.labels.clone())
-                    .chain(["error".to_owned()]),
-            )?,
-            Output::Table | Output::Jsonl => {}
+        Self {
+            out: BufWriter::new(out),
+            form,
         }
-        Ok(results)
     }
 
-    /// Writes one post's result.
+    /// Writes one row's result; rows are counted from 1.
     pub(super) fn write(
         &mut self,
-        post: &str,
-        result: Result<&Sentiment, &RowError>,
+        number: u64,
+        row: &Row,
+        result: Result<&Sentiment, &Failure>,
     ) -> io::Result<()> {
-        match self.output {
-            Output::Table => self.table_row(post, result),
-            Output::Jsonl => {
-                let labels = &self.labels;
-                serde_json::to_writer(&mut self.out, &Record { result, labels })?;
-                self.out.write_all(b"\n")
+        match &mut self.form {
+            Form::Table(table) => {
+                let post = row.post.as_deref().unwrap_or_default();
+                writeln!(self.out, "{}", table.row(post, result))
             }
-            Output::Csv => self.csv_result(result),
+            Form::Rows(rows) => {
+                rows.write(Some(number), row.id.as_ref(), result);
+                self.out.write_all(&rows.take())
+            }
         }
     }
 
     /// Hands over what is written so far.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        if let Form::Rows(rows) = &mut self.form {
+            self.out.write_all(&rows.take())?;
+        }
         self.out.flush()
     }
+}
 
-    fn table_row(&mut self, post: &str, result: Result<&Sentiment, &RowError>) -> io::Result<()> {
+impl Table {
+    fn new(labels: Vec<String>) -> Self {
+        let longest = labels.iter().map(|label| label.chars().count()).max();
+        Self {
+            label_columns: longest.unwrap_or(0).max("error".len()),
+            width: width(),
+            labels,
+        }
+    }
+
+    fn row(&self, post: &str, result: Result<&Sentiment, &Failure>) -> String {
         let label_columns = self.label_columns;
         let (label, score, text) = match result {
             Ok(sentiment) => {
@@ -84,92 +98,40 @@ impl<W: Write> Results<W> {
         };
         let left = label_columns + "  0.000  ".len();
         let text = shorten(text, self.width.saturating_sub(left).max(10));
-        writeln!(self.out, "{label:label_columns$}  {score:5}  {text}")
-    }
-
-    fn csv_result(&mut self, result: Result<&Sentiment, &RowError>) -> io::Result<()> {
-        let num_labels = self.labels.len();
-        match result {
-            Ok(sentiment) => {
-                let label = self.labels[sentiment.label_index].clone();
-                let scores = sentiment.scores.iter().map(f32::to_string);
-                self.csv_row(
-                    [label, sentiment.score().to_string()]
-                        .into_iter()
-                        .chain(scores)
-                        .chain([String::new()]),
-                )
-            }
-            Err(error) => {
-                let error = format!("{}: {}", error.code, error.message);
-                let empty = std::iter::repeat_n(String::new(), 2 + num_labels);
-                self.csv_row(empty.chain([error]))
-            }
-        }
-    }
-
-    fn csv_row(&mut self, row: impl Iterator<Item = String>) -> io::Result<()> {
-        let mut writer = csv::Writer::from_writer(&mut self.out);
-        writer.write_record(row.map(String::into_bytes))?;
-        writer.flush()
-    }
-}
-
-/// One line of JSON: the same keys as the HTTP API's answer.
-struct Record<'a> {
-    result: Result<&'a Sentiment, &'a RowError>,
-    labels: &'a [String],
-}
-
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match self.result {
-            Ok(sentiment) => {
-                map.serialize_entry("label", &self.labels[sentiment.label_index])?;
-                map.serialize_entry("score", &sentiment.score())?;
-                let scores = Scores(self.labels, &sentiment.scores);
-                map.serialize_entry("scores", &scores)?;
-                if sentiment.truncated {
-                    map.serialize_entry("truncated", &true)?;
-                }
-            }
-            Err(error) => map.serialize_entry("error", error)?,
-        }
-        map.end()
-    }
-}
-
-/// Scores by label, in the model's order.
-struct Scores<'a>(&'a [String], &'a [f32]);
-
-impl Serialize for Scores<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().zip(self.1))
+        format!("{label:label_columns$}  {score:5}  {text}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldread::rows::{RowError, RowId};
     use coldread_engine::PostError;
 
     /// Prints a sentiment, a truncated one and an error.
     fn check(output: Output, expected: &[&str]) {
         let labels = ["negative", "a, b"];
         let owned = labels.map(str::to_owned).to_vec();
-        let mut results = Results::new(Vec::new(), output, owned).unwrap();
-        results.width = 40;
+        let mut results = Results::new(Vec::new(), output, owned);
+        if let Form::Table(table) = &mut results.form {
+            table.width = 40;
+        }
+        let row = |post: Result<&str, PostError>| Row {
+            line: 1,
+            id: Some(RowId::Number("7".to_owned())),
+            post: post.map(str::to_owned).map_err(RowError::from),
+        };
         let sentiment = Sentiment::from_scores(&labels, &[0.98, 0.02]);
-        results.write("one\npost", Ok(&sentiment)).unwrap();
+        let post = row(Ok("one\npost"));
+        results.write(1, &post, Ok(&sentiment)).unwrap();
         let mut sentiment = Sentiment::from_scores(&labels, &[0.0, 1.0]);
         sentiment.truncated = true;
-        results
-            .write("a post that is far too long to fit", Ok(&sentiment))
-            .unwrap();
-        results
-            .write("", Err(&RowError::from(&PostError::Empty)))
-            .unwrap();
+        let post = row(Ok("a post that is far too long to fit"));
+        results.write(2, &post, Ok(&sentiment)).unwrap();
+        let empty = row(Err(PostError::Empty));
+        let failure = Failure::of_row(&empty, empty.post.as_ref().unwrap_err());
+        results.write(3, &empty, Err(&failure)).unwrap();
+        results.flush().unwrap();
         let printed = String::from_utf8(results.out.into_inner().unwrap()).unwrap();
         assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
     }
@@ -179,9 +141,9 @@ mod tests {
         check(
             Output::Jsonl,
             &[
-                r#"{"label":"negative","score":0.98,"scores":{"negative":0.98,"a, b":0.02}}"#,
-                r#"{"label":"a, b","score":1.0,"scores":{"negative":0.0,"a, b":1.0},"truncated":true}"#,
-                r#"{"error":{"code":"empty_text","message":"the text is empty; send at least one visible character"}}"#,
+                r#"{"row":1,"id":7,"label":"negative","score":0.98,"scores":{"negative":0.98,"a, b":0.02}}"#,
+                r#"{"row":2,"id":7,"label":"a, b","score":1.0,"scores":{"negative":0.0,"a, b":1.0},"truncated":true}"#,
+                r#"{"row":3,"id":7,"error":{"code":"empty_text","message":"the text is empty; send at least one visible character"}}"#,
             ],
         );
     }
@@ -191,10 +153,10 @@ mod tests {
         check(
             Output::Csv,
             &[
-                r#"label,score,negative,"a, b",error"#,
-                "negative,0.98,0.98,0.02,",
-                r#""a, b",1,0,1,"#,
-                ",,,,empty_text: the text is empty; send at least one visible character",
+                r#"row,id,label,score,negative,"a, b",truncated,windows,error"#,
+                "1,7,negative,0.98,0.98,0.02,false,,",
+                r#"2,7,"a, b",1,0,1,true,,"#,
+                "3,7,,,,,,,empty_text",
             ],
         );
     }

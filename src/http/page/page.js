@@ -155,8 +155,8 @@ const ndjson = (texts) => texts.map((text) => JSON.stringify(text) + "\n").join(
 
 async function score(parts, results, onPart) {
   running = new AbortController();
-  for (const [i, { contentType, body }] of parts.entries()) {
-    const reply = await fetch("v1/sentiment", {
+  for (const [i, { contentType, query, body }] of parts.entries()) {
+    const reply = await fetch(`v1/sentiment${query ?? ""}`, {
       method: "POST",
       headers: { ...headers(contentType), accept: "application/x-ndjson" },
       body,
@@ -212,11 +212,19 @@ $("posts-form").addEventListener("submit", (event) => {
 
 // What to send of a file, and how many rows it has where that is known.
 async function read(file) {
-  if (/\.csv$/i.test(file.name)) return { parts: [{ contentType: "text/csv", body: file }], texts: null };
-  if (/\.(jsonl|ndjson)$/i.test(file.name)) {
-    return { parts: [{ contentType: "application/x-ndjson", body: file }], texts: null };
+  const kinds = [
+    [/\.csv$/i, "text/csv"],
+    [/\.(tsv|tab)$/i, "text/tab-separated-values"],
+    [/\.(jsonl|ndjson|json|js)$/i, "application/x-ndjson"],
+  ];
+  const kind = kinds.find(([name]) => name.test(file.name));
+  if (kind) return { parts: [{ contentType: kind[1], body: file }], texts: null };
+  const text = await file.text();
+  // Not UTF-8, or no text: the server knows what it is.
+  if (/[\0\ufffd]/.test(text)) {
+    return { parts: [{ contentType: "text/plain", query: "?format=text", body: file }], texts: null };
   }
-  const texts = (await file.text()).split(/\r?\n/).filter((text) => text.trim());
+  const texts = text.split(/\r\n|\r|\n/).filter((line) => line.trim());
   const parts = [];
   for (let i = 0; i < texts.length; i += 500) {
     parts.push({ contentType: "application/x-ndjson", body: ndjson(texts.slice(i, i + 500)) });
@@ -226,7 +234,7 @@ async function read(file) {
 
 async function countRows(file, texts) {
   // Of CSV this is a guess: a quoted field may have lines of its own.
-  return texts ? texts.length : (await file.text()).split("\n").filter((line) => line.trim()).length;
+  return texts ? texts.length : (await file.text()).split(/\r\n|\r|\n/).filter((line) => line.trim()).length;
 }
 
 $("file-form").addEventListener("submit", (event) => {

@@ -15,7 +15,10 @@ fn profile() -> NormalizationProfile {
         ("1\u{20e3}", "keycap 1"),
     ];
     NormalizationProfile {
+        html_tags: true,
         html_entities: true,
+        invisible: true,
+        styled_letters: true,
         handles: Some("@user".into()),
         links: Some("http".into()),
         quotes: Some(Quotes::Ascii),
@@ -31,7 +34,10 @@ fn profile() -> NormalizationProfile {
 fn no_steps() -> NormalizationProfile {
     NormalizationProfile {
         version: 1,
+        html_tags: false,
         html_entities: false,
+        invisible: false,
+        styled_letters: false,
         handles: None,
         links: None,
         quotes: None,
@@ -103,7 +109,7 @@ fn a_plain_post_is_not_copied() {
 
 #[test]
 fn every_step_can_be_off() {
-    let post = "&lt; @a http://b \u{2019} #cD \u{1f602} eeeee";
+    let post = "<b>x</b> a\u{ad}b \u{ff41} &lt; @a http://b \u{2019} #cD \u{1f602} eeeee";
     check_with(&no_steps(), post, post);
     check_with(&no_steps(), " \u{3000}a\n\nb\u{a0}", "a b");
 }
@@ -122,6 +128,12 @@ fn white_space_is_unicodes() {
 
 #[test]
 fn each_step() {
+    check("<p>a<br>b <b>c</b></p>", "a b c");
+    check("a\u{200b}w\u{ad}ful", "awful");
+    check(
+        "\u{1d41a}\u{ff57}\u{24d5}\u{1f184}l\u{336} \u{2460}\u{2473}",
+        "awfUl 120",
+    );
     check("&lt;3 &amp;amp; &#x1F525;", "<3 &amp; fire");
     check("(see https://a.b/c), www.d.e!", "(see http ), http !");
     check("@a, b@c.d and @e@f.g.", "@user, b@c.d and @user.");
@@ -142,10 +154,8 @@ fn the_longest_emoji_wins() {
         "woman technologist laptop",
     );
     check("1\u{fe0f}\u{20e3}1", "keycap 1 1");
-    check(
-        "\u{1f1fa}\u{1f1fa}\u{1f1f8}",
-        "\u{1f1fa} flag united states",
-    );
+    check("\u{1f1fa}\u{1f1f8}", "flag united states");
+    check("\u{1f1fa}\u{1f1fa}\u{1f1f8}", "UUS");
 }
 
 #[test]
@@ -209,6 +219,26 @@ fn nasty() -> impl Strategy<Value = String> {
         "[ -~]",
         "[a-zA-Z0-9_.]{1,4}",
         prop::sample::select(vec![
+            "<",
+            "<p>",
+            "</p>",
+            "<b>",
+            "</b>",
+            "<br/>",
+            "<a href=\"",
+            "\">",
+            "='",
+            "<!--",
+            "-->",
+            "<script>",
+            "\u{ad}",
+            "\u{200b}",
+            "\u{e0067}",
+            "\u{1f3f4}",
+            "\u{336}",
+            "\u{1d41a}",
+            "\u{1f170}",
+            "\u{24c2}",
             "&",
             "&#",
             "&#x",
@@ -276,7 +306,9 @@ proptest! {
         check_idempotent(&NormalizationProfile { quotes: Some(Quotes::Ascii), ..no_steps() }, &post)?;
         check_idempotent(&NormalizationProfile { split_hashtags: true, ..no_steps() }, &post)?;
         check_idempotent(&NormalizationProfile { max_repeat: Some(3), ..no_steps() }, &post)?;
-        check_idempotent(&NormalizationProfile { html_entities: false, links: None, handles: None,
+        check_idempotent(&NormalizationProfile { invisible: true, ..no_steps() }, &post)?;
+        check_idempotent(&NormalizationProfile { html_tags: false, html_entities: false,
+            invisible: false, styled_letters: false, links: None, handles: None,
             split_hashtags: false, ..profile() }, &post)?;
     }
 }
@@ -286,6 +318,29 @@ proptest! {
 fn hostile_posts_take_linear_time() {
     let normalizer = normalizer(&profile());
     let openings = [
+        "<",
+        "<p>",
+        "<p",
+        "<a b=\"",
+        "<a b='x\">",
+        "<p><a b=\"\"",
+        "<p><a b=\"'>",
+        "<b",
+        "<b ",
+        "<b>",
+        "</b>",
+        "<!--",
+        "<p><!--",
+        "<script>",
+        "<p></script",
+        "<style></",
+        "&lt;p&gt;",
+        "\u{ad}",
+        "\u{200b}",
+        "a\u{200b}",
+        "\u{1f170}",
+        "a\u{336}",
+        "\u{1d400}",
         "&",
         "&#",
         "&#1",
@@ -322,6 +377,20 @@ fn hostile_posts_take_linear_time() {
     ];
     for opening in openings {
         normalizer.normalize(&opening.repeat((1 << 16) / opening.len()));
+    }
+    for prefix in ["<a b=\"c\">", "<p><a b=\"", "<p><!--", "<style>"] {
+        for filling in [
+            "<",
+            "</",
+            "<a b=\"",
+            "<a b='\">",
+            "='",
+            "</style",
+            "--",
+            ">",
+        ] {
+            normalizer.normalize(&(prefix.to_owned() + &filling.repeat((1 << 16) / filling.len())));
+        }
     }
     for prefix in ["&#", "&#x", "&", "http://", "@", "@a@", "#"] {
         for filling in ["1", ".", "a", "\u{e9}", "a."] {

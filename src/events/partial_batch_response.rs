@@ -13,12 +13,12 @@
 //! Delivery is at least once: where a sink does not say in time whether it has a result,
 //! the record comes again, and its result has the same id.
 
-use super::answer::json;
 use super::record::Record;
 use super::score::{AT_A_TIME, Verdict};
 use super::sink::Outgoing;
 use super::source::{Batch, Source};
-use super::{Events, InvocationError, Seen, Sink};
+use super::sync_response::json;
+use super::{EventStats, Events, InvocationError, Sink};
 use crate::http::Platform;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -31,12 +31,12 @@ type Failure = (usize, &'static str);
 const NOT_DELIVERED: &str = "not_delivered";
 
 impl Events {
-    /// Scores and delivers; the answer lists what is to come again.
-    pub(super) async fn acknowledge(
+    /// Scores and delivers; the response lists what is to come again.
+    pub(super) async fn partial_batch_response(
         &self,
         batch: Batch,
         platform: &Platform,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
         let sink = self.sink.as_deref().ok_or(InvocationError::NoSink)?;
         let Batch {
@@ -46,7 +46,7 @@ impl Events {
         let to_score = platform.deadline.map(leave_time_to_deliver);
         let mut failures = Vec::new();
         for (chunk, records) in records.chunks_mut(AT_A_TIME).enumerate() {
-            let verdicts = self.score(records, to_score, seen).await;
+            let verdicts = self.score(records, to_score, stats).await;
             let mut results = Vec::with_capacity(records.len());
             let mut failed = Vec::new();
             for (place, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
@@ -70,15 +70,15 @@ impl Events {
         }
         failures.sort_unstable();
         let Some(&(place, first)) = failures.first() else {
-            return Ok(json(&reply(&[])));
+            return Ok(json(&report(&[])));
         };
-        seen.failed_code = Some(first);
-        seen.failed = if source.is_ordered() {
+        stats.failed_code = Some(first);
+        stats.failed = if source.is_ordered() {
             records.len() - place
         } else {
             failures.len()
         };
-        if seen.failed == records.len() {
+        if stats.failed == records.len() {
             let records = records.len();
             return Err(InvocationError::AllFailed { records, first });
         }
@@ -88,7 +88,7 @@ impl Events {
             Source::Kinesis | Source::DynamoDb => vec![&records[place]],
             _ => failures.iter().map(|&(place, _)| &records[place]).collect(),
         };
-        Ok(json(&reply(&reported)))
+        Ok(json(&report(&reported)))
     }
 
     /// What goes to the sink of a record: nothing of a deletion. The error is why the
@@ -177,7 +177,7 @@ async fn deliver(
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Reply<'a> {
+struct PartialBatchResponse<'a> {
     batch_item_failures: Vec<Item<'a>>,
 }
 
@@ -187,11 +187,11 @@ struct Item<'a> {
     item_identifier: &'a str,
 }
 
-fn reply<'a>(reported: &[&'a Record]) -> Reply<'a> {
+fn report<'a>(reported: &[&'a Record]) -> PartialBatchResponse<'a> {
     let items = reported.iter().map(|record| Item {
-        item_identifier: &record.handle,
+        item_identifier: &record.failure_id,
     });
-    Reply {
+    PartialBatchResponse {
         batch_item_failures: items.collect(),
     }
 }

@@ -1,10 +1,10 @@
-//! Events whose sender reads the answer: direct calls, topics and buses (whose answers
-//! go to the function's destinations), pipes and Distributed Maps.
+//! Events whose sender reads the response: direct invocations, topics and buses (whose
+//! results go to the function's destinations), pipes and Distributed Maps.
 
 use super::record::Record;
 use super::score::{AT_A_TIME, Verdict};
 use super::source::{Batch, Source};
-use super::{Events, InvocationError, Seen};
+use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
 use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
 use serde::Serialize;
@@ -17,14 +17,14 @@ impl Events {
         &self,
         event: &str,
         platform: &Platform,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
         let (posts, long_text) = parse_posts(event, self.app.limits().max_posts.get())?;
         let (posts, is_one) = match posts {
             Posts::One(post) => (vec![post], true),
             Posts::Many(posts) => (posts, false),
         };
-        seen.records = posts.len();
+        stats.records = posts.len();
         let terms = RequestOptions {
             deadline: Some(self.deadline(platform.deadline)),
             long_text: long_text.unwrap_or_default(),
@@ -32,7 +32,7 @@ impl Events {
         let batcher = self.app.batcher();
         let answer = batcher.classify(posts, terms).await;
         let mut answer = answer.map_err(ApiError::from)?;
-        seen.scored(answer.results.len(), &answer.stages);
+        stats.scored(answer.results.len(), &answer.stages);
         let model = batcher.model();
         if is_one && let Some(result) = answer.results.pop() {
             let sentiment = result.map_err(ApiError::from)?;
@@ -51,7 +51,7 @@ impl Events {
         &self,
         batch: Batch,
         platform: &Platform,
-        seen: &mut Seen,
+        stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
         let Batch {
             source,
@@ -60,20 +60,20 @@ impl Events {
         let mut results = Vec::with_capacity(records.len());
         let mut bad = None;
         for records in records.chunks_mut(AT_A_TIME) {
-            let verdicts = self.score(records, platform.deadline, seen).await;
+            let verdicts = self.score(records, platform.deadline, stats).await;
             for (record, verdict) in records.iter().zip(&verdicts) {
                 results.push(self.in_place(record, verdict)?);
                 if let Verdict::Bad(error) = verdict {
                     bad.get_or_insert(error.clone());
-                    seen.failed += 1;
+                    stats.failed += 1;
                 }
             }
         }
-        seen.failed_code = bad.as_ref().map(ErrorBody::code);
+        stats.failed_code = bad.as_ref().map(ErrorBody::code);
         match (source, bad) {
             // A list's errors go where its results go. Topics and buses have another
             // destination for what failed, and it gets the event with it.
-            (Source::Sns | Source::EventBridge, Some(error)) if seen.failed == results.len() => {
+            (Source::Sns | Source::EventBridge, Some(error)) if stats.failed == results.len() => {
                 Err(InvocationError::Refused {
                     code: error.code(),
                     message: error.message().to_owned(),

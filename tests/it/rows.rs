@@ -93,6 +93,135 @@ async fn csv_says_over_how_many_windows_scores_are_the_mean() {
     );
 }
 
+/// The rows of results for a body.
+async fn rows_of(path: &str, content_type: &str, body: impl Into<Body>) -> Vec<Value> {
+    let headers = [
+        ("content-type", content_type),
+        ("accept", "application/x-ndjson"),
+    ];
+    let sent = request(Method::POST, path, &headers, body);
+    let reply = send(service(), sent).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    lines(&reply.text)
+}
+
+fn outcomes(rows: &[Value]) -> Vec<&str> {
+    rows.iter()
+        .map(|row| {
+            row["label"]
+                .as_str()
+                .or(row["error"]["code"].as_str())
+                .expect("a result")
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn rows_of_csv_are_never_another_text() {
+    const PATH: &str = "/v1/sentiment";
+    let cut = "id,text\n1,Great phone, but it broke\n2,I hate it,,\n3\n";
+    let rows = rows_of(PATH, "text/csv", cut).await;
+    assert_eq!(
+        outcomes(&rows),
+        ["column_count", "negative", "column_count"]
+    );
+    let message = rows[0]["error"]["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("line 2: the row has 3 columns where 2"),
+        "{message}"
+    );
+    let unclosed = "id,text\n1,\"I love this phone\n2,awful service\n3,good one\n";
+    assert_eq!(
+        outcomes(&rows_of(PATH, "text/csv", unclosed).await),
+        ["unclosed_quote"]
+    );
+    for (path, media, body) in [
+        (PATH, "text/csv", "id;text\n1;I hate it, awful\n"),
+        (
+            PATH,
+            "text/csv",
+            "sep=;\r\nid;text\r\n1;I hate it, awful\r\n",
+        ),
+        (PATH, "text/csv; header=absent", "I hate it\n"),
+        (
+            "/v1/sentiment?header=absent&delimiter=%3B",
+            "text/csv",
+            "1;I hate it, awful\n",
+        ),
+        (
+            "/v1/sentiment?delimiter=tab&field=b",
+            "text/csv",
+            "a;,b\tb\n1\tI hate it\n",
+        ),
+        ("/v1/sentiment?format=text", "text/plain", "I hate it\r"),
+        (
+            "/v1/sentiment?field=/a/0",
+            "application/x-ndjson",
+            "[{\"a\":[\"I hate it\"]}]",
+        ),
+        (
+            PATH,
+            "text/tab-separated-values",
+            "id\ttext\n1\tI hate \"it\n",
+        ),
+        (PATH, "text/csv", "text\n\"I hate \\\"it\\\", awful\"\n"),
+    ] {
+        assert_eq!(
+            outcomes(&rows_of(path, media, body).await),
+            ["negative"],
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ids_keep_their_digits() {
+    let body = "{\"text\":\"a\",\"id\":18446744073709551616}\n";
+    let reply = send(instant(&[]), post_as("application/x-ndjson", body)).await;
+    assert!(
+        reply.text.contains("\"id\":18446744073709551616,"),
+        "{}",
+        reply.text
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_rows_is_refused_once() {
+    for (path, body, code) in [
+        (
+            "/v1/sentiment",
+            &b"PK\x03\x04\x14\0\x06\0xl/"[..],
+            "unsupported_media_type",
+        ),
+        ("/v1/sentiment", b"one,two\na,b\nc,d\n", "missing_field"),
+        (
+            "/v1/sentiment?header=absent",
+            b"1;great\n2;awful\n",
+            "unknown_delimiter",
+        ),
+    ] {
+        let rows = rows_of(path, "text/csv", body).await;
+        assert_eq!(
+            (outcomes(&rows), &rows[0]["row"]),
+            (vec![code], &Value::Null)
+        );
+    }
+    for query in ["header=perhaps", "delimiter=ab", "format=xml"] {
+        let path = format!("/v1/sentiment?{query}");
+        let sent = request(
+            Method::POST,
+            &path,
+            &[("content-type", "text/csv")],
+            "text\na\n",
+        );
+        let reply = send(instant(&[]), sent).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]["code"]),
+            (400, &json!("invalid_parameter"))
+        );
+    }
+}
+
 #[tokio::test]
 async fn ten_thousand_rows_and_none_is_lost() {
     let rows = (0..10_000).map(|i| format!("{{\"text\":\"post {i}\",\"id\":{i}}}\n"));

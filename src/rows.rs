@@ -1,0 +1,344 @@
+//! Posts that come in rows: text, JSON and columns, from any source.
+//!
+//! [`RowReader`] is fed with bytes and gives rows, however the bytes are cut into pieces, and
+//! keeps at most one row of bounded length. A streaming body and a file ([`RowFile`]) read through
+//! it alike. [`ResultWriter`] writes what became of the rows, in JSON lines or CSV.
+//!
+//! Rows in are rows out: a row without a post has a [`RowError`] in its place. What cannot be
+//! read for sure as rows at all is refused once, by an [`InputError`] that says what to do.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `charset`, `signature` | from bytes to UTF-8; files of other kinds |
+//! | `lines`, `json`, `csv` | one form of rows each |
+//! | `file` | rows of a file or a pipe, decompressed |
+//! | `results` | rows of results |
+
+mod charset;
+mod csv;
+mod error;
+mod file;
+mod json;
+mod lines;
+mod results;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+pub use error::{InputError, RowError};
+pub use file::RowFile;
+pub use results::{Failure, ResultFormat, ResultRow, ResultWriter};
+pub use signature::FileType;
+
+use charset::{Charset, Decoder};
+use coldread_engine::PostError;
+use lines::{Line, LineCount, Lines};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// About how many rows one call of [`RowReader::read`] gives; a few bytes can be many rows.
+pub const ROWS_PER_READ: usize = 32;
+
+/// How much UTF-16 is decoded at a time.
+const DECODED_BYTES: usize = 4096;
+
+/// The form of an input's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowFormat {
+    /// A post a line.
+    Text,
+    /// JSON: a string or an object a line, an array of them, or objects one after another.
+    Json,
+    /// Columns with quotes, separated by commas or what else the header shows.
+    Csv,
+    /// Columns separated by tabs, without quotes.
+    Tsv,
+}
+
+impl std::str::FromStr for RowFormat {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "text" => Ok(Self::Text),
+            "json" | "jsonl" | "ndjson" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            "tsv" => Ok(Self::Tsv),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Whether the first row of columns holds their names.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// It does.
+    #[default]
+    Present,
+    /// It is a row as the others are.
+    Absent,
+    /// It does if one of them is `text`.
+    Detect,
+}
+
+/// How rows are read.
+#[derive(Debug, Clone)]
+pub struct RowOptions {
+    /// The rows' form.
+    pub format: RowFormat,
+    /// Where the post stands: a key or a JSON pointer of JSON; the name of a column, or its
+    /// number from 1. Otherwise `text`, or the only column, or without a header the last one.
+    pub field: Option<String>,
+    /// What separates columns; otherwise the header shows it.
+    pub delimiter: Option<u8>,
+    /// Whether columns have a header.
+    pub header: Header,
+    /// The longest post in bytes.
+    pub max_post_bytes: usize,
+}
+
+impl RowOptions {
+    /// The usual ones of a form.
+    pub fn new(format: RowFormat, max_post_bytes: usize) -> Self {
+        Self {
+            format,
+            field: None,
+            delimiter: None,
+            header: Header::default(),
+            max_post_bytes,
+        }
+    }
+}
+
+/// The delimiter of this name: a character, or `tab`.
+pub fn parse_delimiter(name: &str) -> Option<u8> {
+    match name.as_bytes() {
+        b"tab" | b"\\t" => Some(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | b'\0') => Some(*byte),
+        _ => None,
+    }
+}
+
+/// What is kept of a row.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    max_post_bytes: usize,
+    max_row_bytes: usize,
+}
+
+impl Limits {
+    fn new(max_post_bytes: usize) -> Self {
+        Self {
+            max_post_bytes,
+            // JSON can write a byte as six, and rows have other fields.
+            max_row_bytes: max_post_bytes.saturating_mul(8).saturating_add(64 << 10),
+        }
+    }
+}
+
+/// A row's own id, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowId {
+    /// A text.
+    Text(String),
+    /// The digits of a number.
+    Number(String),
+}
+
+impl RowId {
+    /// The text, or the digits.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Text(id) | Self::Number(id) => id,
+        }
+    }
+}
+
+impl Serialize for RowId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(id) => serializer.serialize_str(id),
+            Self::Number(digits) => match serde_json::from_str::<&RawValue>(digits) {
+                Ok(number) => number.serialize(serializer),
+                Err(_) => serializer.serialize_str(digits),
+            },
+        }
+    }
+}
+
+/// One row of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The line that it begins in, from 1.
+    pub line: u64,
+    /// What its sender calls it.
+    pub id: Option<RowId>,
+    /// The post, or why there is none.
+    pub post: Result<String, RowError>,
+}
+
+impl Row {
+    fn failed(line: u64, error: RowError) -> Self {
+        Self {
+            line,
+            id: None,
+            post: Err(error),
+        }
+    }
+}
+
+/// Reads rows out of pieces of an input.
+pub struct RowReader {
+    /// The first bytes, until they tell what the input is.
+    first: Vec<u8>,
+    input: Input,
+    parser: Parser,
+    limits: Limits,
+}
+
+enum Input {
+    Unknown,
+    /// UTF-8, which passes as it is.
+    Utf8,
+    Encoded(Decoder),
+}
+
+enum Parser {
+    Text(Lines),
+    Json(json::Json),
+    Csv(Box<csv::Csv>),
+}
+
+impl RowReader {
+    /// A reader of one input.
+    pub fn new(options: &RowOptions) -> Self {
+        let limits = Limits::new(options.max_post_bytes);
+        let field = options.field.as_deref();
+        let dialect = |delimiter, has_quotes| csv::Dialect {
+            delimiter,
+            has_quotes,
+            header: options.header,
+            field: options.field.clone(),
+        };
+        let csv = |dialect| Parser::Csv(Box::new(csv::Csv::new(dialect, limits)));
+        let parser = match options.format {
+            RowFormat::Text => {
+                Parser::Text(Lines::new(limits.max_post_bytes, LineCount::default()))
+            }
+            RowFormat::Json => Parser::Json(json::Json::new(field, limits)),
+            RowFormat::Csv => csv(dialect(options.delimiter, true)),
+            RowFormat::Tsv => csv(dialect(options.delimiter.or(Some(b'\t')), false)),
+        };
+        Self {
+            first: Vec::new(),
+            input: Input::Unknown,
+            parser,
+            limits,
+        }
+    }
+
+    /// Reads on in `bytes`, which are moved on: to their end, or behind some rows.
+    ///
+    /// After an error there is nothing more to read.
+    pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Vec<Row>, InputError> {
+        let mut rows = Vec::new();
+        match &mut self.input {
+            Input::Unknown => {
+                let missing = charset::WINDOW_BYTES - self.first.len();
+                let (some, rest) = bytes.split_at(bytes.len().min(missing));
+                self.first.extend_from_slice(some);
+                *bytes = rest;
+                self.begin(false, &mut rows)?;
+            }
+            Input::Utf8 => {
+                while !bytes.is_empty() && rows.len() < ROWS_PER_READ {
+                    rows.extend(self.parser.read(bytes)?);
+                }
+            }
+            Input::Encoded(decoder) => {
+                let (some, rest) = bytes.split_at(bytes.len().min(DECODED_BYTES));
+                *bytes = rest;
+                let text = decoder.decode(some);
+                self.parse(text.as_bytes(), &mut rows)?;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The input is at its end: the rows that are left.
+    pub fn finish(&mut self) -> Result<Vec<Row>, InputError> {
+        let mut rows = Vec::new();
+        if matches!(self.input, Input::Unknown) {
+            self.begin(true, &mut rows)?;
+        }
+        if let Input::Encoded(decoder) = &mut self.input {
+            let rest = decoder.finish();
+            self.parse(rest.as_bytes(), &mut rows)?;
+        }
+        rows.extend(self.parser.finish()?);
+        Ok(rows)
+    }
+
+    /// Reads the first bytes, if they are enough to know what they are.
+    fn begin(&mut self, is_whole: bool, rows: &mut Vec<Row>) -> Result<(), InputError> {
+        let Some((charset, mark)) = charset::detect(&self.first, is_whole)? else {
+            return Ok(());
+        };
+        let first = std::mem::take(&mut self.first);
+        let first = &first[mark..];
+        // Nobody's post: the archive of one's own posts that Twitter gives.
+        if first.starts_with(b"window.YTD.") && matches!(self.parser, Parser::Text(_)) {
+            self.parser = Parser::Json(json::Json::new(None, self.limits));
+        }
+        if charset == Charset::Utf8 {
+            self.input = Input::Utf8;
+            return self.parse(first, rows);
+        }
+        let mut decoder = Decoder::new(charset);
+        let text = decoder.decode(first);
+        self.input = Input::Encoded(decoder);
+        self.parse(text.as_bytes(), rows)
+    }
+
+    fn parse(&mut self, mut bytes: &[u8], rows: &mut Vec<Row>) -> Result<(), InputError> {
+        while !bytes.is_empty() {
+            rows.extend(self.parser.read(&mut bytes)?);
+        }
+        Ok(())
+    }
+}
+
+impl Parser {
+    fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Row>, InputError> {
+        match self {
+            Self::Text(lines) => Ok(lines.read(bytes).map(|line| text_row(line, lines))),
+            Self::Json(json) => Ok(json.read(bytes)),
+            Self::Csv(csv) => csv.read(bytes),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Vec<Row>, InputError> {
+        match self {
+            Self::Text(lines) => {
+                let last = lines.finish().map(|line| text_row(line, lines));
+                Ok(last.into_iter().collect())
+            }
+            Self::Json(json) => Ok(json.finish()),
+            Self::Csv(csv) => csv.finish(),
+        }
+    }
+}
+
+fn text_row(line: Line, lines: &Lines) -> Row {
+    let (bytes, max_bytes) = (line.length, lines.max_bytes());
+    let post = if bytes > max_bytes {
+        Err(PostError::TooLong { bytes, max_bytes }.into())
+    } else {
+        String::from_utf8(line.bytes).map_err(|_| RowError::InvalidUtf8)
+    };
+    Row {
+        line: line.number,
+        id: None,
+        post,
+    }
+}

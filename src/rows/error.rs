@@ -1,0 +1,148 @@
+//! Why a row has no post, and why an input has no rows.
+
+use super::signature::FileType;
+use coldread_engine::PostError;
+
+/// Why one row has no score. Its neighbours do.
+///
+/// Messages say what to do and never quote the row; codes are stable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The row has a post, which cannot be scored.
+    #[error(transparent)]
+    Post(#[from] PostError),
+    /// The row is longer than a row may be.
+    #[error("the row has {bytes} bytes; at most {max_bytes} are read")]
+    RowTooLong {
+        /// The row's length.
+        bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
+    /// The row, or its post, is not UTF-8.
+    #[error("the text is not valid UTF-8; re-encode it")]
+    InvalidUtf8,
+    /// The row is not JSON.
+    #[error("the row is not valid JSON: {0}")]
+    InvalidJson(String),
+    /// There is no string where the post should be.
+    #[error(
+        "there is no string at `{0}`; name the post's place with `--field` (`?field=` over HTTP)"
+    )]
+    MissingField(String),
+    /// There is something else than a string where the post should be.
+    #[error("what stands at `{0}` is not a string")]
+    InvalidType(String),
+    /// The row has more or fewer columns than the header, or than the first row if there is no
+    /// header, so that nobody can tell which of them is the post.
+    #[error(
+        "the row has {found} columns where {expected} are expected; quote a post that contains the delimiter or a line end"
+    )]
+    ColumnCount {
+        /// The row's columns.
+        found: usize,
+        /// The header's.
+        expected: usize,
+    },
+    /// The input ended inside quotes.
+    #[error("the quote opened in this row is never closed")]
+    UnclosedQuote,
+    /// A quoted column goes on behind its closing quote.
+    #[error(
+        "a quoted column goes on behind its closing quote (up to line {last_line}); double the quotes inside it"
+    )]
+    StrayQuote {
+        /// Where the row ends.
+        last_line: u64,
+    },
+    /// Data that should be base64 is not.
+    #[error("the record's data is not base64")]
+    InvalidBase64,
+    /// A change of a table came without the changed item.
+    #[error("the record has no new image; the stream's view type must include it")]
+    MissingImage,
+}
+
+impl RowError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Post(error) => error.code(),
+            Self::RowTooLong { .. } => "text_too_long",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidJson(_) => "invalid_json",
+            Self::MissingField(_) | Self::MissingImage => "missing_field",
+            Self::InvalidType(_) => "invalid_type",
+            Self::ColumnCount { .. } => "column_count",
+            Self::UnclosedQuote => "unclosed_quote",
+            Self::StrayQuote { .. } => "stray_quote",
+            Self::InvalidBase64 => "invalid_base64",
+        }
+    }
+
+    /// The message, with the line in front where the row's form is at fault.
+    pub fn message_at(&self, line: u64) -> String {
+        match self {
+            Self::Post(error) => error.to_string(),
+            error => format!("line {line}: {error}"),
+        }
+    }
+}
+
+/// Why an input as a whole cannot be read as rows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// A file of another kind.
+    #[error("this is {}, not text; {}", .0.name(), .0.conversion())]
+    NotText(FileType),
+    /// Text in an encoding that cannot be told.
+    #[error(
+        "this looks like UTF-16 or UTF-32 without a byte order mark, or like no text at all; convert it with `iconv -f UTF-16LE -t UTF-8`"
+    )]
+    UnknownCharset,
+    /// A header without the post's column.
+    #[error(
+        "the header has no column {wanted:?}{}; name the post's column with `--field` (`?field=` over HTTP), or say `--no-header` (`?header=absent`) if the first row is data", list(.found)
+    )]
+    MissingColumn {
+        /// The column's name.
+        wanted: String,
+        /// The names that there are, unless they may be text of a user.
+        found: Vec<String>,
+    },
+    /// A delimiter that cannot be told.
+    #[error(
+        "the columns' delimiter is not clear: {0} occur in the first row; name it with `--delimiter` (`?delimiter=` over HTTP)"
+    )]
+    UnknownDelimiter(String),
+    /// A first row that is too long to be a header, or whose quotes never end.
+    #[error(
+        "the first row has more than {max_bytes} bytes or a quote that is never closed; is this CSV?"
+    )]
+    Header {
+        /// The longest header.
+        max_bytes: usize,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    format!(", only {}", names.join(", "))
+}
+
+impl InputError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotText(_) | Self::UnknownCharset => "unsupported_media_type",
+            Self::MissingColumn { .. } => "missing_field",
+            Self::UnknownDelimiter(_) => "unknown_delimiter",
+            Self::Header { .. } => "invalid_header",
+        }
+    }
+}
