@@ -1,60 +1,67 @@
-//! Where async meets threads: requests wait in a bounded queue, worker threads score
-//! them.
+//! Where async meets threads: requests wait in a bounded queue, and worker threads score
+//! their posts.
 //!
-//! **Work-conserving.** An idle worker starts on whatever is there at once; while all
-//! are busy requests queue up, and the next free worker takes as many posts together
-//! as [`BatchOptions::max_batch_tokens`] allows. Nobody waits for a batch to fill,
-//! unless [`BatchOptions::batch_wait`] says so.
+//! **Work-conserving.** An idle worker starts immediately on whatever is there. While all
+//! workers are busy, requests queue up, and the next free worker takes as many posts as
+//! [`BatchOptions::max_batch_tokens`] allows. No post waits for a batch to fill, unless
+//! [`BatchOptions::batch_wait`] says so.
 //!
-//! **Fair.** Workers take one post of each waiting request in turn. A request of a
-//! thousand posts is so cut into many batches, and a single post that comes later is
-//! in the very next one.
+//! **Fair.** Workers take one post of each waiting request in turn. A request of a thousand
+//! posts is thus cut into many batches, and a single post that arrives later is in the very
+//! next one.
 //!
-//! **Bounded.** Posts are admitted while fewer than
-//! [`BatchOptions::max_pending_posts`] wait or are in work, whoever asks and for how
-//! many: one rule for one post and for many, so that neither starves the other. What
-//! is pending can exceed the limit by one request.
+//! **Bounded by time.** A request is admitted if the work that others have before it will
+//! take no longer than [`BatchOptions::max_queue_wait`], by the speed of recent batches, so
+//! that a slow host sheds load as promptly as a fast one. Before the first batch every post
+//! is assumed to take 15.6 ms. A request that finds the queue empty is always admitted.
 //!
-//! Invariants: every accepted request is answered exactly once; posts whose caller
-//! has gone, or whose deadline cannot be met, are not computed; a panic in the engine
+//! **Bounded by posts.** Requests are admitted while fewer than
+//! [`BatchOptions::max_pending_posts`] wait or are being scored, whatever their size: one
+//! rule for one post and for many, so that neither starves the other. Pending posts can
+//! exceed the limit by one request. It bounds memory.
+//!
+//! Invariants: every admitted request gets exactly one response; posts whose client has
+//! disconnected, or whose deadline cannot be met, are not computed; a panic in the engine
 //! fails the request that caused it and no other.
 
-mod answer;
 mod queue;
+mod response;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-pub use answer::{Answer, Stages};
+pub use response::BatchResponse;
 
 use crate::error::InferError;
 use crate::telemetry::Metrics;
 use coldread_engine::engine::EngineInfo;
 use coldread_engine::{Classifier, LongText, ModelInfo};
-use queue::{Queue, Request};
+use queue::{EarlyRejection, Queue, Request};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How batches are made and how much may wait.
+/// How batches are formed and how much may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOptions {
-    /// Posts that may wait or be in work before requests are refused.
+    /// Posts that may wait or be in progress before requests are rejected.
     pub max_pending_posts: NonZeroUsize,
+    /// The expected wait beyond which a request is rejected.
+    pub max_queue_wait: Duration,
     /// A batch takes no further post once it has this many tokens.
     pub max_batch_tokens: NonZeroUsize,
     /// How long a batch that is not full waits for more posts.
     pub batch_wait: Duration,
-    /// Worker threads at most. All but the first are started when they are needed.
+    /// The maximum number of worker threads. All but the first are spawned on demand.
     pub workers: NonZeroUsize,
 }
 
-/// On what terms posts are scored.
+/// Options of a single request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Terms {
-    /// After this there is no answer, and work that cannot be done by then is not begun.
+pub struct RequestOptions {
+    /// The request fails at this time; work that cannot be done by then is not started.
     pub deadline: Option<Instant>,
-    /// What is done with posts of more tokens than the model takes.
+    /// What happens to posts with more tokens than the model takes.
     pub long_text: LongText,
 }
 
@@ -79,7 +86,11 @@ impl Drop for Handle {
 /// What the handles and the workers share.
 struct Shared {
     queue: Mutex<Queue>,
+    early_rejection: Arc<EarlyRejection>,
     posts_came: Condvar,
+    /// The classifier that those of further workers are cloned from. It has a lock of its
+    /// own, because the queue should not wait for a clone.
+    prototype: Mutex<Classifier>,
     options: BatchOptions,
     metrics: Arc<Metrics>,
 }
@@ -92,44 +103,48 @@ impl Shared {
 }
 
 impl Batcher {
-    /// Starts the first worker thread. Batches are counted in `metrics`.
+    /// Spawns the first worker thread. Batches are counted in `metrics`.
     pub fn start(classifier: Classifier, options: BatchOptions, metrics: Arc<Metrics>) -> Self {
+        let early_rejection = Arc::<EarlyRejection>::default();
         let handle = Handle {
             model: Arc::clone(classifier.model().info()),
             engine: classifier.model().engine_info(),
             max_post_bytes: classifier.model().max_post_bytes(),
             shared: Arc::new(Shared {
-                queue: Mutex::new(Queue::new(classifier.clone())),
+                queue: Mutex::new(Queue::new(options, Arc::clone(&early_rejection))),
+                early_rejection,
                 posts_came: Condvar::new(),
+                prototype: Mutex::new(classifier.clone()),
                 options,
                 metrics,
             }),
         };
-        worker::start(&handle.shared, classifier).expect("the system can start one thread");
+        handle.shared.lock().worker_started();
+        worker::spawn(&handle.shared, classifier).expect("the system can spawn one thread");
         Self(Arc::new(handle))
     }
 
-    /// What the model is.
+    /// The model's description.
     pub fn model(&self) -> &Arc<ModelInfo> {
         &self.0.model
     }
 
-    /// What runs it.
+    /// The engine that runs the model.
     pub fn engine(&self) -> &EngineInfo {
         &self.0.engine
     }
 
-    /// The longest post taken, in bytes.
+    /// The maximum length of a post, in bytes.
     pub fn max_post_bytes(&self) -> usize {
         self.0.max_post_bytes
     }
 
-    /// How batches are made and how much may wait.
+    /// How batches are formed and how much may wait.
     pub fn options(&self) -> &BatchOptions {
         &self.0.shared.options
     }
 
-    /// Where this process counts.
+    /// The metrics of this process.
     pub fn metrics(&self) -> &Metrics {
         &self.0.shared.metrics
     }
@@ -139,40 +154,67 @@ impl Batcher {
         self.0.shared.lock().pending_posts()
     }
 
-    /// Whether a request that came now would be refused.
+    /// Whether even a single post would be rejected now.
     pub fn is_full(&self) -> bool {
-        self.pending_posts() >= self.options().max_pending_posts.get()
+        self.check_room().is_err()
     }
 
-    /// Scores posts; the results stand in their order.
+    /// Fails if even a single post would be rejected now: a check without a lock, to shed
+    /// load before a body is read.
+    pub fn check_room(&self) -> Result<(), InferError> {
+        match self.0.shared.early_rejection.retry_after() {
+            Some(retry_after) => Err(InferError::Overloaded { retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    /// Scores posts; the results are in their order.
     ///
-    /// Dropping the future takes back what no worker has begun.
-    pub async fn classify(&self, posts: Vec<String>, terms: Terms) -> Result<Answer, InferError> {
+    /// Dropping the future withdraws the posts that no worker has taken.
+    pub async fn classify(
+        &self,
+        posts: Vec<String>,
+        options: RequestOptions,
+    ) -> Result<BatchResponse, InferError> {
         if posts.is_empty() {
-            return Ok(Answer::default());
+            return Ok(BatchResponse::default());
         }
         let shared = &self.0.shared;
-        let (request, answered) = Request::new(posts, terms, &self.0.model);
-        let id = {
-            let mut queue = shared.lock();
-            let id = queue.admit(request, &shared.options)?;
-            worker::wake(shared, &mut queue);
-            id
+        let (request, response) = Request::new(posts, options, &self.0.model);
+        let withdraw = Withdraw {
+            shared,
+            id: self.admit(request)?,
         };
-        let withdraw = Withdraw { shared, id };
-        let answer = match terms.deadline {
-            None => answered.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), answered)
+        let response = match options.deadline {
+            None => response.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), response)
                 .await
                 .map_err(|_| InferError::DeadlineExceeded)?,
         };
-        // An answer means that nothing of the request waits any more.
+        // With a response, nothing of the request waits any more.
         std::mem::forget(withdraw);
-        answer.unwrap_or_else(|_| Err(InferError::Internal("a worker thread is gone".to_owned())))
+        response.unwrap_or_else(|_| Err(InferError::Internal("a worker thread is gone".to_owned())))
+    }
+
+    fn admit(&self, request: Request) -> Result<u64, InferError> {
+        let shared = &self.0.shared;
+        let mut queue = shared.lock();
+        match queue.admit(request) {
+            Ok(id) => {
+                worker::wake(shared, queue);
+                Ok(id)
+            }
+            Err((error, request)) => {
+                // A thousand posts are not freed while others wait for the lock.
+                drop(queue);
+                drop(request);
+                Err(error)
+            }
+        }
     }
 }
 
-/// Takes a request's waiting posts out of the queue when its caller leaves.
+/// Withdraws the waiting posts of a request that is dropped.
 struct Withdraw<'a> {
     shared: &'a Shared,
     id: u64,
@@ -180,6 +222,7 @@ struct Withdraw<'a> {
 
 impl Drop for Withdraw<'_> {
     fn drop(&mut self) {
-        drop(self.shared.lock().withdraw(self.id));
+        let withdrawn = self.shared.lock().withdraw(self.id);
+        drop(withdrawn);
     }
 }

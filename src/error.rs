@@ -9,9 +9,12 @@ use std::error::Error;
 /// Why a request's posts were not scored at all.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
-    /// The queue is full; nothing was computed and the client may try again.
-    #[error("too many requests are waiting; try again in a moment")]
-    Overloaded,
+    /// The request would wait too long; nothing was computed and the client may try again.
+    #[error("too many posts are waiting; try again in a moment")]
+    Overloaded {
+        /// When there will probably be room.
+        retry_after: std::time::Duration,
+    },
     /// The request's deadline has passed, or is too near for what it asks; what was not begun of
     /// it is not computed.
     #[error("the request's deadline is too near or has passed")]

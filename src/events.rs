@@ -29,9 +29,9 @@ pub use error::InvocationError;
 pub use sink::{Outgoing, Sink};
 pub use source::Kind;
 
-use crate::batcher::Stages;
 use crate::config::EventOptions;
 use crate::http::{AppState, Platform};
+use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;
 use serde_json::value::RawValue;
@@ -87,10 +87,13 @@ impl Events {
         let code = response.as_ref().err().map(InvocationError::code);
         let status = if code.is_none() { 200 } else { 500 };
         metrics.request(stats.source, status, code, took);
+        if is_cold && let Some(emf) = self.app.emf() {
+            emf.cold_start();
+        }
         if stats.posts > 0 {
             metrics.stages(stats.posts, &stats.stages);
             if let Some(emf) = self.app.emf() {
-                emf.request(stats.posts, &stats.stages, took, is_cold);
+                emf.request(stats.posts, &stats.stages, took);
             }
         }
         span.in_scope(|| stats.log(code, took));
@@ -138,7 +141,7 @@ struct EventStats {
     failed: usize,
     /// Why the first of them does.
     failed_code: Option<&'static str>,
-    stages: Stages,
+    stages: StageTimings,
 }
 
 impl Default for EventStats {
@@ -149,14 +152,14 @@ impl Default for EventStats {
             posts: 0,
             failed: 0,
             failed_code: None,
-            stages: Stages::default(),
+            stages: StageTimings::default(),
         }
     }
 }
 
 impl EventStats {
     /// Posts were scored.
-    fn scored(&mut self, posts: usize, stages: &Stages) {
+    fn scored(&mut self, posts: usize, stages: &StageTimings) {
         self.posts += posts;
         self.stages.queue += stages.queue;
         self.stages.tokenize += stages.tokenize;

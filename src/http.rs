@@ -7,8 +7,8 @@
 //! its status, code and message in one table. Rows take [`rows`]' way,
 //! other services' clients [`compat`]'s.
 //!
-//! Round all of it stand [`access`] (who may ask), [`caller`] (who still waits) and
-//! [`observe`] (what is seen of it).
+//! Round all of it stand [`access`] (who may ask), [`client_disconnect`] (who still waits) and
+//! [`request_telemetry`] (what is seen of it).
 //!
 //! Invariants: every reply is JSON, unknown routes and caught panics too, except where a
 //! route's own format is another; nothing is read or kept beyond [`Limits`]; no text of
@@ -17,21 +17,22 @@
 mod access;
 mod api;
 mod body;
-mod caller;
+mod client_disconnect;
 mod compat;
 mod compress;
 mod deadline;
 mod decode;
 mod error;
-mod observe;
+mod memory_limit;
 mod openapi;
 mod page;
 mod posts;
+mod request_telemetry;
 mod rows;
 
 // What answers look like, whichever way posts came.
 pub(crate) use api::{Many, Scored};
-pub use caller::{Caller, Presence};
+pub use client_disconnect::{ClientConnection, PeerState};
 pub(crate) use error::{ApiError, ErrorBody};
 pub(crate) use posts::{Posts, parse as parse_posts};
 
@@ -44,8 +45,8 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use body::Budget;
 use coldread_engine::polarity::Polarities;
+use memory_limit::MemoryLimiter;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -68,8 +69,8 @@ struct Shared {
     emf: Option<Emf>,
     compress: bool,
     request_ids: RequestIds,
-    /// For bodies that are being read, or whose posts wait for their answer.
-    bodies: Budget,
+    /// For bodies that are being read, or whose posts wait for their results.
+    memory: MemoryLimiter,
     draining: AtomicBool,
 }
 
@@ -129,7 +130,7 @@ impl AppState {
         Self(Arc::new(Shared {
             polarities: Polarities::from_model(batcher.model()),
             batcher,
-            bodies: Budget::new(limits.max_pending_bytes.get()),
+            memory: MemoryLimiter::from_limits(&limits),
             limits,
             access,
             compat,
@@ -169,7 +170,7 @@ impl AppState {
     /// will be none, but elsewhere there is.
     fn refusal(&self, error: ApiError) -> ApiError {
         match error {
-            ApiError::Overloaded if self.is_draining() => ApiError::ShuttingDown,
+            ApiError::Overloaded { .. } if self.is_draining() => ApiError::ShuttingDown,
             other => other,
         }
     }
@@ -223,7 +224,10 @@ pub fn app(state: AppState) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(catch_panic))
-        .layer(middleware::from_fn_with_state(state.clone(), caller::watch));
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            client_disconnect::cancel_on_disconnect,
+        ));
     if let Some(cors) = access::cors(&access.cors_origins) {
         router = router.layer(cors);
     }
@@ -235,7 +239,7 @@ pub fn app(state: AppState) -> Router {
     router
         .layer(middleware::from_fn_with_state(
             state.clone(),
-            observe::observe,
+            request_telemetry::record,
         ))
         .with_state(state)
 }

@@ -1,15 +1,18 @@
 //! Where requests come from: Lambda's Runtime API or a TCP socket. Both are thin
 //! adapters round the same [`crate::http::app`].
 
+mod connection_io;
 pub mod lambda;
-mod linger;
+mod lingering_close;
+mod peer_state;
 mod tcp;
+mod write_timeout;
 
 use crate::batcher::Batcher;
 use crate::config::{Config, ConfigError};
 use crate::events::{Events, sink};
 use crate::http::{AppOptions, AppState};
-use crate::telemetry::{Emf, service_name};
+use crate::telemetry::{Emf, EmfOutput, service_name, stdout_without_waiting};
 use std::io;
 use std::net::SocketAddr;
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,12 +49,26 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     config.check()?;
     let env = |name: &str| std::env::var(name).ok();
     let function_name = || env("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
-    let emf = config.emf_namespace.clone().filter(|name| !name.is_empty());
+    let namespace = config.emf_namespace.clone().filter(|name| !name.is_empty());
+    // The guard writes what waits when serving ends.
+    let (emf, _guard) = match namespace {
+        None => (None, None),
+        Some(namespace) => {
+            let (output, guard) = if lambda::is_lambda() {
+                (EmfOutput::Stdout, None)
+            } else {
+                let (writer, guard) = stdout_without_waiting();
+                (EmfOutput::Thread(writer), Some(guard))
+            };
+            let emf = Emf::new(output, namespace, function_name(), service_name(env));
+            (Some(emf), guard)
+        }
+    };
     let options = AppOptions {
         limits: config.limits.clone(),
         access: config.access.resolve()?,
         compat: config.compat.resolve(env)?,
-        emf: emf.map(|namespace| Emf::new(namespace, function_name(), service_name(env))),
+        emf,
         compress: !lambda::is_lambda(),
     };
     let state = AppState::new(batcher, options);

@@ -11,11 +11,13 @@ mod ids;
 mod json_lines;
 mod log;
 mod metrics;
+mod stage_timings;
 
-pub use emf::Emf;
+pub use emf::{Emf, EmfOutput};
 pub use ids::{RequestIds, TraceIds};
 pub(crate) use ids::{id, is_id_byte};
 pub(crate) use json_lines::REQUEST_TARGET;
 pub use json_lines::{JsonLines, service_name};
-pub use log::stderr_without_waiting;
+pub use log::{stderr_without_waiting, stdout_without_waiting};
 pub use metrics::Metrics;
+pub use stage_timings::StageTimings;

@@ -1,52 +1,54 @@
-//! The queue itself: who is let in, and whose post is next. Nothing here waits.
+//! The queue: which requests are admitted and whose post is next. Nothing here blocks.
 
-use super::answer::{Answer, Pending};
-use super::{BatchOptions, Terms};
+use super::response::{BatchResponse, ResponseSlot};
+use super::{BatchOptions, RequestOptions};
 use crate::error::InferError;
 use coldread_engine::{Classifier, LongText, ModelInfo};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// What a post costs beside its bytes: its special tokens.
+/// The cost of a post's special tokens, in addition to its bytes.
 const POST_COST: usize = 8;
 
-/// Bytes of text in a token, roughly; what lies beyond the model's tokens costs little.
+/// Bytes of text per token, roughly. Text beyond the model's maximum costs little.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// A request with posts that no worker has taken.
+/// A request with posts that no worker has taken yet.
 pub(super) struct Request {
     /// 0 until it is admitted.
     id: u64,
     posts: std::iter::Enumerate<std::vec::IntoIter<String>>,
-    /// The cost of `posts`.
+    /// The total cost of `posts`.
     cost: usize,
     max_post_cost: usize,
-    terms: Terms,
-    since: Instant,
-    answer: Arc<Pending>,
+    options: RequestOptions,
+    admitted_at: Instant,
+    response: Arc<ResponseSlot>,
 }
 
 /// A post that a worker has taken, and where its result goes.
 pub(super) struct Item {
     pub(super) post: String,
-    pub(super) place: usize,
+    /// The post's position in its request.
+    pub(super) index: usize,
     pub(super) request: u64,
     pub(super) cost: usize,
-    pub(super) since: Instant,
+    pub(super) admitted_at: Instant,
     pub(super) long_text: LongText,
-    pub(super) answer: Arc<Pending>,
+    pub(super) response: Arc<ResponseSlot>,
 }
 
 impl Request {
     pub(super) fn new(
         posts: Vec<String>,
-        terms: Terms,
+        options: RequestOptions,
         model: &ModelInfo,
-    ) -> (Self, oneshot::Receiver<Result<Answer, InferError>>) {
-        let (pending, answered) = Pending::new(posts.len());
-        let windows = match terms.long_text {
+    ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
+        let (response, receiver) = ResponseSlot::new(posts.len());
+        let windows = match options.long_text {
             LongText::Window => Classifier::MAX_WINDOWS,
             LongText::Truncate | LongText::Error => 1,
         };
@@ -56,11 +58,11 @@ impl Request {
             cost: posts.iter().map(|post| cost(post, max_post_cost)).sum(),
             posts: posts.into_iter().enumerate(),
             max_post_cost,
-            terms,
-            since: Instant::now(),
-            answer: Arc::new(pending),
+            options,
+            admitted_at: Instant::now(),
+            response: Arc::new(response),
         };
-        (request, answered)
+        (request, receiver)
     }
 }
 
@@ -68,44 +70,99 @@ fn cost(post: &str, max: usize) -> usize {
     (post.len() + POST_COST).min(max)
 }
 
-/// A batch of less work tells nothing of the pace: what every batch costs, however small,
-/// is most of its time.
-const TELLING_COST: usize = 128 * BYTES_PER_TOKEN;
-
-/// What waits, what is in work, and who works.
+/// The requests that wait, the work in progress, and how many workers there are.
 pub(super) struct Queue {
-    /// Never one without posts. Workers take a post of the first and put it last.
+    options: BatchOptions,
+    /// Every request here has posts. A worker takes one post of the first and moves the
+    /// request to the back.
     waiting: VecDeque<Request>,
-    /// Waiting or in work.
-    pending_posts: usize,
+    /// How many posts each of the coming rounds takes: `rounds[i]` requests have more than
+    /// `i` posts left.
+    rounds: Vec<usize>,
+    waiting_work: Work,
+    work_in_progress: Work,
     next_id: u64,
-    pace: Pace,
-    /// What further workers are forked from.
-    spare: Classifier,
+    throughput: ThroughputEstimate,
     num_workers: usize,
     busy_workers: usize,
     closed: bool,
+    early_rejection: Arc<EarlyRejection>,
+}
+
+#[derive(Default)]
+struct Work {
+    posts: usize,
+    cost: usize,
+}
+
+impl Work {
+    fn add(&mut self, posts: usize, cost: usize) {
+        self.posts += posts;
+        self.cost += cost;
+    }
+
+    fn remove(&mut self, posts: usize, cost: usize) {
+        self.posts -= posts;
+        self.cost -= cost;
+    }
+}
+
+/// Whether a request of a single post would be rejected now, for those who ask without the
+/// lock before they read a body.
+#[derive(Default)]
+pub(super) struct EarlyRejection {
+    /// One more than the milliseconds after which to try again; 0 if there is room.
+    retry_after_ms_plus_1: AtomicU64,
+}
+
+impl EarlyRejection {
+    /// After how long to try again; `None` if there is room.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let ms = self.retry_after_ms_plus_1.load(Ordering::Relaxed);
+        ms.checked_sub(1).map(Duration::from_millis)
+    }
+
+    fn set(&self, retry_after: Option<Duration>) {
+        let ms = retry_after.map_or(0, |after| after.as_millis() as u64 + 1);
+        // Writing makes the other cores read again, and the value hardly ever changes.
+        if self.retry_after_ms_plus_1.load(Ordering::Relaxed) != ms {
+            self.retry_after_ms_plus_1.store(ms, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who has to be told that posts are waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    Nobody,
+    IdleWorker,
+    /// A worker that has yet to be spawned; it counts as started.
+    NewWorker,
 }
 
 impl Queue {
-    pub(super) fn new(spare: Classifier) -> Self {
+    pub(super) fn new(options: BatchOptions, early_rejection: Arc<EarlyRejection>) -> Self {
         Self {
+            options,
             waiting: VecDeque::new(),
-            pending_posts: 0,
+            rounds: Vec::new(),
+            waiting_work: Work::default(),
+            work_in_progress: Work::default(),
             next_id: 1,
-            pace: Pace::default(),
-            spare,
+            throughput: ThroughputEstimate::default(),
             num_workers: 0,
             busy_workers: 0,
             closed: false,
+            early_rejection,
         }
     }
 
+    /// Posts that wait or are being scored.
     pub(super) fn pending_posts(&self) -> usize {
-        self.pending_posts
+        self.waiting_work.posts + self.work_in_progress.posts
     }
 
-    /// No handle is left, so that nothing more will come.
+    /// The last handle is gone, so no further request will come.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
@@ -114,58 +171,116 @@ impl Queue {
         self.closed
     }
 
-    /// Lets a request in, or says at once why not.
-    pub(super) fn admit(
-        &mut self,
-        mut request: Request,
-        options: &BatchOptions,
-    ) -> Result<u64, InferError> {
-        if self.pending_posts >= options.max_pending_posts.get() {
-            return Err(InferError::Overloaded);
+    /// Admits a request, or rejects it immediately and hands it back.
+    pub(super) fn admit(&mut self, mut request: Request) -> Result<u64, (InferError, Request)> {
+        let posts = request.posts.len();
+        if let Some(retry_after) = self.retry_after(posts) {
+            return Err((InferError::Overloaded { retry_after }, request));
         }
-        if self.is_hopeless(&request, request.since, options) {
-            return Err(InferError::DeadlineExceeded);
+        if self.cannot_meet_deadline(&request, request.admitted_at) {
+            return Err((InferError::DeadlineExceeded, request));
         }
         request.id = self.next_id;
         self.next_id += 1;
-        self.pending_posts += request.posts.len();
+        if self.rounds.len() < posts {
+            self.rounds.resize(posts, 0);
+        }
+        for round in &mut self.rounds[..posts] {
+            *round += 1;
+        }
+        self.waiting_work.add(posts, request.cost);
         let id = request.id;
         self.waiting.push_back(request);
+        self.update_early_rejection();
         Ok(id)
     }
 
-    /// Takes back what still waits of a request.
+    /// After how long a request of so many posts should be tried again; `None` if it can be
+    /// admitted now.
+    fn retry_after(&self, posts: usize) -> Option<Duration> {
+        if self.pending_posts() >= self.options.max_pending_posts.get() {
+            return Some(Duration::ZERO);
+        }
+        let too_long = self
+            .expected_wait(posts)
+            .saturating_sub(self.options.max_queue_wait);
+        (!too_long.is_zero()).then_some(too_long)
+    }
+
+    /// How long the work of others will take that is done before the last post of a new
+    /// request of so many posts is started.
+    ///
+    /// Workers take a post of each request in turn, so that a single post waits for one
+    /// round only, however many posts a large request still has.
+    pub(super) fn expected_wait(&self, posts: usize) -> Duration {
+        let workers = self.options.workers.get();
+        if self.waiting.is_empty() && self.busy_workers < workers {
+            return Duration::ZERO;
+        }
+        let num_rounds = posts.min(self.rounds.len());
+        let posts_before: usize = self.rounds[..num_rounds].iter().sum();
+        let share = posts_before as f64 / self.waiting_work.posts.max(1) as f64;
+        let cost = share * self.waiting_work.cost as f64 + self.work_in_progress.cost as f64;
+        let posts = posts_before + self.work_in_progress.posts;
+        self.throughput.expected_time(cost, posts) / workers as u32
+    }
+
+    fn update_early_rejection(&self) {
+        self.early_rejection.set(self.retry_after(1));
+    }
+
+    /// Takes back the posts of a request that no worker has taken.
     pub(super) fn withdraw(&mut self, id: u64) -> Option<Request> {
-        let place = self.waiting.iter().position(|request| request.id == id)?;
-        let request = self.waiting.remove(place)?;
-        self.pending_posts -= request.posts.len();
+        let position = self.waiting.iter().position(|request| request.id == id)?;
+        let request = self.waiting.remove(position)?;
+        self.forget(&request);
+        self.update_early_rejection();
         Some(request)
     }
 
-    /// The next post in turn. Requests that cannot be done in time fail here.
-    pub(super) fn take(&mut self, options: &BatchOptions) -> Option<Item> {
+    /// A request's posts no longer wait.
+    fn forget(&mut self, request: &Request) {
+        let posts = request.posts.len();
+        for round in &mut self.rounds[..posts] {
+            *round -= 1;
+        }
+        self.waiting_work.remove(posts, request.cost);
+    }
+
+    /// The next post in turn. Requests that cannot meet their deadline fail here.
+    pub(super) fn take(&mut self) -> Option<Item> {
+        let item = self.take_one();
+        self.update_early_rejection();
+        item
+    }
+
+    fn take_one(&mut self) -> Option<Item> {
         loop {
             let mut request = self.waiting.pop_front()?;
-            if request.terms.deadline.is_some()
-                && self.is_hopeless(&request, Instant::now(), options)
+            if request.options.deadline.is_some()
+                && self.cannot_meet_deadline(&request, Instant::now())
             {
-                self.pending_posts -= request.posts.len();
-                request.answer.fail(InferError::DeadlineExceeded);
+                self.forget(&request);
+                request.response.fail(InferError::DeadlineExceeded);
                 continue;
             }
-            let Some((place, post)) = request.posts.next() else {
+            let round = request.posts.len().saturating_sub(1);
+            let Some((index, post)) = request.posts.next() else {
                 debug_assert!(false, "a waiting request has posts");
                 continue;
             };
             let cost = cost(&post, request.max_post_cost);
+            self.rounds[round] -= 1;
+            self.waiting_work.remove(1, cost);
+            self.work_in_progress.add(1, cost);
             let item = Item {
                 post,
-                place,
+                index,
                 request: request.id,
                 cost,
-                since: request.since,
-                long_text: request.terms.long_text,
-                answer: Arc::clone(&request.answer),
+                admitted_at: request.admitted_at,
+                long_text: request.options.long_text,
+                response: Arc::clone(&request.response),
             };
             request.cost -= cost;
             if request.posts.len() > 0 {
@@ -175,41 +290,53 @@ impl Queue {
         }
     }
 
-    /// Gives back the room of posts that are done.
-    pub(super) fn done(&mut self, posts: usize) {
-        self.pending_posts -= posts;
+    /// Posts of this total cost are done.
+    pub(super) fn done(&mut self, posts: usize, cost: usize) {
+        self.work_in_progress.remove(posts, cost);
+        self.update_early_rejection();
     }
 
-    /// A batch of posts that cost so much took so long.
-    pub(super) fn keep_pace(&mut self, cost: usize, took: Duration) {
-        self.pace.note(cost, took);
+    /// A worker took so long for a batch of this cost.
+    pub(super) fn record_batch(&mut self, cost: usize, took: Duration) {
+        self.throughput.record_batch(cost, took);
+        self.update_early_rejection();
     }
 
-    /// Whether a request is late, or would be even at the best of speeds.
-    fn is_hopeless(&self, request: &Request, now: Instant, options: &BatchOptions) -> bool {
-        let workers = options.workers.get() as u32;
-        request
-            .terms
-            .deadline
-            .is_some_and(|deadline| now + self.pace.time(request.cost) / workers >= deadline)
+    /// Whether a request is late, or would be even at the best speed seen.
+    fn cannot_meet_deadline(&self, request: &Request, now: Instant) -> bool {
+        let workers = self.options.workers.get() as u32;
+        request.options.deadline.is_some_and(|deadline| {
+            now + self.throughput.least_time(request.cost) / workers >= deadline
+        })
     }
 
-    /// Whether posts wait for which there is a worker to wake or to start.
-    pub(super) fn wants_worker(&self) -> bool {
+    /// Whether posts wait that no worker has taken.
+    pub(super) fn has_waiting_posts(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    pub(super) fn has_idle_worker(&self) -> bool {
-        self.busy_workers < self.num_workers
-    }
-
-    /// A further classifier, if there may be a further worker.
-    pub(super) fn hire(&mut self, max_workers: usize) -> Option<Classifier> {
-        (self.num_workers < max_workers).then(|| self.spare.clone())
+    /// Who should take the posts that wait. A new worker is counted here and spawned by the
+    /// caller, once it has released the lock.
+    pub(super) fn wake(&mut self) -> Wake {
+        if !self.has_waiting_posts() {
+            Wake::Nobody
+        } else if self.busy_workers < self.num_workers {
+            Wake::IdleWorker
+        } else if self.num_workers < self.options.workers.get() {
+            self.num_workers += 1;
+            Wake::NewWorker
+        } else {
+            Wake::Nobody
+        }
     }
 
     pub(super) fn worker_started(&mut self) {
         self.num_workers += 1;
+    }
+
+    /// The system could not spawn a worker that was counted.
+    pub(super) fn worker_not_started(&mut self) {
+        self.num_workers -= 1;
     }
 
     pub(super) fn worker_is_busy(&mut self, busy: bool) {
@@ -218,34 +345,64 @@ impl Queue {
         } else {
             self.busy_workers -= 1;
         }
+        self.update_early_rejection();
     }
 }
 
-/// The fastest recent pace of one worker, from which it follows what is impossible.
-///
-/// An average would let one slow batch (a frozen sandbox, a busy neighbour) refuse
-/// requests that are perfectly possible, and with them all that could correct it.
+/// A smaller batch does not show the best speed: most of its time is what every batch costs,
+/// however small.
+const MIN_SAMPLE_COST: usize = 128 * BYTES_PER_TOKEN;
+
+/// How long a post is assumed to take until a batch has been measured. Hardly any host is
+/// slower, so that the first second of work holds 64 posts for each worker.
+const ASSUMED_POST_TIME: Duration = Duration::from_micros(15_625);
+
+/// How fast one worker is.
 #[derive(Default)]
-struct Pace {
-    nanos_per_cost: Option<f64>,
+struct ThroughputEstimate {
+    /// The best recent speed, from which it follows what is impossible.
+    ///
+    /// An average would let one slow batch (a frozen sandbox, a busy neighbour) reject
+    /// requests that are perfectly possible, and with them all that could correct it.
+    best_nanos_per_cost: Option<f64>,
+    /// The cost of recent batches, the latest counting most.
+    recent_cost: f64,
+    /// The time of the same batches, weighted alike. Their quotient says what to expect.
+    /// A slow batch cannot make it reject everything: an empty queue admits any request.
+    recent_nanos: f64,
 }
 
-impl Pace {
-    /// How much slower the best pace is taken to be after each batch.
-    const FORGET: f64 = 1.02;
+impl ThroughputEstimate {
+    /// How much slower the best speed is taken to be after each batch.
+    const FORGET_BEST: f64 = 1.02;
 
-    fn note(&mut self, cost: usize, took: Duration) {
-        if cost < TELLING_COST {
-            return;
+    /// The weight that earlier batches keep with each new one.
+    const KEEP_RECENT: f64 = 0.9;
+
+    fn record_batch(&mut self, cost: usize, took: Duration) {
+        let (cost_f64, nanos) = (cost as f64, took.as_nanos() as f64);
+        self.recent_cost = self.recent_cost * Self::KEEP_RECENT + cost_f64;
+        self.recent_nanos = self.recent_nanos * Self::KEEP_RECENT + nanos;
+        if cost >= MIN_SAMPLE_COST {
+            let speed = nanos / cost_f64;
+            let best = self
+                .best_nanos_per_cost
+                .map(|best| best * Self::FORGET_BEST);
+            self.best_nanos_per_cost = Some(best.map_or(speed, |best| best.min(speed)));
         }
-        let pace = took.as_nanos() as f64 / cost as f64;
-        let best = self.nanos_per_cost.map(|best| best * Self::FORGET);
-        self.nanos_per_cost = Some(best.map_or(pace, |best| best.min(pace)));
     }
 
-    /// The least that so much work takes; nothing is known before the first large batch.
-    fn time(&self, cost: usize) -> Duration {
-        let nanos = self.nanos_per_cost.unwrap_or(0.0) * cost as f64;
+    /// The least time that so much work takes; zero before the first large batch.
+    fn least_time(&self, cost: usize) -> Duration {
+        let nanos = self.best_nanos_per_cost.unwrap_or(0.0) * cost as f64;
         Duration::from_nanos(nanos as u64)
+    }
+
+    /// The time that so much work probably takes, in so many posts.
+    fn expected_time(&self, cost: f64, posts: usize) -> Duration {
+        if self.recent_cost == 0.0 {
+            return ASSUMED_POST_TIME.saturating_mul(posts as u32);
+        }
+        Duration::from_nanos((self.recent_nanos / self.recent_cost * cost) as u64)
     }
 }

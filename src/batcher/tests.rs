@@ -1,7 +1,7 @@
 //! The queue before an engine that computes nothing, but can be held up, can panic and
 //! tells what it was given.
 
-use super::{BatchOptions, Batcher, Terms};
+use super::{BatchOptions, Batcher, RequestOptions};
 use crate::error::InferError;
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread_engine::{Classifier, EngineError, Model, ModelOptions, PostResult};
@@ -10,6 +10,9 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+
+/// A post whose cost the tests know.
+const POST: &str = "good";
 
 /// A word on which the engine panics.
 const POISON: &str = "poison";
@@ -90,6 +93,7 @@ fn options(max_pending_posts: usize, max_batch_tokens: usize, workers: usize) ->
     let some = |n: usize| NonZeroUsize::new(n).expect("more than 0");
     BatchOptions {
         max_pending_posts: some(max_pending_posts),
+        max_queue_wait: Duration::from_hours(1),
         max_batch_tokens: some(max_batch_tokens),
         batch_wait: Duration::ZERO,
         workers: some(workers),
@@ -136,9 +140,9 @@ impl Held {
             let answer = batcher
                 .classify(
                     posts,
-                    Terms {
+                    RequestOptions {
                         deadline,
-                        ..Terms::default()
+                        ..RequestOptions::default()
                     },
                 )
                 .await;
@@ -160,6 +164,13 @@ impl Held {
 
     fn answer(&self, sent: Sent) -> Result<Vec<PostResult>, InferError> {
         self.runtime.block_on(sent).expect("no panic")
+    }
+
+    /// Makes the queue believe that the last batch was scored at this speed.
+    fn posts_take(&self, time_per_post: Duration) {
+        let mut queue = self.batcher.0.shared.lock();
+        // A post of one word costs its bytes and a constant.
+        queue.record_batch(1000 * (POST.len() + 8), time_per_post * 1000);
     }
 
     fn batches(&self) -> usize {
@@ -251,7 +262,7 @@ fn a_worker_that_waits_for_more_keeps_nobody_from_work() {
     held.open();
     until(|| first.iter().any(Sent::is_finished));
     let small = held.send(&["good"], None);
-    until(|| !held.batcher.0.shared.lock().wants_worker());
+    until(|| !held.batcher.0.shared.lock().has_waiting_posts());
     held.open();
     until(|| first.iter().all(Sent::is_finished));
     // However few are told that something came, both begin a batch.
@@ -309,27 +320,113 @@ fn a_deadline_that_passes_in_the_queue_is_told_at_once() {
 #[test]
 fn work_that_cannot_be_done_in_time_is_not_started() {
     let held = Held::new(options(10_000, 1000, 1));
-    let in_50_ms = |posts: &[&str], timeout: Option<Duration>| {
-        let sent = held.send(posts, timeout);
-        held.reached();
-        std::thread::sleep(Duration::from_millis(50));
-        held.open();
-        assert!(held.answer(sent).is_ok());
-    };
-    in_50_ms(&["first"], None);
-    let second = Some(Duration::from_secs(1));
-    // How long one post took says nothing of many, which take no longer together.
-    in_50_ms(&["first"; 50], second);
-    let batches = held.batches();
-    let hopeless = held.send(&vec!["first"; 5000], second);
+    held.posts_take(Duration::from_secs(1));
+    let minute = Some(Duration::from_mins(1));
+    let impossible = held.send(&[POST; 100], minute);
     assert!(matches!(
-        held.answer(hopeless),
+        held.answer(impossible),
         Err(InferError::DeadlineExceeded)
     ));
-    assert_eq!(held.batches(), batches);
-    let possible = held.send(&["first"], second);
+    assert_eq!(held.batches(), 0);
+    let possible = held.send(&[POST], minute);
     held.open();
     assert!(held.answer(possible).is_ok());
+}
+
+/// Requests of so many posts that are admitted before one is rejected, and after how many
+/// seconds that one may try again. The worker is busy with a post of its own.
+fn admitted(held: &Held, posts: usize) -> (usize, f64) {
+    let first = held.send(&[POST], None);
+    held.reached();
+    let mut waiting = Vec::new();
+    loop {
+        let sent = held.send(&vec![POST; posts], None);
+        if !sent.is_finished() {
+            waiting.push(sent);
+            continue;
+        }
+        let Err(InferError::Overloaded { retry_after }) = held.answer(sent) else {
+            panic!("rejected for another reason");
+        };
+        let admitted = waiting.len();
+        // What waits leaves again.
+        for sent in waiting {
+            sent.abort();
+        }
+        until(|| held.batcher.pending_posts() == 1);
+        held.open();
+        assert!(held.answer(first).is_ok());
+        return (admitted, retry_after.as_secs_f64());
+    }
+}
+
+fn limited(max_queue_wait_ms: u64) -> Held {
+    Held::new(BatchOptions {
+        max_queue_wait: Duration::from_millis(max_queue_wait_ms),
+        ..options(4096, 1000, 1)
+    })
+}
+
+#[test]
+fn requests_are_admitted_by_their_expected_wait_whatever_the_speed() {
+    for (post_ms, expected) in [(10, 100), (100, 10), (500, 2)] {
+        let held = limited(1000);
+        held.posts_take(Duration::from_millis(post_ms));
+        let (admitted, retry_after) = admitted(&held, 1);
+        // Each request waits for the post in progress and for those before it.
+        assert_eq!(admitted, expected, "{post_ms} ms a post");
+        let post = post_ms as f64 / 1e3;
+        assert!((retry_after - post).abs() < 1e-6, "{retry_after}");
+    }
+}
+
+#[test]
+fn before_the_first_batch_a_second_holds_64_posts() {
+    assert_eq!(admitted(&limited(1000), 1).0, 64);
+    assert_eq!(admitted(&limited(250), 1).0, 16);
+}
+
+#[test]
+fn a_large_request_keeps_large_ones_out_and_small_ones_not() {
+    let held = limited(1000);
+    held.posts_take(Duration::from_millis(10));
+    let first = held.send(&[POST], None);
+    held.reached();
+    let large = held.send(&[POST; 1000], None);
+    assert!(!held.batcher.is_full());
+    // It would wait for the 1,000 posts of the other and for the one in progress.
+    let Err(InferError::Overloaded { retry_after }) = held.answer(held.send(&[POST; 1000], None))
+    else {
+        panic!("not rejected");
+    };
+    assert!((retry_after.as_secs_f64() - 9.01).abs() < 1e-6);
+    // A single post waits for one of each.
+    let small = held.send(&[POST], None);
+    assert!(!small.is_finished());
+    for sent in [large, small] {
+        sent.abort();
+    }
+    held.open();
+    assert!(held.answer(first).is_ok());
+}
+
+#[test]
+fn an_empty_queue_admits_any_request_however_slow_the_host() {
+    let held = limited(1);
+    held.posts_take(Duration::from_mins(1));
+    assert!(held.batcher.check_room().is_ok());
+    let sent = held.send(&[POST; 50], None);
+    held.reached();
+    // The early check needs no lock and agrees.
+    assert!(matches!(
+        held.batcher.check_room(),
+        Err(InferError::Overloaded { .. })
+    ));
+    for _ in 0..2 {
+        let _ = held.open.send(());
+    }
+    assert_eq!(held.answer(sent).expect("scored").len(), 50);
+    until(|| held.batcher.check_room().is_ok());
 }
 
 #[test]
@@ -341,7 +438,10 @@ fn room_is_asked_for_alike_by_one_post_and_by_many() {
     let large = held.send(&["b"; 50], None);
     assert!(held.batcher.is_full());
     for refused in [held.send(&["c"], None), held.send(&["c"; 50], None)] {
-        assert!(matches!(held.answer(refused), Err(InferError::Overloaded)));
+        assert!(matches!(
+            held.answer(refused),
+            Err(InferError::Overloaded { .. })
+        ));
     }
     for _ in 0..2 {
         held.open();
@@ -380,7 +480,7 @@ fn stages_tell_where_time_went() {
     );
     let runtime = Builder::new_current_thread().build().expect("a runtime");
     let began = Instant::now();
-    let answer = runtime.block_on(batcher.classify(strings(&["good"]), Terms::default()));
+    let answer = runtime.block_on(batcher.classify(strings(&["good"]), RequestOptions::default()));
     let stages = answer.expect("scored").stages;
     let sum = stages.queue + stages.tokenize + stages.inference;
     assert!(!stages.tokenize.is_zero());
@@ -425,7 +525,7 @@ proptest! {
         let sent: Vec<_> = requests.iter().map(|(posts, gone)| {
             let (batcher, posts, gone) = (batcher.clone(), posts.clone(), *gone);
             runtime.spawn(async move {
-                let answer = batcher.classify(posts, Terms::default());
+                let answer = batcher.classify(posts, RequestOptions::default());
                 let patience = if gone { Duration::ZERO } else { Duration::from_mins(1) };
                 tokio::time::timeout(patience, answer).await.ok()
             })
@@ -441,7 +541,7 @@ proptest! {
             match answer {
                 Ok(answer) => prop_assert_eq!(answer.results, alone.classify(posts).expect("no poison")),
                 Err(InferError::Internal(_)) => prop_assert!(posts.iter().any(|post| post == POISON)),
-                Err(InferError::Overloaded) => {}
+                Err(InferError::Overloaded { .. }) => {}
                 Err(error) => prop_assert!(false, "{}", error),
             }
         }

@@ -1,23 +1,19 @@
 //! The worker threads: one batch after another.
 
 use super::Shared;
-use super::answer::Stages;
-use super::queue::{Item, Queue};
+use super::queue::{Item, Queue, Wake};
 use crate::error::InferError;
+use crate::telemetry::StageTimings;
 use crate::timings;
 use coldread_engine::{Classifier, PostResult};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Starts a worker on a classifier of its own.
-pub(super) fn start(shared: &Arc<Shared>, classifier: Classifier) -> io::Result<()> {
-    start_locked(shared, &mut shared.lock(), classifier)
-}
-
-fn start_locked(shared: &Arc<Shared>, queue: &mut Queue, classifier: Classifier) -> io::Result<()> {
+/// Spawns a worker on a classifier of its own. The queue has counted it.
+pub(super) fn spawn(shared: &Arc<Shared>, classifier: Classifier) -> io::Result<()> {
     let worker = Worker {
         shared: Arc::clone(shared),
         classifier,
@@ -25,22 +21,26 @@ fn start_locked(shared: &Arc<Shared>, queue: &mut Queue, classifier: Classifier)
     thread::Builder::new()
         .name("coldread-infer".to_owned())
         .spawn(move || worker.work())?;
-    queue.worker_started();
     Ok(())
 }
 
-/// Sees to it that somebody takes what waits: an idle worker, or a new one.
-pub(super) fn wake(shared: &Arc<Shared>, queue: &mut Queue) {
-    if !queue.wants_worker() {
-        return;
-    }
-    if queue.has_idle_worker() {
-        shared.posts_came.notify_one();
-    } else if let Some(classifier) = queue.hire(shared.options.workers.get())
-        && let Err(error) = start_locked(shared, queue, classifier)
-    {
-        // Those that are there go on.
-        tracing::warn!(%error, "cannot start another worker thread");
+/// Makes sure that somebody takes the posts that wait: an idle worker, or a new one, which
+/// is spawned after the lock is released.
+pub(super) fn wake(shared: &Arc<Shared>, mut queue: MutexGuard<'_, Queue>) {
+    let wake = queue.wake();
+    drop(queue);
+    match wake {
+        Wake::Nobody => {}
+        Wake::IdleWorker => shared.posts_came.notify_one(),
+        Wake::NewWorker => {
+            let prototype = shared.prototype.lock();
+            let classifier = prototype.unwrap_or_else(PoisonError::into_inner).clone();
+            if let Err(error) = spawn(shared, classifier) {
+                // The workers that exist carry on.
+                tracing::warn!(%error, "cannot spawn another worker thread");
+                shared.lock().worker_not_started();
+            }
+        }
     }
 }
 
@@ -53,31 +53,31 @@ impl Worker {
     fn work(mut self) {
         while let Some(first) = self.first() {
             let mut batch = vec![first];
-            // What a panic leaves of `batch` is whole: items are only ever added.
+            // A panic leaves `batch` whole: items are only ever added.
             let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch)));
             let Ok(Ok((results, took))) = run else {
                 tracing::error!(
                     posts = batch.len(),
-                    "a batch failed; its requests are tried apart"
+                    "a batch failed; its requests are retried one by one"
                 );
-                // What a panic left of the scratch memory is not to be trusted.
+                // A panic may have left the scratch buffers inconsistent.
                 self.classifier = self.classifier.clone();
-                self.run_apart(batch);
+                self.run_each_request(batch);
                 continue;
             };
             self.finish(&batch, took);
-            answer(batch, results, took);
+            respond(batch, results, took);
         }
     }
 
-    /// Waits for the first post of a batch; `None` when no more will come.
+    /// Waits for the first post of a batch; `None` once the queue is closed.
     fn first(&self) -> Option<Item> {
         let mut queue = self.shared.lock();
         loop {
-            if let Some(item) = queue.take(&self.shared.options) {
+            if let Some(item) = queue.take() {
                 queue.worker_is_busy(true);
-                // What is left is somebody else's.
-                wake(&self.shared, &mut queue);
+                // Another worker can take the rest.
+                wake(&self.shared, queue);
                 return Some(item);
             }
             if queue.is_closed() {
@@ -88,11 +88,11 @@ impl Worker {
         }
     }
 
-    /// A further post, if there is one before `until`.
+    /// Another post, if one comes before `until`.
     fn next(&self, until: Instant) -> Option<Item> {
         let mut queue = self.shared.lock();
         loop {
-            if let Some(item) = queue.take(&self.shared.options) {
+            if let Some(item) = queue.take() {
                 return Some(item);
             }
             if self.shared.options.batch_wait.is_zero() || queue.is_closed() {
@@ -104,7 +104,7 @@ impl Worker {
         }
     }
 
-    /// Gathers a batch behind its first post and scores it.
+    /// Adds posts to a batch until it is full or none is waiting, and scores it.
     fn run(&mut self, batch: &mut Vec<Item>) -> Result<(Vec<PostResult>, Took), InferError> {
         let start = Instant::now();
         let mut tokenize = Duration::ZERO;
@@ -125,8 +125,8 @@ impl Worker {
             }
         }
         if !self.shared.options.batch_wait.is_zero() {
-            // What came while this one waited may have woken nobody else.
-            wake(&self.shared, &mut self.shared.lock());
+            // Posts that came while this batch waited may have woken nobody else.
+            wake(&self.shared, self.shared.lock());
         }
         let began = Instant::now();
         let tokens = self.classifier.batch_tokens();
@@ -142,10 +142,10 @@ impl Worker {
         Ok((results, took))
     }
 
-    /// After a failure: each request by itself, so that only the one at fault fails.
-    fn run_apart(&mut self, batch: Vec<Item>) {
-        for share in by_request(batch.into_iter().map(|item| (item, ()))) {
-            let items: Vec<Item> = share.into_iter().map(|(item, ())| item).collect();
+    /// After a failure, runs each request by itself, so that only the one at fault fails.
+    fn run_each_request(&mut self, batch: Vec<Item>) {
+        for group in by_request(batch.into_iter().map(|item| (item, ()))) {
+            let items: Vec<Item> = group.into_iter().map(|(item, ())| item).collect();
             let start = Instant::now();
             let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
             let run = catch_unwind(AssertUnwindSafe(|| {
@@ -156,11 +156,12 @@ impl Worker {
                 self.classifier = self.classifier.clone();
                 Err(InferError::Internal("the engine panicked".to_owned()))
             });
-            // The whole request is given up, and with it what still waits of it.
+            // The whole request fails, and its waiting posts are withdrawn.
+            let cost = items.iter().map(|item| item.cost).sum();
             let failed = results.is_err();
             let withdrawn = {
                 let mut queue = self.shared.lock();
-                queue.done(items.len());
+                queue.done(items.len(), cost);
                 failed.then(|| queue.withdraw(items[0].request))
             };
             drop(withdrawn);
@@ -171,25 +172,26 @@ impl Worker {
                         tokenize: Duration::ZERO,
                         inference: start.elapsed(),
                     };
-                    answer(items, results, took);
+                    respond(items, results, took);
                 }
-                Err(error) => items[0].answer.fail(error),
+                Err(error) => items[0].response.fail(error),
             }
         }
         self.shared.lock().worker_is_busy(false);
     }
 
-    /// Gives the room back before the answers go out: who reads one finds it.
+    /// Frees the room in the queue before the responses are sent, so that a client that has
+    /// its response finds room for the next request.
     fn finish(&self, batch: &[Item], took: Took) {
         let cost = batch.iter().map(|item| item.cost).sum();
         let mut queue = self.shared.lock();
-        queue.done(batch.len());
-        queue.keep_pace(cost, took.tokenize + took.inference);
+        queue.done(batch.len(), cost);
+        queue.record_batch(cost, took.tokenize + took.inference);
         queue.worker_is_busy(false);
     }
 }
 
-/// When a batch was begun, and how long its stages took.
+/// When a batch was started, and how long its stages took.
 #[derive(Clone, Copy)]
 struct Took {
     start: Instant,
@@ -197,30 +199,30 @@ struct Took {
     inference: Duration,
 }
 
-/// Hands every request its share of a batch's results.
-fn answer(batch: Vec<Item>, results: Vec<PostResult>, took: Took) {
-    for share in by_request(batch.into_iter().zip(results)) {
-        let first = &share[0].0;
-        let stages = Stages {
-            queue: took.start.saturating_duration_since(first.since),
+/// Gives every request its share of a batch's results.
+fn respond(batch: Vec<Item>, results: Vec<PostResult>, took: Took) {
+    for group in by_request(batch.into_iter().zip(results)) {
+        let first = &group[0].0;
+        let stages = StageTimings {
+            queue: took.start.saturating_duration_since(first.admitted_at),
             tokenize: took.tokenize,
             inference: took.inference,
         };
-        let answer = Arc::clone(&first.answer);
-        let results = share.into_iter().map(|(item, result)| (item.place, result));
-        answer.enter(results, stages);
+        let response = Arc::clone(&first.response);
+        let results = group.into_iter().map(|(item, result)| (item.index, result));
+        response.record(results, stages);
     }
 }
 
-/// Sorts a batch by the requests that its posts are of.
+/// Groups a batch by request.
 fn by_request<T>(batch: impl Iterator<Item = (Item, T)>) -> Vec<Vec<(Item, T)>> {
     let mut requests: Vec<Vec<(Item, T)>> = Vec::new();
     for (item, it) in batch {
         let same = requests
             .iter_mut()
-            .find(|share| share[0].0.request == item.request);
+            .find(|group| group[0].0.request == item.request);
         match same {
-            Some(share) => share.push((item, it)),
+            Some(group) => group.push((item, it)),
             None => requests.push(vec![(item, it)]),
         }
     }

@@ -20,9 +20,10 @@ pub struct Limits {
     )]
     pub max_body_bytes: NonZeroUsize,
 
-    /// Bytes of request bodies held at a time, over all requests; what comes beyond is
-    /// refused with 429. It bounds the memory of an overloaded server, about twice
-    /// over, for posts are held beside the bodies they came in.
+    /// Bytes of request bodies held at a time, over all requests. When it is reached,
+    /// uploads that stall are cancelled with 408, and if there are none, further requests
+    /// are rejected with 429. It bounds the memory of an overloaded server, about twice
+    /// over, because posts are held beside the bodies that they came in.
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_BYTES",
@@ -42,7 +43,7 @@ pub struct Limits {
     pub max_posts: NonZeroUsize,
 
     /// Posts that wait or are being scored, over all requests, before requests are
-    /// refused with 429. The larger, the longer a request may wait.
+    /// rejected with 429. It bounds memory; --max-queue-wait-ms bounds the wait.
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_POSTS",
@@ -50,6 +51,17 @@ pub struct Limits {
         value_name = "N"
     )]
     pub max_pending_posts: NonZeroUsize,
+
+    /// How long a request may be expected to wait for the posts of other requests, in
+    /// milliseconds. One that would wait longer is rejected with 429, and Retry-After says
+    /// when there will be room. The expectation follows the speed of recent batches.
+    #[arg(
+        long,
+        env = "COLDREAD_MAX_QUEUE_WAIT_MS",
+        default_value_t = Self::DEFAULT.max_queue_wait_ms,
+        value_name = "MS"
+    )]
+    pub max_queue_wait_ms: NonZeroU64,
 
     /// A batch takes no further post once it has this many tokens. Larger batches
     /// make a post wait longer for the one before it, and are no faster on one thread;
@@ -91,8 +103,9 @@ pub struct Limits {
     pub request_timeout_ms: NonZeroU64,
 
     /// How long a body may take to arrive in milliseconds, counted from its head; then
-    /// the request is answered with 408. Of rows, which may come for as long as they like,
-    /// it is the longest pause.
+    /// the response is 408. For rows, which may come for as long as they like, it is the
+    /// longest pause. While memory is short, an upload that falls a twentieth of this behind
+    /// may be cancelled.
     #[arg(
         long,
         env = "COLDREAD_BODY_TIMEOUT_MS",
@@ -112,10 +125,10 @@ pub struct Limits {
     )]
     pub head_timeout_ms: NonZeroU64,
 
-    /// How long a caller that has closed its side of the connection is still worked for,
-    /// in milliseconds. It may be done sending, or be gone: longer, and an overloaded
-    /// server works for callers that are gone; shorter, and one that only listens loses
-    /// an answer that takes longer. One that resets the connection is gone at once.
+    /// How long the request of a client that has half-closed its connection may still take,
+    /// in milliseconds. The client may have sent everything, or be gone: with a longer time
+    /// an overloaded server works for clients that are gone; with a shorter one a client
+    /// that only reads loses slow responses. A reset cancels the request immediately.
     #[arg(
         long,
         env = "COLDREAD_HALF_CLOSE_MS",
@@ -124,8 +137,8 @@ pub struct Limits {
     )]
     pub half_close_ms: NonZeroU64,
 
-    /// How long a caller may take nothing of its answer, in milliseconds; then its
-    /// connection is cut.
+    /// How long a client may read nothing of its response, in milliseconds; then it is
+    /// disconnected.
     #[arg(
         long,
         env = "COLDREAD_WRITE_TIMEOUT_MS",
@@ -143,9 +156,9 @@ pub struct Limits {
     )]
     pub max_connections: NonZeroUsize,
 
-    /// How long accepted requests may take once the process is told to stop, in
-    /// milliseconds; then their connections are cut. It should be less than what the
-    /// platform waits before it kills: 10 seconds on Cloud Run, 30 on Kubernetes.
+    /// How long accepted requests may take during a graceful shutdown, in milliseconds;
+    /// then their connections are closed. It should be less than the time that the
+    /// platform waits before it kills the process: 10 seconds on Cloud Run, 30 on Kubernetes.
     #[arg(
         long,
         env = "COLDREAD_DRAIN_GRACE_MS",
@@ -168,6 +181,7 @@ impl Limits {
         max_pending_bytes: NonZeroUsize::new(64 << 20).unwrap(),
         max_posts: NonZeroUsize::new(1000).unwrap(),
         max_pending_posts: NonZeroUsize::new(4096).unwrap(),
+        max_queue_wait_ms: NonZeroU64::new(1000).unwrap(),
         max_batch_tokens: NonZeroUsize::new(256).unwrap(),
         batch_wait_us: 0,
         workers: None,
@@ -221,6 +235,7 @@ impl Limits {
         });
         BatchOptions {
             max_pending_posts: self.max_pending_posts,
+            max_queue_wait: Duration::from_millis(self.max_queue_wait_ms.get()),
             max_batch_tokens: self.max_batch_tokens,
             batch_wait: Duration::from_micros(self.batch_wait_us),
             workers,

@@ -2,7 +2,7 @@
 
 use super::record::Record;
 use super::{EventStats, Events};
-use crate::batcher::{Answer, Terms};
+use crate::batcher::{BatchResponse, RequestOptions};
 use crate::error::InferError;
 use crate::http::{ApiError, ErrorBody, Scored};
 use coldread_engine::PostError;
@@ -100,10 +100,10 @@ impl Events {
         posts: Vec<String>,
         deadline: Option<Instant>,
         stats: &mut EventStats,
-    ) -> Result<Answer, InferError> {
-        let terms = Terms {
+    ) -> Result<BatchResponse, InferError> {
+        let terms = RequestOptions {
             deadline: Some(self.deadline(deadline)),
-            ..Terms::default()
+            ..RequestOptions::default()
         };
         let answer = self.app.batcher().classify(posts, terms).await?;
         stats.scored(answer.results.len(), &answer.stages);

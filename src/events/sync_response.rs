@@ -5,7 +5,7 @@ use super::record::Record;
 use super::score::{AT_A_TIME, Verdict};
 use super::source::{Batch, Source};
 use super::{EventStats, Events, InvocationError};
-use crate::batcher::Terms;
+use crate::batcher::RequestOptions;
 use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -25,7 +25,7 @@ impl Events {
             Posts::Many(posts) => (posts, false),
         };
         stats.records = posts.len();
-        let terms = Terms {
+        let terms = RequestOptions {
             deadline: Some(self.deadline(platform.deadline)),
             long_text: long_text.unwrap_or_default(),
         };

@@ -6,7 +6,7 @@
 use super::AppState;
 use super::deadline::TIMEOUT_HEADER;
 use super::error::ApiError;
-use super::observe::{REQUEST_ID, SERVER_TIMING};
+use super::request_telemetry::{REQUEST_ID, SERVER_TIMING};
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};

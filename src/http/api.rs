@@ -5,10 +5,11 @@ use super::body::{self, Media};
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody, json};
-use super::observe::Done;
 use super::posts::{self, Posts};
+use super::request_telemetry::ScoringStats;
 use super::rows::{self, Formats};
-use crate::batcher::{Stages, Terms};
+use crate::batcher::RequestOptions;
+use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -55,14 +56,12 @@ pub(super) async fn sentiment(
 async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let arrival = deadline::arrival(request.extensions());
     let (limits, batcher) = (app.limits(), app.batcher());
-    let media = Media::of(request.headers())?;
+    let media = Media::from_headers(request.headers())?;
     let decoder = Decoder::of(request.headers())?;
     let long_text = asked_long_text(request.uri().query())?;
     let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
     // Before the body is read, so that refusing stays cheap however much comes.
-    if batcher.is_full() {
-        return Err(ApiError::Overloaded);
-    }
+    batcher.check_room()?;
     let by_content_type = match media {
         Media::Rows(format) => Some(format),
         Media::Json | Media::PlainText => None,
@@ -76,7 +75,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     )?;
     if let Some(formats) = formats {
         let body = request.into_body();
-        let terms = Terms {
+        let terms = RequestOptions {
             deadline: asked,
             long_text: long_text.unwrap_or_default(),
         };
@@ -85,7 +84,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
     let deadline = asked.map_or(longest, |asked| asked.min(longest));
     // Held until the answer is there: the posts are as long as the body they came in.
-    let mut share = app.0.bodies.share();
+    let mut share = app.0.memory.permit();
     let timeout = Duration::from_millis(limits.body_timeout_ms.get());
     let max_bytes = limits.max_body_bytes.get();
     let body = request.into_body();
@@ -97,7 +96,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
         _ => (Posts::One(text.to_owned()), None),
     };
     drop(bytes);
-    let terms = Terms {
+    let terms = RequestOptions {
         deadline: Some(deadline),
         long_text: in_body.or(long_text).unwrap_or_default(),
     };
@@ -147,8 +146,10 @@ fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
 }
 
 /// Tells those who count and log what was done.
-fn timed(mut response: Response, posts: usize, stages: Stages) -> Response {
-    response.extensions_mut().insert(Done { posts, stages });
+fn timed(mut response: Response, posts: usize, stages: StageTimings) -> Response {
+    response
+        .extensions_mut()
+        .insert(ScoringStats { posts, stages });
     response
 }
 
@@ -294,7 +295,7 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     let batcher = app.batcher();
     let text = batcher
         .metrics()
-        .text(batcher.pending_posts(), app.0.bodies.held_bytes());
+        .text(batcher.pending_posts(), app.0.memory.held_bytes());
     let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, HeaderValue::from_static(media))], text).into_response()
 }

@@ -2,14 +2,13 @@
 
 use super::decode::Decoder;
 use super::error::ApiError;
+use super::memory_limit::MemoryPermit;
 use crate::rows::RowFormat;
 use axum::body::{Body, HttpBody};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What a body is.
@@ -26,7 +25,7 @@ pub(super) enum Media {
 impl Media {
     /// Decides by the headers alone, so that a body of the wrong kind is never read.
     /// Without a content type it is taken for JSON.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let Some(content_type) = headers.get(CONTENT_TYPE) else {
             return Ok(Self::Json);
         };
@@ -67,90 +66,19 @@ impl Media {
     }
 }
 
-/// How many bytes of bodies may be held at a time, over all requests.
-pub(super) struct Budget {
-    held_bytes: Arc<AtomicUsize>,
-    max_bytes: usize,
-}
-
-impl Budget {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self {
-            held_bytes: Arc::default(),
-            max_bytes,
-        }
-    }
-
-    /// How many are held now.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes.load(Ordering::Acquire)
-    }
-
-    /// A share of nothing yet.
-    pub(super) fn share(&self) -> Share {
-        Share {
-            bytes: 0,
-            held_bytes: Arc::clone(&self.held_bytes),
-            max_bytes: self.max_bytes,
-        }
-    }
-}
-
-/// What one request holds of the budget; given back when dropped.
-pub(super) struct Share {
-    bytes: usize,
-    held_bytes: Arc<AtomicUsize>,
-    max_bytes: usize,
-}
-
-impl Share {
-    /// Takes more, if it is there.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
-        let before = self.held_bytes.fetch_add(bytes, Ordering::AcqRel);
-        self.bytes += bytes;
-        if before + bytes > self.max_bytes {
-            return Err(ApiError::Overloaded);
-        }
-        Ok(())
-    }
-
-    /// Takes what is missing to hold `bytes` in all, if it is there.
-    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
-        match bytes.saturating_sub(self.bytes) {
-            0 => Ok(()),
-            missing => self.grow(missing),
-        }
-    }
-
-    /// Another of the same budget, of nothing yet.
-    fn another(&self) -> Self {
-        Self {
-            bytes: 0,
-            held_bytes: Arc::clone(&self.held_bytes),
-            max_bytes: self.max_bytes,
-        }
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.held_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
-/// Reads a body whole, within `share`. One that is declared longer than `max_bytes` is
-/// refused unread, and one that decodes to more is given up there.
+/// Reads a body whole, within `permit`. A body that is declared longer than `max_bytes`
+/// is rejected unread; one that decodes to more is read no further.
 pub(super) async fn read(
     body: Body,
     mut decoder: Decoder,
     max_bytes: usize,
     timeout: Duration,
-    share: &mut Share,
+    permit: &mut MemoryPermit,
 ) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(ApiError::BodyTooLarge { max_bytes });
     }
-    tokio::time::timeout(timeout, collect(body, &mut decoder, max_bytes, share))
+    tokio::time::timeout(timeout, collect(body, &mut decoder, max_bytes, permit))
         .await
         .unwrap_or_else(|_| {
             Err(ApiError::RequestTimeout {
@@ -163,38 +91,42 @@ async fn collect(
     mut body: Body,
     decoder: &mut Decoder,
     max_bytes: usize,
-    share: &mut Share,
+    permit: &mut MemoryPermit,
 ) -> Result<Bytes, ApiError> {
-    // The decoder's own, which goes with it.
-    let mut window = share.another();
-    window.grow_to(decoder.held_bytes())?;
+    // The decoder's memory, which is released with it.
+    let mut window = decoder.held_bytes();
+    permit.grow(window)?;
     // Nearly every body comes in one piece, which is then not copied.
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = permit.receive(body.frame()).await? {
         // Trailers say nothing that is of use here.
         let Ok(mut data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
+        permit.received(data.len());
         if matches!(decoder, Decoder::Identity)
             && whole.is_empty()
             && body.is_end_stream()
             && data.len() <= max_bytes
         {
-            share.grow(data.len())?;
+            permit.grow(data.len())?;
             return Ok(data);
         }
         while let Some(piece) = decoder.step(&mut data)? {
-            window.grow_to(decoder.held_bytes())?;
+            let grown = decoder.held_bytes().max(window);
+            permit.grow(grown - window)?;
+            window = grown;
             if whole.len() + piece.len() > max_bytes {
                 return Err(ApiError::BodyTooLarge { max_bytes });
             }
-            share.grow(piece.len())?;
+            permit.grow(piece.len())?;
             whole.extend_from_slice(&piece);
             // Steps can be many, of empty frames for instance.
             tokio::task::coop::consume_budget().await;
         }
     }
     decoder.finish()?;
+    permit.shrink(window);
     Ok(whole.freeze())
 }
 
@@ -208,6 +140,7 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory_limit::MemoryLimiter;
     use super::*;
     use axum::http::HeaderValue;
     use hyper::body::Frame;
@@ -219,7 +152,11 @@ mod tests {
     fn check_media(content_type: &str, expected: Option<Media>) {
         let value = HeaderValue::from_str(content_type).expect("a header value");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
-        assert_eq!(Media::of(&headers).ok(), expected, "{content_type}");
+        assert_eq!(
+            Media::from_headers(&headers).ok(),
+            expected,
+            "{content_type}"
+        );
     }
 
     #[test]
@@ -246,13 +183,24 @@ mod tests {
 
     #[test]
     fn no_content_type_is_json() {
-        assert_eq!(Media::of(&HeaderMap::new()).ok(), Some(Media::Json));
+        assert_eq!(
+            Media::from_headers(&HeaderMap::new()).ok(),
+            Some(Media::Json)
+        );
     }
 
-    async fn read_up_to(max_bytes: usize, body: Body, budget: &Budget) -> Result<Bytes, ApiError> {
+    fn limiter(max_bytes: usize) -> MemoryLimiter {
+        MemoryLimiter::new(max_bytes, max_bytes, Duration::from_secs(20))
+    }
+
+    async fn read_up_to(
+        max_bytes: usize,
+        body: Body,
+        limiter: &MemoryLimiter,
+    ) -> Result<Bytes, ApiError> {
         let timeout = Duration::from_secs(1);
         let identity = Decoder::Identity;
-        read(body, identity, max_bytes, timeout, &mut budget.share()).await
+        read(body, identity, max_bytes, timeout, &mut limiter.permit()).await
     }
 
     /// A body of undeclared length that comes in pieces.
@@ -280,33 +228,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_in_pieces_is_put_together_up_to_the_limit() {
-        let budget = Budget::new(100);
-        let body = read_up_to(5, in_pieces(), &budget).await;
+        let limiter = limiter(100);
+        let body = read_up_to(5, in_pieces(), &limiter).await;
         assert_eq!(body.expect("fits"), "abcde");
-        let error = read_up_to(4, in_pieces(), &budget).await;
+        let error = read_up_to(4, in_pieces(), &limiter).await;
         let error = error.expect_err("one byte too many");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn a_body_declared_too_long_is_not_read() {
-        let budget = Budget::new(0);
-        let error = read_up_to(4, Body::from("abcde"), &budget).await;
+        let limiter = limiter(0);
+        let error = read_up_to(4, Body::from("abcde"), &limiter).await;
         let error = error.expect_err("too long");
         assert!(matches!(error, ApiError::BodyTooLarge { max_bytes: 4 }));
     }
 
     #[tokio::test]
     async fn all_bodies_together_have_a_limit_too() {
-        let budget = Budget::new(8);
+        let limiter = limiter(8);
         let timeout = Duration::from_secs(1);
-        let mut first = budget.share();
+        let mut first = limiter.permit();
         let body = read(in_pieces(), Decoder::Identity, 5, timeout, &mut first).await;
         assert_eq!(body.expect("fits"), "abcde");
-        let error = read_up_to(5, in_pieces(), &budget).await;
-        assert!(matches!(error, Err(ApiError::Overloaded)));
+        let error = read_up_to(5, in_pieces(), &limiter).await;
+        assert!(matches!(error, Err(ApiError::Overloaded { .. })));
         drop(first);
-        let body = read_up_to(5, in_pieces(), &budget).await;
+        let body = read_up_to(5, in_pieces(), &limiter).await;
         assert_eq!(body.expect("there is room again"), "abcde");
     }
 }

@@ -141,7 +141,8 @@ impl Zstd {
 
 #[cfg(test)]
 mod tests {
-    use super::super::body::{Budget, read};
+    use super::super::body::read;
+    use super::super::memory_limit::MemoryLimiter;
     use super::*;
     use axum::http::HeaderValue;
     use bytes::Bytes;
@@ -163,9 +164,12 @@ mod tests {
     async fn read_as(encoding: &'static str, max: usize, body: Vec<u8>) -> Result<Bytes, ApiError> {
         let encoding = HeaderValue::from_static(encoding);
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
-        let (decoder, budget) = (Decoder::of(&headers)?, Budget::new(64 << 20));
+        let (decoder, budget) = (
+            Decoder::of(&headers)?,
+            MemoryLimiter::new(64 << 20, 4 << 20, std::time::Duration::from_secs(20)),
+        );
         let timeout = Duration::from_mins(1);
-        read(body.into(), decoder, max, timeout, &mut budget.share()).await
+        read(body.into(), decoder, max, timeout, &mut budget.permit()).await
     }
 
     #[tokio::test]

@@ -11,11 +11,14 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use coldread_engine::PostError;
 use serde::Serialize;
+use std::time::Duration;
 
-/// Seconds after which a refused caller may try again.
-///
-/// A full queue is worked off in about this time; a random spread is the caller's part.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Whole seconds after which a rejected client should try again, at least one. Clients add
+/// their own random spread.
+fn retry_after(wait: Duration) -> HeaderValue {
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    HeaderValue::from(seconds as u64)
+}
 
 /// nginx's, for a request whose caller did not wait; IANA's registry has none.
 const CALLER_GONE: StatusCode = match StatusCode::from_u16(499) {
@@ -97,7 +100,7 @@ pub(crate) enum ApiError {
     MethodNotAllowed(Method),
 
     #[error("too many posts are waiting; try again after a moment")]
-    Overloaded,
+    Overloaded { retry_after: Duration },
     #[error("the answer cannot be had in the time allowed; allow more, or send fewer posts")]
     DeadlineExceeded,
     #[error("the caller closed the connection before it had its answer")]
@@ -147,7 +150,7 @@ impl ApiError {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::UnknownRoute => (StatusCode::NOT_FOUND, "unknown_route"),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-            Self::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Self::InvalidEncoding => (StatusCode::BAD_REQUEST, "invalid_encoding"),
             Self::ReplyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
             Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
@@ -173,7 +176,7 @@ pub(super) fn post_status(error: &PostError) -> StatusCode {
 impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
         match error {
-            InferError::Overloaded => Self::Overloaded,
+            InferError::Overloaded { retry_after } => Self::Overloaded { retry_after },
             InferError::DeadlineExceeded => Self::DeadlineExceeded,
             InferError::Internal(cause) => Self::Internal { cause },
         }
@@ -235,10 +238,14 @@ impl IntoResponse for ApiError {
             _ => tracing::debug!(status = status.as_u16(), code, "a request was refused"),
         }
         let mut response = json(status, &ErrorBody::of(&self));
-        if matches!(self, Self::Overloaded | Self::ShuttingDown) {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        let wait = match self {
+            Self::Overloaded { retry_after } => Some(retry_after),
+            Self::ShuttingDown => Some(Duration::ZERO),
+            _ => None,
+        };
+        if let Some(wait) = wait {
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, retry_after(wait));
         }
         if matches!(self, Self::Unauthorized) {
             let scheme = HeaderValue::from_static("Bearer");

@@ -18,6 +18,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use coldread_engine::PostError;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by
 /// itself. Joiners, selectors and control characters alone are no text.
@@ -202,7 +203,9 @@ pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
             max_bytes: limits.max_body_bytes.get(),
         },
         ApiError::UnsupportedEncoding,
-        ApiError::Overloaded,
+        ApiError::Overloaded {
+            retry_after: Duration::ZERO,
+        },
         ApiError::Internal {
             cause: String::new(),
         },
@@ -300,7 +303,7 @@ fn add_error(replies: &mut Value, error: &ApiError, refusals: &Refusals) {
     let (_, code) = error.status_and_code();
     content["examples"][code] = json!({ "value": body });
     match error {
-        ApiError::Overloaded | ApiError::ShuttingDown => {
+        ApiError::Overloaded { .. } | ApiError::ShuttingDown => {
             // Where others have the same status not every reply has it.
             let header = match status {
                 StatusCode::BAD_REQUEST => "RetryAfterOverload",

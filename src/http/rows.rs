@@ -11,16 +11,17 @@
 //! rows, one has these scored and writes, and the connection's sends what was written.
 
 use super::AppState;
-use super::body::Share;
 use super::decode::Decoder;
 use super::error::{ApiError, ErrorBody};
-use super::observe::ms;
-use crate::batcher::{Answer, Batcher, Terms};
+use super::memory_limit::MemoryPermit;
+use super::request_telemetry::{StreamStats, record_stream};
+use crate::batcher::{BatchResponse, Batcher, RequestOptions};
 use crate::error::InferError;
 use crate::rows::{
     Failure, Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError,
     RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
+use crate::telemetry::StageTimings;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Query;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
@@ -148,13 +149,13 @@ pub(super) fn respond(
     body: Body,
     decoder: Decoder,
     formats: &Formats,
-    terms: Terms,
+    terms: RequestOptions,
 ) -> Response {
     let mut source = Source {
         app: app.clone(),
         body,
         frame: Bytes::new(),
-        share: app.0.bodies.share(),
+        share: app.0.memory.permit(),
         decoder,
     };
     if let Err(error) = source.hold() {
@@ -242,7 +243,7 @@ struct Source {
     frame: Bytes,
     decoder: Decoder,
     /// What the decoder holds, for as long as the stream lasts.
-    share: Share,
+    share: MemoryPermit,
 }
 
 impl Source {
@@ -259,7 +260,8 @@ impl Source {
                 self.hold()?;
                 return Ok(Some(piece));
             }
-            let frame = tokio::time::timeout(timeout, self.body.frame()).await;
+            let frame = tokio::time::timeout(timeout, self.body.frame());
+            let frame = self.share.receive(frame).await?;
             let frame = frame.map_err(|_| ApiError::RequestTimeout {
                 milliseconds: timeout.as_millis() as u64,
             })?;
@@ -269,6 +271,7 @@ impl Source {
             };
             // Trailers say nothing that is of use here.
             if let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() {
+                self.share.received(data.len());
                 self.frame = data;
             }
         }
@@ -276,13 +279,17 @@ impl Source {
 }
 
 /// Scores the posts among `rows`, as soon as there is room for them.
-async fn score(app: &AppState, rows: &mut [Row], terms: Terms) -> Result<Answer, InferError> {
+async fn score(
+    app: &AppState,
+    rows: &mut [Row],
+    terms: RequestOptions,
+) -> Result<BatchResponse, InferError> {
     let posts = rows.iter_mut().filter_map(|row| row.post.as_mut().ok());
     let posts: Vec<String> = posts.map(std::mem::take).collect();
     let longest = Duration::from_millis(app.limits().request_timeout_ms.get());
     let patience = Instant::now() + longest;
     let deadline = terms.deadline.map_or(patience, |asked| asked.min(patience));
-    let terms = Terms {
+    let terms = RequestOptions {
         deadline: Some(deadline),
         ..terms
     };
@@ -301,8 +308,8 @@ async fn score(app: &AppState, rows: &mut [Row], terms: Terms) -> Result<Answer,
     }
 }
 
-fn room(app: &AppState, bytes: usize) -> Option<Share> {
-    let mut share = app.0.bodies.share();
+fn room(app: &AppState, bytes: usize) -> Option<MemoryPermit> {
+    let mut share = app.0.memory.permit();
     share.grow(bytes).ok().map(|()| share)
 }
 
@@ -311,14 +318,15 @@ fn room(app: &AppState, bytes: usize) -> Option<Share> {
 async fn write(
     app: AppState,
     mut writer: Writer,
-    terms: Terms,
+    terms: RequestOptions,
     chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: mpsc::Sender<Bytes>,
 ) {
     let began = Instant::now();
+    let mut stages = StageTimings::default();
     let ended = tokio::select! {
-        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines) => ended,
+        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines, &mut stages) => ended,
         () = lines.closed() => Err(ApiError::CallerGone),
     };
     let Tally {
@@ -326,19 +334,26 @@ async fn write(
         posts,
         errors,
     } = writer.tally;
-    let code = ended.err().map(|error| error.status_and_code().1);
-    let duration_ms = ms(began.elapsed());
-    tracing::info!(code, rows, posts, errors, duration_ms, "rows");
+    let stats = StreamStats {
+        code: ended.err().map(|error| error.status_and_code().1),
+        rows,
+        posts,
+        errors,
+        stages,
+        took: began.elapsed(),
+    };
+    record_stream(&app, &stats);
 }
 
 /// Fails with what ended the stream before its time.
 async fn write_all(
     app: &AppState,
     writer: &mut Writer,
-    terms: Terms,
+    terms: RequestOptions,
     mut chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: &mpsc::Sender<Bytes>,
+    stages: &mut StageTimings,
 ) -> Result<(), ApiError> {
     let mut ended = Ok(());
     let send = async |bytes: Bytes| {
@@ -353,6 +368,9 @@ async fn write_all(
         match chunk {
             Chunk::Rows(mut rows) => {
                 let answer = score(app, &mut rows, terms).await;
+                if let Ok(answer) = &answer {
+                    stages.add(&answer.stages);
+                }
                 writer.rows(&rows, answer);
                 send(writer.take()).await?;
             }
@@ -402,7 +420,7 @@ impl Writer {
     }
 
     /// Writes a row of results for each of `rows`.
-    fn rows(&mut self, rows: &[Row], answer: Result<Answer, InferError>) {
+    fn rows(&mut self, rows: &[Row], answer: Result<BatchResponse, InferError>) {
         let (results, failed) = match answer {
             Ok(answer) => (answer.results, None),
             Err(error) => (Vec::new(), Some(ApiError::from(error))),

@@ -3,7 +3,9 @@
 //! An accept loop of its own rather than `axum::serve`, which has no time limit for
 //! a request's head, no limit on connections and no bound on how long it drains.
 
-use super::linger::{Ending, Linger};
+use super::connection_io::ConnectionIo;
+use super::lingering_close::{ConnectionEnd, LingeringClose};
+use super::write_timeout::WriteTimeout;
 use super::{ServeError, stop_signal};
 use crate::http::{AppState, app};
 use crate::timings::{self, Phase};
@@ -26,8 +28,8 @@ use tower::Service;
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Listens on `addr`, says so on standard output in one line, and serves until the
-/// process is told to stop.
+/// Listens on `addr`, prints one line on standard output that says so, and serves until
+/// the process is told to stop.
 pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeError> {
     let listener = TcpListener::bind(addr)
         .await
@@ -40,14 +42,14 @@ pub(super) async fn run(addr: SocketAddr, state: AppState) -> Result<(), ServeEr
     Server::new(state).run(listener, stop).await
 }
 
-/// The only line on standard output: scripts that ask for port 0 read it.
+/// The only line on standard output. Scripts that ask for port 0 read it.
 fn announce(addr: SocketAddr) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on http://{addr}")?;
     stdout.flush()
 }
 
-/// What every connection is served with.
+/// How every connection is served.
 #[derive(Clone)]
 struct Protocol {
     router: Router,
@@ -59,15 +61,15 @@ struct Server {
     state: AppState,
     protocol: Protocol,
     connections: Arc<Semaphore>,
-    /// Set when connections are to end; each holds a receiver for as long as it lives.
+    /// Set at shutdown. Every connection holds a receiver for as long as it lives.
     stopping: watch::Sender<bool>,
 }
 
 impl Server {
     fn new(state: AppState) -> Self {
         let mut http = http1::Builder::new();
-        // A client that has said all it has to say may still listen; for how long it is
-        // worked for is the application's to say.
+        // A client that has closed its side may still read the response; the application
+        // decides for how long it is served.
         http.half_close(true)
             .timer(TokioTimer::new())
             .header_read_timeout(Duration::from_millis(state.limits().head_timeout_ms.get()));
@@ -107,7 +109,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => return (stream, permit),
-                // One that was gone before it was accepted.
+                // The client disconnected before the connection was accepted.
                 Err(e) if is_connection_error(&e) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept a connection");
@@ -117,7 +119,7 @@ impl Server {
         }
     }
 
-    /// `permit` is missing where the last connections are taken, whatever their number.
+    /// `permit` is missing during shutdown, when the backlog is served whatever its length.
     fn spawn(&self, stream: TcpStream, permit: Option<OwnedSemaphorePermit>) {
         let protocol = self.protocol.clone();
         let stopping = self.stopping.subscribe();
@@ -127,11 +129,12 @@ impl Server {
         });
     }
 
-    /// Answers what was accepted, the kernel's backlog included, and nothing more.
+    /// Graceful shutdown: serves what was accepted, including the kernel's backlog, and
+    /// nothing more.
     async fn drain(self, listener: TcpListener) {
         self.state.start_draining();
-        // The kernel is asked itself: the runtime knows only of connections whose event it
-        // has seen, and closing the listener would reset the others.
+        // Ask the kernel: the runtime only knows of connections whose event it has seen, and
+        // closing the listener would reset the others.
         if let Ok(listener) = listener.into_std() {
             while let Some(accepted) = backlog(&listener) {
                 match accepted {
@@ -150,12 +153,14 @@ impl Server {
             .await
             .is_err()
         {
-            tracing::warn!("connections were cut: their requests took longer than the grace");
+            tracing::warn!(
+                "connections were closed: their requests took longer than the grace period"
+            );
         }
     }
 }
 
-/// The next connection that the kernel has accepted, `None` if there is no other.
+/// The next connection in the kernel's backlog; `None` if it is empty.
 fn backlog(listener: &std::net::TcpListener) -> Option<io::Result<TcpStream>> {
     loop {
         match listener.accept() {
@@ -177,32 +182,33 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// Resolves when the server stops, or when nobody is left to say so.
+/// Resolves at shutdown, or when the server is gone.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 impl Protocol {
     async fn serve(self, stream: TcpStream, mut stopping: watch::Receiver<bool>) {
-        // Answers are small and written at once; waiting for more to send only delays them.
+        // Responses are small and written in one piece; waiting for more only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let ending = Arc::new(Ending::default());
-        let io = Linger::new(stream, Arc::clone(&ending), self.write_timeout);
-        let caller = io.caller();
-        let seen = Arc::clone(&ending);
+        let io = ConnectionIo::new(stream);
+        let client = io.client();
+        let end = Arc::<ConnectionEnd>::default();
+        let io = LingeringClose::new(WriteTimeout::new(io, self.write_timeout), Arc::clone(&end));
+        let tracked = Arc::clone(&end);
         let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let mut request = request.map(|body| Body::new(seen.watch(body)));
-            request.extensions_mut().insert(caller.clone());
+            let mut request = request.map(|body| Body::new(tracked.track(body)));
+            request.extensions_mut().insert(client.clone());
             self.router.clone().call(request)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stopped(&mut stopping) => {
-                ending.stop();
-                // One more look, so that hyper knows of every request that has come.
+                end.shut_down();
+                // Poll once more, so that hyper knows of every request that has arrived.
                 match poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
                     Poll::Ready(ended) => ended,
                     Poll::Pending => {
@@ -213,7 +219,7 @@ impl Protocol {
             }
         };
         if let Err(error) = ended {
-            // Clients that go away are no news.
+            // Clients disconnect all the time.
             tracing::debug!(%error, "a connection ended");
         }
     }

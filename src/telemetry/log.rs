@@ -1,31 +1,45 @@
-//! Where a server's log lines go: to standard error, without ever waiting for it.
+//! Output of a server that never waits for its reader.
 //!
-//! Whoever starts a server with a pipe that is not read would stop it otherwise, request
-//! by request, once the pipe is full. A thread of its own writes; what it cannot keep up
-//! with is dropped and counted.
+//! A server whose standard error or output is a pipe that nobody reads would otherwise stop,
+//! request by request, once the pipe is full. A thread writes instead; lines that it cannot
+//! keep up with are dropped and counted.
 
-use std::io;
-use std::sync::OnceLock;
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that wait to be written, at most: some megabytes.
+/// The most lines that wait to be written: a few megabytes.
 const MAX_WAITING_LINES: usize = 8192;
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static DROPPED: Mutex<Vec<ErrorCounter>> = Mutex::new(Vec::new());
 
-/// Starts the thread that writes. What waits when the guard is dropped is written first,
-/// for a second at most.
+/// Starts a thread that writes to standard error. Dropping the guard writes what waits, for
+/// a second at most.
 pub fn stderr_without_waiting() -> (NonBlocking, WorkerGuard) {
+    start("coldread-log", io::stderr())
+}
+
+/// Starts a thread that writes to standard output. Dropping the guard writes what waits, for
+/// a second at most.
+pub fn stdout_without_waiting() -> (NonBlocking, WorkerGuard) {
+    start("coldread-emf", io::stdout())
+}
+
+fn start(name: &str, output: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MAX_WAITING_LINES)
         .lossy(true)
-        .thread_name("coldread-log")
-        .finish(io::stderr());
-    let _ = DROPPED.set(writer.error_counter());
+        .thread_name(name)
+        .finish(output);
+    lock().push(writer.error_counter());
     (writer, guard)
 }
 
-/// Lines that were dropped so far.
+fn lock() -> MutexGuard<'static, Vec<ErrorCounter>> {
+    DROPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The number of lines dropped so far.
 pub(super) fn dropped_lines() -> usize {
-    DROPPED.get().map_or(0, ErrorCounter::dropped_lines)
+    lock().iter().map(ErrorCounter::dropped_lines).sum()
 }

@@ -3,7 +3,7 @@
 //! They are cheap to make and to count; what costs, the registry and its text, is made
 //! when somebody asks for it.
 
-use crate::batcher::Stages;
+use super::StageTimings;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -106,7 +106,7 @@ impl Metrics {
     }
 
     /// Posts were scored for a request.
-    pub fn stages(&self, posts: usize, stages: &Stages) {
+    pub fn stages(&self, posts: usize, stages: &StageTimings) {
         self.posts.inc_by(posts as u64);
         for (stage, took) in stages.named() {
             let duration = self.stage_duration.get_or_create(&[("stage", stage)]);
@@ -164,7 +164,7 @@ impl Metrics {
         );
         registry.register(
             "log_lines_dropped",
-            "Log lines that standard error was too slow for",
+            "Log lines and EMF records dropped because nobody read them fast enough",
             ConstCounter::new(super::log::dropped_lines() as u64),
         );
         if let Some(ready_after) = self.ready_after.get() {
@@ -194,9 +194,9 @@ mod tests {
         metrics.ready();
         metrics.request("/v1/sentiment", 200, None, Duration::from_micros(700));
         metrics.request("/v1/sentiment", 429, Some("overloaded"), Duration::ZERO);
-        let stages = Stages {
+        let stages = StageTimings {
             inference: Duration::from_millis(3),
-            ..Stages::default()
+            ..StageTimings::default()
         };
         metrics.stages(2, &stages);
         metrics.batch(2, 20);

@@ -1,7 +1,7 @@
 //! Requests that meet in the queue: each gets its own answers, the same as alone.
 
 use crate::support::{batcher, limits};
-use coldread::batcher::Terms;
+use coldread::batcher::RequestOptions;
 use coldread::error::InferError;
 use coldread_engine::PostError;
 use coldread_engine::PostResult;
@@ -23,7 +23,7 @@ fn posts(i: usize) -> Vec<String> {
 
 async fn alone(i: usize) -> Vec<PostResult> {
     let batcher = batcher(&limits(&[]));
-    let answer = batcher.classify(posts(i), Terms::default()).await;
+    let answer = batcher.classify(posts(i), RequestOptions::default()).await;
     answer.expect("an idle queue").results
 }
 
@@ -33,7 +33,7 @@ async fn every_request_gets_its_own_answers_bit_for_bit() {
     let together: Vec<_> = (0..40)
         .map(|i| {
             let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.classify(posts(i), Terms::default()).await })
+            tokio::spawn(async move { batcher.classify(posts(i), RequestOptions::default()).await })
         })
         .collect();
     for (i, answer) in together.into_iter().enumerate() {
@@ -56,17 +56,17 @@ async fn callers_that_leave_give_their_room_back() {
     let batcher = batcher(&limits(&["--max-pending-posts", "8"]));
     for i in 0..20 {
         // Dropped at the first await: the request may be queued, its answer is not wanted.
-        let request = batcher.classify(posts(i), Terms::default());
+        let request = batcher.classify(posts(i), RequestOptions::default());
         let _ = tokio::time::timeout(std::time::Duration::ZERO, request).await;
     }
     // The queue works what was left off, and has room again.
     loop {
         match batcher
-            .classify(vec!["still here".to_owned()], Terms::default())
+            .classify(vec!["still here".to_owned()], RequestOptions::default())
             .await
         {
             Ok(answer) => break assert!(answer.results[0].is_ok()),
-            Err(InferError::Overloaded) => tokio::task::yield_now().await,
+            Err(InferError::Overloaded { .. }) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, Request};
 use bytes::Bytes;
-use coldread::http::{Caller, Presence, app};
+use coldread::http::{ClientConnection, PeerState, app};
 use hyper::body::Frame;
 use insta::assert_snapshot;
 use serde_json::json;
@@ -313,7 +313,7 @@ async fn bodies_in_flight_have_a_limit_together() {
         "--max-pending-bytes",
         "120",
         "--body-timeout-ms",
-        "200",
+        "1000",
     ];
     let app = app(state(limits(&args)));
     let slow = Body::new(Half(Some(Bytes::from(vec![b' '; 100]))));
@@ -381,17 +381,17 @@ async fn nothing_is_computed_for_who_has_gone() {
         let metrics = send(app.clone(), get("/metrics")).await.text;
         metrics.contains(&format!("coldread_pending_posts {posts}\n"))
     };
-    let from = |presence: Presence| {
+    let from = |presence: PeerState| {
         let mut request = post(r#"{"texts":["good","bad"]}"#);
-        let caller = Caller::new(move || presence);
+        let caller = ClientConnection::new(move || presence);
         request.extensions_mut().insert(caller);
         request
     };
-    let stays = tokio::spawn(send(app.clone(), from(Presence::There)));
+    let stays = tokio::spawn(send(app.clone(), from(PeerState::Open)));
     while !pending(2).await {
         tokio::task::yield_now().await;
     }
-    let gone = error_of(app.clone(), from(Presence::HalfClosed)).await;
+    let gone = error_of(app.clone(), from(PeerState::HalfClosed)).await;
     assert_snapshot!(gone, @r"
     499 caller_gone
     the caller closed the connection before it had its answer

@@ -27,6 +27,7 @@ impl Server {
             // Machines that run tests can be slow.
             .env("COLDREAD_DRAIN_GRACE_MS", "300000")
             .env("COLDREAD_REQUEST_TIMEOUT_MS", "300000")
+            .env("COLDREAD_MAX_QUEUE_WAIT_MS", "300000")
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .spawn()

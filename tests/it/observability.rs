@@ -305,6 +305,24 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
+fn metrics_that_nobody_reads_stop_nothing() {
+    let env = [
+        ("COLDREAD_EMF_NAMESPACE", "test"),
+        ("COLDREAD_LOG", "error"),
+    ];
+    let mut server = talkative(&env);
+    let (_, addr) = address(server.stdout.as_mut().expect("piped"));
+    // Standard output is a pipe of 64 KiB that nobody reads; a record has some 500 bytes.
+    let json = "POST /v1/sentiment HTTP/1.1\r\ncontent-type: application/json";
+    for _ in 0..250 {
+        let reply = exchange(&addr, json, br#"{"text":"good"}"#);
+        assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    }
+    terminate(&server);
+    assert!(server.wait().expect("it ends").success());
+}
+
+#[test]
 fn log_lines_are_json_with_the_requests_ids() {
     let json = "POST /v1/sentiment HTTP/1.1\r\nx-request-id: mine\r\nx-amzn-trace-id: Root=1-5bef\r\n\
                 traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -364,7 +382,13 @@ fn rows_have_a_line_at_their_end() {
         assert_eq!((&line["rows"], &line["posts"]), (&3.into(), &2.into()));
         assert_eq!((&line["code"], &line["errors"]), (&code, &errors.into()));
         assert!(line["duration_ms"].is_f64());
+        assert!(line["inference_ms"].as_f64().is_some_and(|ms| ms > 0.0));
     }
+    assert_eq!(
+        written.matches("\"_aws\"").count(),
+        3,
+        "two streams and a cold start"
+    );
 }
 
 #[tokio::test]

@@ -33,7 +33,12 @@ pub(crate) fn limits(args: &[&str]) -> Limits {
         #[command(flatten)]
         limits: Limits,
     }
-    let patience = ["coldread", "--request-timeout-ms", "600000"];
+    let patience = [
+        "coldread",
+        "--request-timeout-ms=600000",
+        "--max-queue-wait-ms=600000",
+        "--body-timeout-ms=600000",
+    ];
     let args = patience.iter().chain(args);
     let cli: Cli = clap::Parser::try_parse_from(args).expect("well-formed limits");
     cli.limits

@@ -7,7 +7,7 @@ use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost, Object};
 use crate::http::AppState;
 use crate::http::error::{ApiError, json};
-use crate::http::observe::RequestId;
+use crate::http::request_telemetry::RequestId;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -401,7 +401,7 @@ pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let message = error.to_string();
     let (status, code, inner) = match error {
         ApiError::Unauthorized => (own, "401", None),
-        ApiError::Overloaded => (own, "429", None),
+        ApiError::Overloaded { .. } => (own, "429", None),
         ApiError::ShuttingDown => (own, "ServiceUnavailable", None),
         ApiError::Internal { .. } => (own, "InternalServerError", None),
         ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. } => (own, "Timeout", None),

@@ -2,13 +2,15 @@
 
 use super::inputs;
 use super::sigv4::SignatureError;
-use crate::batcher::{Answer, Stages, Terms};
-use crate::http::body::{self, Media, Share};
+use crate::batcher::{BatchResponse, RequestOptions};
+use crate::http::body::{self, Media};
 use crate::http::deadline::Arrival;
 use crate::http::decode::Decoder;
 use crate::http::error::{ApiError, post_status};
-use crate::http::observe::{Done, RequestId};
+use crate::http::memory_limit::MemoryPermit;
+use crate::http::request_telemetry::{RequestId, ScoringStats};
 use crate::http::{AppState, access, deadline};
+use crate::telemetry::StageTimings;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -80,7 +82,7 @@ pub(super) struct Call {
     arrival: Instant,
     deadline: Instant,
     /// Held until the answer is there: the posts are as long as the body they came in.
-    _share: Share,
+    _share: MemoryPermit,
 }
 
 impl Call {
@@ -97,12 +99,10 @@ impl Call {
         let limits = app.limits();
         let decoder = Decoder::of(request.headers())?;
         let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
-        if app.batcher().is_full() {
-            return Err(ApiError::Overloaded);
-        }
+        app.batcher().check_room()?;
         let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
         let deadline = asked.map_or(longest, |asked| asked.min(longest));
-        let mut share = app.0.bodies.share();
+        let mut share = app.0.memory.permit();
         let timeout = Duration::from_millis(limits.body_timeout_ms.get());
         let max_bytes = limits.max_body_bytes.get();
         let (parts, body) = request.into_parts();
@@ -149,8 +149,8 @@ impl Call {
         &self,
         posts: Vec<String>,
         long_text: LongText,
-    ) -> Result<Answer, ApiError> {
-        let terms = Terms {
+    ) -> Result<BatchResponse, ApiError> {
+        let terms = RequestOptions {
             deadline: Some(self.deadline),
             long_text,
         };
@@ -190,7 +190,10 @@ impl Call {
     }
 
     /// Has one post scored.
-    pub(super) async fn score_one(&self, post: String) -> Result<(Sentiment, Stages), ApiError> {
+    pub(super) async fn score_one(
+        &self,
+        post: String,
+    ) -> Result<(Sentiment, StageTimings), ApiError> {
         let scored = self.score_each::<PostError>(vec![Ok(post)]).await?;
         let mut items = scored.items;
         let sentiment = items.pop().expect("a result a post")?;
@@ -214,7 +217,7 @@ impl Received {
         key: &'static str,
     ) -> Result<Self, ApiError> {
         access::check(app, &request)?;
-        if Media::of(request.headers())? != Media::Json {
+        if Media::from_headers(request.headers())? != Media::Json {
             return Ok(Self::Native(request));
         }
         let call = Call::read(app, request).await?;
@@ -238,7 +241,7 @@ impl Received {
 /// Items with their sentiments or faults, in the request's order.
 pub(super) struct Scored<E> {
     pub(super) items: Vec<Result<Sentiment, E>>,
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimings,
 }
 
 /// The sentiments of a batch that is answered as a whole: the first post that has none
@@ -256,8 +259,10 @@ pub(super) fn whole(results: &[PostResult]) -> Result<Vec<&Sentiment>, ApiError>
 }
 
 /// Tells those who count and log what was done.
-pub(super) fn done(mut response: Response, posts: usize, stages: Stages) -> Response {
-    response.extensions_mut().insert(Done { posts, stages });
+pub(super) fn done(mut response: Response, posts: usize, stages: StageTimings) -> Response {
+    response
+        .extensions_mut()
+        .insert(ScoringStats { posts, stages });
     response
 }
 

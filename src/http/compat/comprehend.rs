@@ -8,7 +8,7 @@ use super::call::{Call, CompatError, done, refuse, with_id};
 use super::shape::{self, AtMost};
 use super::sigv4::{Claim, SignatureError};
 use crate::http::error::{ApiError, json};
-use crate::http::observe::RequestId;
+use crate::http::request_telemetry::RequestId;
 use crate::http::{AppState, access};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -282,7 +282,7 @@ fn name(error: &ApiError) -> (StatusCode, &'static str) {
         ApiError::Internal { .. } | ApiError::DeadlineExceeded => {
             return (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException");
         }
-        ApiError::Overloaded | ApiError::ShuttingDown => "ThrottlingException",
+        ApiError::Overloaded { .. } | ApiError::ShuttingDown => "ThrottlingException",
         ApiError::BodyTooLarge { .. }
         | ApiError::Post(PostError::TooLong { .. })
         | ApiError::Compat(CompatError::TextTooLong { .. }) => "TextSizeLimitExceededException",

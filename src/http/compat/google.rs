@@ -270,7 +270,7 @@ pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
     let (http, status) = match error {
         ApiError::Unauthorized => (own, "UNAUTHENTICATED"),
-        ApiError::Overloaded | ApiError::ShuttingDown => {
+        ApiError::Overloaded { .. } | ApiError::ShuttingDown => {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
         }
         ApiError::DeadlineExceeded => (own, "DEADLINE_EXCEEDED"),

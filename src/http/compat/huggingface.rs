@@ -121,7 +121,7 @@ fn error(error: ApiError) -> Response {
 /// Its status and body.
 pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (status, _) = error.status_and_code();
-    let is_busy = matches!(error, ApiError::Overloaded | ApiError::ShuttingDown);
+    let is_busy = matches!(error, ApiError::Overloaded { .. } | ApiError::ShuttingDown);
     let body = Refusal {
         error: error.to_string(),
         estimated_time: is_busy.then_some(ESTIMATED_TIME),

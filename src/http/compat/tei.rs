@@ -138,7 +138,7 @@ fn error(error: ApiError) -> Response {
 pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
     let (status, error_type) = match error {
-        ApiError::Overloaded => (own, "Overloaded"),
+        ApiError::Overloaded { .. } => (own, "Overloaded"),
         ApiError::ShuttingDown => (own, "Unhealthy"),
         ApiError::Internal { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
         ApiError::DeadlineExceeded => (own, "Backend"),
@@ -148,7 +148,7 @@ pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
     };
     let message = match error {
-        ApiError::Overloaded => "Model is overloaded".to_owned(),
+        ApiError::Overloaded { .. } => "Model is overloaded".to_owned(),
         other => other.to_string(),
     };
     let body = Refusal {

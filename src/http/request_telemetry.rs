@@ -1,12 +1,12 @@
-//! What is seen of every request, from outside the handlers: its ids, its log line, its
-//! metrics and the `Server-Timing` of its answer.
+//! The telemetry of every request: its ids, its log line, its metrics and the
+//! `Server-Timing` of its response.
 //!
-//! Nothing of what a caller wrote goes into any of them. Routes are told by their
-//! templates, methods and codes are from closed sets, and ids were checked to be ids.
+//! Nothing that a client wrote goes into any of them. Routes appear as templates, methods
+//! and codes are from closed sets, and ids were checked to be ids.
 
 use super::error::ErrorCode;
 use super::{AppState, Platform, compat};
-use crate::batcher::Stages;
+use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -26,15 +26,15 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// What a handler says it has done, in its answer's extensions.
+/// What a handler has scored; it puts this into the extensions of its response.
 #[derive(Clone, Copy)]
-pub(super) struct Done {
+pub(super) struct ScoringStats {
     pub(super) posts: usize,
-    pub(super) stages: Stages,
+    pub(super) stages: StageTimings,
 }
 
-/// Looks on while a request is answered.
-pub(super) async fn observe(
+/// Records the telemetry of a request.
+pub(super) async fn record(
     State(app): State<AppState>,
     mut request: Request,
     next: Next,
@@ -74,13 +74,16 @@ pub(super) async fn observe(
     let took = began.elapsed();
     let status = response.status().as_u16();
     let code = response.extensions().get().map(|&ErrorCode(code)| code);
-    let done: Option<Done> = response.extensions().get().copied();
+    let done: Option<ScoringStats> = response.extensions().get().copied();
 
     metrics.request(route, status, code, took);
+    if is_cold && let Some(emf) = &app.0.emf {
+        emf.cold_start();
+    }
     if let Some(done) = done {
         metrics.stages(done.posts, &done.stages);
         if let Some(emf) = &app.0.emf {
-            emf.request(done.posts, &done.stages, took, is_cold);
+            emf.request(done.posts, &done.stages, took);
         }
     }
     span.in_scope(|| log(method, route, status, code, done, took));
@@ -105,11 +108,11 @@ fn log(
     route: &str,
     status: u16,
     code: Option<&str>,
-    done: Option<Done>,
+    done: Option<ScoringStats>,
     took: Duration,
 ) {
     let duration_ms = ms(took);
-    // Platforms ask for health every few seconds, all day long.
+    // Platforms check the health every few seconds, all day long.
     if route == "/healthz" || route == "/readyz" || compat::is_health(route) {
         tracing::debug!(method, route, status, code, duration_ms, "request");
         return;
@@ -129,13 +132,50 @@ fn log(
     );
 }
 
+/// What became of a stream of rows.
+pub(super) struct StreamStats {
+    pub(super) code: Option<&'static str>,
+    pub(super) rows: u64,
+    pub(super) posts: u64,
+    pub(super) errors: u64,
+    pub(super) stages: StageTimings,
+    pub(super) took: Duration,
+}
+
+/// Records the telemetry of a stream of rows at its end. The request's own line was written
+/// when the first row was yet to come, and the metrics count its posts chunk by chunk.
+pub(super) fn record_stream(app: &AppState, stats: &StreamStats) {
+    let StreamStats {
+        code,
+        rows,
+        posts,
+        errors,
+        stages,
+        took,
+    } = stats;
+    if let Some(emf) = &app.0.emf {
+        emf.request(*posts as usize, stages, *took);
+    }
+    tracing::info!(
+        code,
+        rows,
+        posts,
+        errors,
+        duration_ms = ms(*took),
+        queue_ms = ms(stages.queue),
+        tokenize_ms = ms(stages.tokenize),
+        inference_ms = ms(stages.inference),
+        "rows"
+    );
+}
+
 /// Milliseconds, to the microsecond.
-pub(super) fn ms(took: Duration) -> f64 {
+fn ms(took: Duration) -> f64 {
     took.as_micros() as f64 / 1e3
 }
 
 /// `queue;dur=0.01, tokenize;dur=0.02, inference;dur=0.8, total;dur=0.9`
-fn server_timing(stages: &Stages, total: Duration) -> HeaderValue {
+fn server_timing(stages: &StageTimings, total: Duration) -> HeaderValue {
     let mut value = String::new();
     for (stage, took) in stages.named() {
         let _ = write!(value, "{stage};dur={}, ", ms(took));
@@ -148,7 +188,7 @@ fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 
-/// The route's template. What matches none was chosen by the caller, so it has no name.
+/// The route's template. A path that matches none was chosen by the client, so it has no name.
 fn route(app: &AppState, request: &Request) -> &'static str {
     let path = request.extensions().get().map_or("", MatchedPath::as_str);
     let known = super::ROUTES.into_iter().find(|route| *route == path);
@@ -157,7 +197,7 @@ fn route(app: &AppState, request: &Request) -> &'static str {
         .unwrap_or("none")
 }
 
-/// Methods can be any word, too.
+/// Clients can send any word as a method, too.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
