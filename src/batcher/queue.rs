@@ -172,6 +172,10 @@ impl Queue {
     }
 
     /// Admits a request, or rejects it immediately and hands it back.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a rejected request is handed back as it came, by a move"
+    )]
     pub(super) fn admit(&mut self, mut request: Request) -> Result<u64, (InferError, Request)> {
         let posts = request.posts.len();
         if let Some(retry_after) = self.retry_after(posts) {
