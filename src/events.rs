@@ -22,7 +22,6 @@ mod record;
 mod score;
 pub mod sink;
 mod source;
-mod surrogates;
 mod sync_response;
 
 pub use error::InvocationError;

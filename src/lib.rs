@@ -22,6 +22,7 @@ pub mod events;
 pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
+mod json;
 pub mod model;
 pub mod rows;
 pub mod serve;

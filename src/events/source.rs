@@ -4,7 +4,7 @@
 
 use super::InvocationError;
 use super::record::{BUS_FIELDS, Content, Finder, Record};
-use super::surrogates::replace_halves;
+use crate::json::replace_halves;
 use crate::rows::RowError;
 use crate::telemetry;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};

@@ -9,6 +9,7 @@ use super::posts::{self, Posts};
 use super::request_telemetry::ScoringStats;
 use super::rows::{self, Formats};
 use crate::batcher::RequestOptions;
+use crate::json::replace_halves_in_body;
 use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
 use axum::extract::{Request, State};
@@ -90,12 +91,12 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     let body = request.into_body();
     let read = body::read(body, decoder, max_bytes, timeout, &mut share);
     let bytes = deadline::within(deadline, read).await?;
-    let text = body::utf8(&bytes)?;
-    let (posts, in_body) = match media {
-        Media::Json => posts::parse(text, limits.max_posts.get())?,
-        _ => (Posts::One(text.to_owned()), None),
+    let (posts, in_body) = if media == Media::Json {
+        let bytes = replace_halves_in_body(bytes);
+        posts::parse(body::utf8(&bytes)?, limits.max_posts.get())?
+    } else {
+        (Posts::One(body::utf8(&bytes)?.to_owned()), None)
     };
-    drop(bytes);
     let terms = RequestOptions {
         deadline: Some(deadline),
         long_text: in_body.or(long_text).unwrap_or_default(),

@@ -1,7 +1,6 @@
 //! The pages for a person, `/` and `/docs`, and their parts. They are in the binary as they stand in
 //! the source, ask no other host for anything, and are allowed nothing else.
 
-use super::error::ApiError;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
@@ -16,22 +15,22 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// The page to try it out
 ///
-/// Whoever does not ask for `text/html` is told that there is no such route.
+/// Programs that do not ask for `text/html`, such as health checks, get a line of text.
 #[cfg_attr(test, utoipa::path(get, path = "/", tag = "pages", responses((
     status = 200, description = "HTML", body = String, content_type = "text/html",
 ))))]
-pub(super) async fn index(headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) async fn index(headers: HeaderMap) -> Response {
     let mut accepts = headers
         .get_all(ACCEPT)
         .iter()
         .filter_map(|accept| accept.to_str().ok());
     if !accepts.any(|accept| accept.contains("text/html")) {
-        return Err(ApiError::UnknownRoute);
+        return part(
+            "text/plain; charset=utf-8",
+            "coldread: send posts to POST /v1/sentiment; the API is described at /docs\n",
+        );
     }
-    Ok(part(
-        "text/html; charset=utf-8",
-        include_str!("page/index.html"),
-    ))
+    part("text/html; charset=utf-8", include_str!("page/index.html"))
 }
 
 /// This description for people to read

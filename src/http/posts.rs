@@ -7,6 +7,7 @@
 //! beside serde's error.
 
 use super::error::ApiError;
+use crate::json::BatchText;
 use coldread_engine::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value
     let texts = json!({
         "description": format!("The posts, at most {max_posts}. One that cannot be scored has its error in its place."),
         "type": "array",
-        "items": { "type": "string" },
+        "items": { "type": ["string", "null"] },
         "minItems": 1,
     });
     json!({ "oneOf": [shape("One post", "text", text.clone()), shape("Many posts", "texts", texts)] })
@@ -216,7 +217,7 @@ impl<'de> Visitor<'de> for TextsSeed<'_> {
                 return Ok(texts);
             }
             match seq.next_element()? {
-                Some(text) => texts.push(text),
+                Some(BatchText(text)) => texts.push(text),
                 None => return Ok(texts),
             }
         }
@@ -229,20 +230,7 @@ fn invalid_json(json: &str, error: &serde_json::Error) -> ApiError {
     if json.trim_ascii().is_empty() {
         return ApiError::InvalidJson("it is empty; send {\"text\": \"...\"}".to_owned());
     }
-    let message = error.to_string();
-    let is_surrogate = ["lone leading surrogate", "unexpected end of hex escape"]
-        .iter()
-        .any(|known| message.starts_with(known));
-    ApiError::InvalidJson(if is_surrogate {
-        format!(
-            "half of a surrogate pair at line {} column {}; send both \\u escapes, or the \
-             character itself in UTF-8",
-            error.line(),
-            error.column()
-        )
-    } else {
-        message
-    })
+    ApiError::InvalidJson(error.to_string())
 }
 
 /// Whether brackets outside strings nest deeper than `max_depth`.

