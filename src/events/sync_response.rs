@@ -7,6 +7,7 @@ use super::source::{Batch, Source};
 use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
 use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
+use crate::json::replace_halves;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -19,7 +20,8 @@ impl Events {
         platform: &Platform,
         stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
-        let (posts, long_text) = parse_posts(event, self.app.limits().max_posts.get())?;
+        let event = replace_halves(event);
+        let (posts, long_text) = parse_posts(&event, self.app.limits().max_posts.get())?;
         let (posts, is_one) = match posts {
             Posts::One(post) => (vec![post], true),
             Posts::Many(posts) => (posts, false),

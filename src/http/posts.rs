@@ -291,11 +291,12 @@ mod tests {
         check(r#"{"text":""}"#, &one(""));
         let many = Posts::Many(["a", "", "c"].map(str::to_owned).to_vec());
         check(r#"{"texts":["a","","c"]}"#, &many);
+        check(r#"{"texts":["a",null,"c"]}"#, &many);
     }
 
     #[test]
     fn the_field_at_fault_is_named() {
-        check_error(r#"{"texts":["a",null]}"#, "`texts[1]` must be a string");
+        check_error(r#"{"texts":["a",5]}"#, "`texts[1]` must be a string");
         check_error(r#"{"texts":["a",["b"]]}"#, "`texts[1]` must be a string");
         check_error(r#"{"texts":"a"}"#, "`texts` must be a list of strings");
         check_error(r#"{"text":5}"#, "`text` must be a string");
@@ -363,22 +364,6 @@ mod tests {
             ),
         ] {
             check_error(json, &format!("the body is not valid JSON: {expected}"));
-        }
-    }
-
-    #[test]
-    fn half_a_surrogate_pair_is_explained() {
-        for json in [
-            r#"{"text":"\ud83d"}"#,
-            r#"{"text":"\ud83d\u0041"}"#,
-            r#"{"text":"\ud83d\n"}"#,
-            r#"{"text":"\ude00"}"#,
-        ] {
-            let message = parse(json, 3).expect_err(json).to_string();
-            assert!(
-                message.contains("half of a surrogate pair at line 1"),
-                "{message}"
-            );
         }
     }
 }

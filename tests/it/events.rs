@@ -370,6 +370,10 @@ async fn half_a_surrogate_pair_fails_its_own_record() {
     );
     assert_eq!(outcomes(&results), ["negative"]);
 
+    let direct = r#"{"texts":["so good","so bad \ud83d"]}"#;
+    let reply = without_sink(direct).await.expect("scored");
+    assert_eq!(reply["results"][1]["label"], "negative");
+
     // A direct call is one record.
     let bus = r#"{"detail-type":"post","source":"shop","id":"1","detail":{"text":"\ud83d"}}"#;
     let error = without_sink(bus).await.expect_err("no text");
