@@ -1,16 +1,7 @@
 //! Cores of this machine that a thread or a process is bound to.
 
+use crate::system::MAX_CORES;
 use anyhow::{Context, Result, ensure};
-use rustix::thread::CpuSet;
-
-/// The set that the kernel takes.
-pub fn cpu_set(cores: &[usize]) -> CpuSet {
-    let mut set = CpuSet::new();
-    for &core in cores {
-        set.set(core);
-    }
-    set
-}
 
 /// Parses a list such as `0,2-3`.
 pub fn parse(text: &str) -> Result<Vec<usize>> {
@@ -21,7 +12,7 @@ pub fn parse(text: &str) -> Result<Vec<usize>> {
             core.trim()
                 .parse::<usize>()
                 .ok()
-                .filter(|core| *core < CpuSet::MAX_CPU)
+                .filter(|core| *core < MAX_CORES)
                 .with_context(|| format!("cores `{text}`: not like 0,2-3"))
         });
         cores.extend(first?..=last?);

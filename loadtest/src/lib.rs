@@ -51,5 +51,6 @@ pub mod results;
 pub mod runtime_api;
 pub mod simulate;
 pub mod stats;
+pub mod system;
 pub mod trace;
 pub mod warm;

@@ -3,8 +3,8 @@
 //! This is the crate's only `unsafe` code: mapping a file and mincore(2), which has no safe
 //! wrapper. The mapped bytes are never read.
 
+use crate::system;
 use anyhow::{Context, Result};
-use rustix::fs::{Advice, fadvise, fdatasync};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -30,15 +30,13 @@ impl Residency {
 pub(super) fn evict(files: &[PathBuf]) -> Result<()> {
     for path in files {
         let file = open(path)?;
-        let forget = || {
-            fadvise(&file, 0, None, Advice::DontNeed)
-                .with_context(|| format!("evicting {}", path.display()))
-        };
+        let forget =
+            || system::forget_pages(&file).with_context(|| format!("evicting {}", path.display()));
         forget()?;
         if resident(&file, path)?.resident > 0 {
             // Pages that are not on disk yet cannot be dropped. Asked for only where it
             // may help, for it takes milliseconds, and a model may come in many files.
-            let _ = fdatasync(&file);
+            let _ = system::write_back(&file);
             forget()?;
         }
     }
@@ -84,8 +82,13 @@ fn resident_pages(file: &File, count: usize) -> std::io::Result<u64> {
     let length = map.len().min(count * page);
     // SAFETY: `length` bytes are mapped at the pointer, which is the start of a page, and
     // `pages` has one byte for each page of them.
-    let status =
-        unsafe { libc::mincore(map.as_ptr().cast_mut().cast(), length, pages.as_mut_ptr()) };
+    let status = unsafe {
+        libc::mincore(
+            map.as_ptr().cast_mut().cast(),
+            length,
+            pages.as_mut_ptr().cast(),
+        )
+    };
     if status != 0 {
         return Err(std::io::Error::last_os_error());
     }

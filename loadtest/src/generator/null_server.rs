@@ -10,11 +10,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use rustix::thread::sched_setaffinity;
 use tokio::net::TcpSocket;
 
 use super::{Client, ClientOptions, Load, Measured};
-use crate::cores::{self, cpu_set};
+use crate::{cores, system};
 
 /// Starts a server on loopback, bound to `cores`, that reads a request and responds with
 /// `{}`. It ends with the process.
@@ -32,7 +31,7 @@ pub fn serve(cores: Option<&str>) -> Result<SocketAddr> {
     let cores = cores.map(cores::parse).transpose()?;
     let (bound, is_bound) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let _ = bound.send(cores.map_or(Ok(()), |cores| sched_setaffinity(None, &cpu_set(&cores))));
+        let _ = bound.send(cores.map_or(Ok(()), |cores| system::stay_on(&cores)));
         runtime.block_on(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Without it an answer waits for the client's acknowledgement.

@@ -6,7 +6,6 @@
 //! harness left behind is removed by the next one.
 
 use anyhow::{Context, Result, bail};
-use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use schemars::JsonSchema;
@@ -78,8 +77,14 @@ impl Hierarchy {
         Ok(hierarchy)
     }
 
+    #[cfg(not(target_os = "linux"))]
     fn mounted() -> Result<Self> {
-        let me = Process::myself()?;
+        bail!("limits of memory and processor need Linux's control groups")
+    }
+
+    #[cfg(target_os = "linux")]
+    fn mounted() -> Result<Self> {
+        let me = procfs::process::Process::myself()?;
         let mounts = me.mountinfo()?;
         let groups = me.cgroups()?.0;
         let of_controller = |controller: &str| {
@@ -288,6 +293,7 @@ impl Drop for Cgroup {
 }
 
 /// `pathname` is absolute in its hierarchy.
+#[cfg(target_os = "linux")]
 fn below(mount_point: &Path, pathname: &str) -> PathBuf {
     let path = mount_point.join(pathname.trim_start_matches('/'));
     // In a namespace of its own, a container does not see where it is.
@@ -300,6 +306,7 @@ fn below(mount_point: &Path, pathname: &str) -> PathBuf {
 
 /// Whether groups below `dir` have both controllers. They are not asked for where
 /// they are not: that would outlive us.
+#[cfg(target_os = "linux")]
 fn hands_on(dir: &Path) -> bool {
     let controllers = read(dir, "cgroup.subtree_control").unwrap_or_default();
     let has = |wanted| controllers.split_whitespace().any(|name| name == wanted);
@@ -307,6 +314,7 @@ fn hands_on(dir: &Path) -> bool {
 }
 
 /// Whether we may make a group in `dir`.
+#[cfg(target_os = "linux")]
 fn try_child(dir: &Path) -> bool {
     let child = dir.join(format!("{PREFIX}{}-probe", std::process::id()));
     fs::create_dir(&child).is_ok() && fs::remove_dir(&child).is_ok()

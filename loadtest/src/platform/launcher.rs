@@ -9,10 +9,10 @@
 //! gets `/dev/null` there, as on Lambda, and no other descriptor.
 
 use crate::clock::Moment;
+use crate::system;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::{Pid, Signal, getppid};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -94,7 +94,7 @@ impl Launch {
         } else {
             Signal::KILL
         };
-        set_parent_process_death_signal(Some(signal))?;
+        system::die_with_parent(signal)?;
         if getppid().map(Pid::as_raw_pid) != Some(self.parent as i32) {
             bail!("the harness is gone");
         }
@@ -103,20 +103,16 @@ impl Launch {
             fs::write(&procs, "0").with_context(|| format!("joining {}", procs.display()))?;
         }
         if !self.cpu.is_empty() {
-            let mut cpus = CpuSet::new();
-            for &cpu in self.cpu.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU) {
-                cpus.set(cpu);
-            }
-            sched_setaffinity(None, &cpus).context("no such processor")?;
+            system::stay_on(&self.cpu).context("no such processor")?;
         }
         let (program, args) = self.command.split_first().context("no command")?;
         let mut command = Command::new(program);
         command.args(args);
-        let faults = procfs::process::Process::myself()?.stat()?;
+        let faults = system::process_figures(None)?;
         let started = Started {
             at: Moment::now(),
-            minor_faults: faults.minflt,
-            major_faults: faults.majflt,
+            minor_faults: faults.minor_faults,
+            major_faults: faults.major_faults,
         };
         harness.write_all(&started.to_bytes())?;
         command.env(STARTED_NS, started.at.0.to_string());

@@ -2,6 +2,7 @@
 
 use super::cgroup::{Cgroup, Throttling};
 use super::launcher::{Launch, Started};
+use crate::system;
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use schemars::JsonSchema;
@@ -183,40 +184,30 @@ impl Process {
 
     /// The same for another process in its place: the one inside a container.
     pub fn usage_of(&self, pid: Pid, started: &Started) -> Result<Usage> {
-        let process = procfs::process::Process::new(pid.as_raw_pid())?;
-        let stat = process.stat()?;
+        let figures = system::process_figures(Some(pid.as_raw_pid()))?;
         Ok(Usage {
-            peak_rss_kib: process.status()?.vmhwm.unwrap_or(0),
+            peak_rss_kib: figures.peak_rss_kib,
             peak_cgroup_kib: self
                 .cgroup
                 .as_ref()
                 .and_then(Cgroup::peak_memory_bytes)
                 .map(|bytes| bytes / 1024),
-            minor_faults: stat.minflt.saturating_sub(started.minor_faults),
-            major_faults: stat.majflt.saturating_sub(started.major_faults),
+            minor_faults: figures.minor_faults.saturating_sub(started.minor_faults),
+            major_faults: figures.major_faults.saturating_sub(started.major_faults),
             throttling: self.cgroup.as_ref().and_then(Cgroup::throttling),
         })
     }
 
     /// Its largest resident set so far, in KiB.
     pub fn peak_rss_kib(&self) -> Option<u64> {
-        let process = procfs::process::Process::new(self.pid.as_raw_pid()).ok()?;
-        process.status().ok()?.vmhwm
+        let figures = system::process_figures(Some(self.pid.as_raw_pid())).ok()?;
+        Some(figures.peak_rss_kib)
     }
 
     /// Files mapped into it: its program, libraries, and a model that is mapped.
     pub fn mapped_files(&self) -> Vec<std::path::PathBuf> {
-        use procfs::process::MMapPath;
-        let maps =
-            procfs::process::Process::new(self.pid.as_raw_pid()).and_then(|process| process.maps());
-        let mut files: Vec<_> = maps
-            .into_iter()
-            .flatten()
-            .filter_map(|map| match map.pathname {
-                MMapPath::Path(path) if path.is_file() => Some(path),
-                _ => None,
-            })
-            .collect();
+        let mut files = system::mapped_files(self.pid.as_raw_pid());
+        files.retain(|file| file.is_file());
         files.sort();
         files.dedup();
         files

@@ -8,9 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
-use crate::cores::cpu_set;
+use crate::system;
 
 /// Time a server has to say its address.
 const START: Duration = Duration::from_mins(1);
@@ -110,11 +109,8 @@ fn spawn_on(command: &mut Command, cores: Option<&[usize]>) -> Result<Child> {
     let Some(cores) = cores else {
         return Ok(command.spawn()?);
     };
-    let before = sched_getaffinity(None)?;
-    sched_setaffinity(None, &cpu_set(cores))
+    let child = system::on_cores(cores, || command.spawn())
         .context("--server-cores: not cores of this machine")?;
-    let child = command.spawn();
-    sched_setaffinity(None, &before)?;
     Ok(child?)
 }
 
