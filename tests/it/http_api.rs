@@ -339,6 +339,6 @@ async fn one_damaged_post_costs_its_neighbours_nothing() {
     );
     let reply = send(service(), inputs).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
-    let marked = format!("\u{feff}{{\"text\":\"so good\"}}");
+    let marked = "\u{feff}{\"text\":\"so good\"}";
     assert_eq!(send(service(), post(marked)).await.status, StatusCode::OK);
 }
