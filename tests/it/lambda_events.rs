@@ -71,6 +71,7 @@ async fn every_way_in_reaches_the_same_route() {
         "http_api_custom_domain_base_path",
         "function_url",
         "function_url_base64_text",
+        "function_url_with_nulls",
         "alb",
         "alb_multi_value_headers",
     ] {

@@ -245,15 +245,21 @@ impl<'de> Visitor<'de> for Place {
     }
 }
 
-/// The text of `{"text": "..."}`, of which there is one.
+/// The text of `{"text": "..."}`, of which there is one. No model here takes the second text
+/// of a pair, which must not be dropped without a word.
 fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<String, A::Error> {
     let mut text = None;
-    while let Some(is_text) = map.next_key_seed(IsKey(&TEXT_KEYS))? {
+    while let Some(key) = map.next_key::<String>()? {
+        let is_text = TEXT_KEYS.contains(&key.as_str());
         if is_text && text.is_some() {
             return Err(A::Error::custom("two texts"));
         }
         if is_text {
             text = Some(map.next_value()?);
+        } else if key == "text_pair" {
+            if map.next_value::<Option<IgnoredAny>>()?.is_some() {
+                return Err(A::Error::custom("a pair"));
+            }
         } else {
             map.next_value::<IgnoredAny>()?;
         }
@@ -380,6 +386,8 @@ mod tests {
             r#"{"inputs":[["a","b","c"]]}"#,
             r#"{"inputs":[{"txt":"a"}]}"#,
             r#"{"inputs":{"text":"a","content":"b"}}"#,
+            r#"{"inputs":{"text":"a","text_pair":"b"}}"#,
+            r#"{"inputs":[{"text_pair":"b","text":"a"}]}"#,
         ] {
             assert_eq!(read(json), Err("the shape".to_owned()), "{json}");
         }

@@ -40,10 +40,11 @@ impl Gateway {
     /// Lattice, questions to an authorizer, agents' actions.
     fn from_event(event: &Value) -> Option<Self> {
         let context = &event["requestContext"];
+        // Emulators write every field that some event has, as null where it is not theirs.
         let is_for_authorizer = ["methodArn", "routeArn"]
             .iter()
-            .any(|name| event.get(name).is_some());
-        if is_for_authorizer || context.get("connectionId").is_some() {
+            .any(|name| !event[name].is_null());
+        if is_for_authorizer || !context["connectionId"].is_null() {
             None
         } else if context["http"]["method"].is_string() {
             Some(Self::HttpApi)
