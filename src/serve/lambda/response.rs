@@ -28,6 +28,9 @@ pub struct HttpResponse {
     headers: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_value_headers: Option<Map<String, Value>>,
+    /// None are set, but emulators of HTTP APIs want to read that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[String; 0]>,
     body: String,
     is_base64_encoded: bool,
 }
@@ -62,6 +65,7 @@ pub(super) async fn write(
         status_description: (gateway == Gateway::LoadBalancer).then(|| parts.status.to_string()),
         headers: has_one.then(|| header_map(&parts.headers, |values| values.join(", ").into())),
         multi_value_headers: has_many.then(|| header_map(&parts.headers, Value::from)),
+        cookies: (gateway == Gateway::HttpApi).then_some([]),
         body,
         is_base64_encoded,
     })
