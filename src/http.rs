@@ -31,9 +31,8 @@ mod request_telemetry;
 mod rows;
 
 // What answers look like, whichever way posts came.
-pub(crate) use api::{Many, Scored};
 pub use client_disconnect::{ClientConnection, PeerState};
-pub(crate) use error::{ApiError, ErrorBody};
+pub(crate) use error::ApiError;
 pub(crate) use posts::{Posts, parse as parse_posts};
 
 use crate::batcher::Batcher;

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 
 /// A text of a batch. `null`, which data frames write for a missing text, is an empty one: it
 /// gets the error of an empty post in its place, and its neighbours their scores.
@@ -23,10 +24,11 @@ pub(crate) fn replace_halves_in_body(body: Bytes) -> Bytes {
 }
 
 /// The same for JSON that is known to be text.
-pub(crate) fn replace_halves(json: &str) -> String {
-    let bytes = replaced(json.as_bytes()).unwrap_or_else(|| json.into());
+pub(crate) fn replace_halves(json: &str) -> Cow<'_, str> {
     // Only ASCII was replaced, and by ASCII.
-    String::from_utf8(bytes).unwrap_or_default()
+    replaced(json.as_bytes()).map_or(Cow::Borrowed(json), |bytes| {
+        String::from_utf8(bytes).unwrap_or_default().into()
+    })
 }
 
 /// `None` if nothing had to be replaced; else byte for byte as long as before, so that

@@ -28,3 +28,4 @@ pub mod rows;
 pub mod serve;
 pub mod telemetry;
 pub mod timings;
+mod wire;

@@ -1,6 +1,7 @@
 //! Why an event has no answer.
 
-use crate::http::{ApiError, ErrorBody};
+use crate::http::ApiError;
+use crate::wire::ErrorBody;
 use std::fmt;
 
 /// Why an invocation fails as a whole. Its code is what Lambda reports as the error's

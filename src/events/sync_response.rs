@@ -6,8 +6,9 @@ use super::score::{AT_A_TIME, Verdict};
 use super::source::{Batch, Source};
 use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
-use crate::http::{ApiError, ErrorBody, Many, Platform, Posts, Scored, parse_posts};
+use crate::http::{ApiError, Platform, Posts, parse_posts};
 use crate::json::replace_halves;
+use crate::wire::{ErrorBody, Many, Scored};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 

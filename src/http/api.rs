@@ -4,7 +4,7 @@ use super::AppState;
 use super::body::{self, Media};
 use super::deadline;
 use super::decode::Decoder;
-use super::error::{ApiError, ErrorBody, json};
+use super::error::{ApiError, json};
 use super::posts::{self, Posts};
 use super::request_telemetry::ScoringStats;
 use super::rows::{self, Formats};
@@ -12,15 +12,15 @@ use crate::batcher::RequestOptions;
 use crate::json::replace_halves_in_body;
 use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
+use crate::wire::{Many, Scored};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use coldread_engine::LongText;
 use coldread_engine::engine::EngineInfo;
-use coldread_engine::{LongText, ModelInfo, PostResult, Sentiment};
 use coldread_model::ProblemType;
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::time::Duration;
 
 /// The sentiment of one post or many
@@ -168,108 +168,6 @@ fn no_result() -> ApiError {
 pub(super) enum Answer<'a> {
     One(Scored<'a>),
     Many(Many<'a>),
-}
-
-/// A scored post: an answer of its own, then with the model's name, or one in a batch.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub(crate) struct Scored<'a> {
-    /// The label with the highest score.
-    label: &'a str,
-    /// Its score, from 0 to 1.
-    #[cfg_attr(test, schema(minimum = 0, maximum = 1))]
-    score: f32,
-    /// The scores of all labels.
-    #[cfg_attr(test, schema(value_type = std::collections::HashMap<String, f32>))]
-    scores: Scores<'a>,
-    /// There, and true, if only the beginning of the post was read.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[cfg_attr(test, schema(required = false))]
-    truncated: bool,
-    /// Over how many windows of a long post the scores are the mean.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(nullable = false, minimum = 2))]
-    windows: Option<usize>,
-    /// The model; of many posts it stands beside the results.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(test, schema(nullable = false))]
-    model: Option<&'a str>,
-}
-
-impl<'a> Scored<'a> {
-    pub(crate) fn new(
-        sentiment: &'a Sentiment,
-        labels: &'a [String],
-        model: Option<&'a str>,
-    ) -> Self {
-        Self {
-            label: &labels[sentiment.label_index],
-            score: sentiment.score(),
-            scores: Scores {
-                labels,
-                scores: &sentiment.scores,
-            },
-            truncated: sentiment.truncated,
-            windows: Some(sentiment.windows).filter(|&windows| windows > 1),
-            model,
-        }
-    }
-}
-
-/// `{"negative": 0.01, ...}` in the model's order.
-///
-/// Scores stay f32 up to the printer, which gives the shortest digits that read
-/// back as the same f32; by way of f64 0.98 would become 0.9800000190734863.
-struct Scores<'a> {
-    labels: &'a [String],
-    scores: &'a [f32],
-}
-
-impl Serialize for Scores<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.labels.len()))?;
-        for (label, score) in self.labels.iter().zip(self.scores) {
-            map.serialize_entry(label, score)?;
-        }
-        map.end()
-    }
-}
-
-/// Many posts' results, in the order in which they were sent.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub(crate) struct Many<'a> {
-    results: Vec<Item<'a>>,
-    /// The model.
-    model: &'a str,
-}
-
-impl<'a> Many<'a> {
-    pub(crate) fn new(results: &'a [PostResult], model: &'a ModelInfo) -> Self {
-        let results = results.iter().map(|r| Item::new(r, &model.labels));
-        Self {
-            results: results.collect(),
-            model: &model.name,
-        }
-    }
-}
-
-/// One post of many: scored, or why not.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(untagged)]
-pub(super) enum Item<'a> {
-    Scored(Scored<'a>),
-    Failed(ErrorBody),
-}
-
-impl<'a> Item<'a> {
-    pub(super) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
-        match result {
-            Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
-            Err(error) => Self::Failed(ErrorBody::of_post(error)),
-        }
-    }
 }
 
 /// The process is alive

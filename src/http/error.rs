@@ -6,6 +6,7 @@
 use super::compat::CompatError;
 use crate::error::InferError;
 use crate::rows::InputError;
+use crate::wire::ErrorBody;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -183,45 +184,9 @@ impl From<InferError> for ApiError {
     }
 }
 
-/// `{"error": {"code": ..., "message": ...}}`
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub(crate) struct ErrorBody {
-    error: ErrorDetail,
-}
-
-/// What is wrong, for programs and for people.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-struct ErrorDetail {
-    /// Stable.
-    code: &'static str,
-    /// What to do about it.
-    message: String,
-}
-
 impl ErrorBody {
-    pub(crate) fn new(code: &'static str, message: String) -> Self {
-        Self {
-            error: ErrorDetail { code, message },
-        }
-    }
-
-    /// What stands in a batch in the place of a post that has no sentiment.
-    pub(crate) fn of_post(error: &PostError) -> Self {
-        Self::new(error.code(), error.to_string())
-    }
-
     pub(crate) fn of(error: &ApiError) -> Self {
         Self::new(error.status_and_code().1, error.to_string())
-    }
-
-    pub(crate) fn code(&self) -> &'static str {
-        self.error.code
-    }
-
-    pub(crate) fn message(&self) -> &str {
-        &self.error.message
     }
 }
 

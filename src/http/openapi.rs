@@ -11,8 +11,9 @@
 
 use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
-use super::error::{ApiError, ErrorBody, json as reply};
+use super::error::{ApiError, json as reply};
 use super::{AppState, ROUTES, compat, posts};
+use crate::wire::ErrorBody;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;

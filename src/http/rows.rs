@@ -12,7 +12,7 @@
 
 use super::AppState;
 use super::decode::Decoder;
-use super::error::{ApiError, ErrorBody};
+use super::error::ApiError;
 use super::memory_limit::MemoryPermit;
 use super::request_telemetry::{StreamStats, record_stream};
 use crate::batcher::{BatchResponse, Batcher, RequestOptions};
@@ -22,6 +22,7 @@ use crate::rows::{
     RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
 use crate::telemetry::StageTimings;
+use crate::wire::ErrorBody;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Query;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};

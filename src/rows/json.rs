@@ -6,6 +6,7 @@
 use super::error::RowError;
 use super::lines::{Line, LineCount, Lines};
 use super::{Limits, Row, RowId};
+use crate::json::replace_halves;
 use coldread_engine::PostError;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -224,7 +225,7 @@ impl Json {
             Ok(()) => Cow::Borrowed(text),
             Err(error) => return Some(Row::failed(line, error)),
         };
-        let text = with_whole_pairs(&text);
+        let text = replace_halves(&text);
         let (id, post) = self.fields(&text);
         let post = post.and_then(|post| self.limits.check(post));
         Some(Row { line, id, post })
@@ -273,37 +274,6 @@ fn check(json: &str) -> Result<(), RowError> {
         let reason = reason.split(" at line ").next().unwrap_or_default();
         RowError::InvalidJson(format!("{reason} at column {}", error.column()))
     })
-}
-
-/// Half a pair of surrogates is no character: whoever cut a text in the middle of an emoji
-/// wrote one, and it becomes U+FFFD.
-fn with_whole_pairs(json: &str) -> Cow<'_, str> {
-    let unit = |at: usize| {
-        let escape = json.as_bytes().get(at..at + 6)?;
-        let digits = escape.strip_prefix(b"\\u")?;
-        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-    };
-    let mut whole = String::new();
-    let (mut copied, mut from) = (0, 0);
-    while let Some(found) = json[from..].find('\\') {
-        let at = from + found;
-        from = match (unit(at), unit(at + 6)) {
-            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => at + 12,
-            (Some(0xd800..0xe000), _) => {
-                whole.push_str(&json[copied..at]);
-                whole.push_str("\\ufffd");
-                copied = at + 6;
-                copied
-            }
-            // The escaped character may be a backslash, or none of ASCII in what is no JSON.
-            _ => at + 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
-        };
-    }
-    if copied == 0 {
-        return Cow::Borrowed(json);
-    }
-    whole.push_str(&json[copied..]);
-    Cow::Owned(whole)
 }
 
 fn string(json: &str) -> Option<String> {

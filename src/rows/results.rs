@@ -1,7 +1,7 @@
 //! Rows of results: the same fields and columns whoever asks for them.
 
 use super::{Row, RowError, RowId};
-use crate::http::{ErrorBody, Scored};
+use crate::wire::{ErrorBody, Item, Scored};
 use coldread_engine::Sentiment;
 use csv_core::WriteResult;
 use serde::Serialize;
@@ -48,15 +48,7 @@ pub struct ResultRow<'a> {
     #[cfg_attr(test, schema(nullable = false, value_type = Option<serde_json::Value>))]
     id: Option<&'a RowId>,
     #[serde(flatten)]
-    outcome: Outcome<'a>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(untagged)]
-enum Outcome<'a> {
-    Scored(Scored<'a>),
-    Failed(ErrorBody),
+    outcome: Item<'a>,
 }
 
 /// Writes results into memory; nothing is sent before its user does.
@@ -106,10 +98,8 @@ impl ResultWriter {
         match self.format {
             ResultFormat::JsonLines => {
                 let outcome = match result {
-                    Ok(sentiment) => Outcome::Scored(Scored::new(sentiment, &self.labels, None)),
-                    Err(error) => {
-                        Outcome::Failed(ErrorBody::new(error.code, error.message.clone()))
-                    }
+                    Ok(sentiment) => Item::Scored(Scored::new(sentiment, &self.labels, None)),
+                    Err(error) => Item::Failed(ErrorBody::new(error.code, error.message.clone())),
                 };
                 let line = ResultRow { row, id, outcome };
                 serde_json::to_writer(&mut self.bytes, &line).expect("a Vec takes everything");

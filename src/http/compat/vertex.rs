@@ -7,6 +7,7 @@ use super::call::{Call, CompatError, Received, done};
 use super::inputs::{self, Input, Inputs};
 use crate::http::error::{ApiError, json};
 use crate::http::{AppState, api};
+use crate::wire::Item;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -56,7 +57,7 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     let posts: Result<Vec<String>, CompatError> = instances.into_iter().map(text).collect();
     let answer = call.score(posts?, LongText::default()).await?;
     let results = answer.results.iter();
-    let predictions = results.map(|result| api::Item::new(result, call.labels()));
+    let predictions = results.map(|result| Item::new(result, call.labels()));
     let reply = Reply {
         predictions: predictions.collect(),
     };
@@ -68,5 +69,5 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = vertex::Reply))]
 struct Reply<'a> {
-    predictions: Vec<api::Item<'a>>,
+    predictions: Vec<Item<'a>>,
 }
