@@ -1,4 +1,4 @@
-//! Behavioural checks, in the manner of CheckList (Ribeiro et al. 2020): what a model must do
+//! Behavioural checks (Ribeiro et al. 2020): what a model must do
 //! with posts whatever its accuracy is, such as give a post with a typo the same label.
 
 use coldread_engine::{ModelInfo, Sentiment};
