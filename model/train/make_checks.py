@@ -9,6 +9,7 @@ label that must not come). The same random numbers every time make the same file
 
 import itertools
 import random
+import string
 
 POSITIVE = [
     "I love the new update, everything feels faster",
@@ -64,24 +65,24 @@ NAMES = ["Emily", "Jake", "Lakisha", "Jamal", "Mohammed", "Aisha", "Wei", "Priya
 PLACES = ["London", "Lagos", "Mumbai", "Paris", "Baghdad", "Toronto", "Nairobi", "Beijing", "Lima", "Warsaw"]
 THINGS = ["phone", "movie", "restaurant", "hotel", "game", "song", "update", "jacket"]
 
-random = random.Random(1)
+rng = random.Random(1)
 
 
 def typo(post):
     """Swaps two neighbouring letters inside a word of five or more."""
     words = post.split(" ")
-    at = random.choice([i for i, word in enumerate(words) if len(word) >= 5 and word.isalpha()])
+    at = rng.choice([i for i, word in enumerate(words) if len(word) >= 5 and word.isalpha()])
     word = words[at]
     swaps = [i for i in range(1, len(word) - 2) if word[i] != word[i + 1]]
-    i = random.choice(swaps)
+    i = rng.choice(swaps)
     words[at] = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
     return " ".join(words)
 
 
 def missing_letter(post):
     words = post.split(" ")
-    at = random.choice([i for i, word in enumerate(words) if len(word) >= 5 and word.isalpha()])
-    i = random.randrange(1, len(words[at]) - 1)
+    at = rng.choice([i for i, word in enumerate(words) if len(word) >= 5 and word.isalpha()])
+    i = rng.randrange(1, len(words[at]) - 1)
     words[at] = words[at][:i] + words[at][i + 1 :]
     return " ".join(words)
 
@@ -89,7 +90,7 @@ def missing_letter(post):
 def elongated(post):
     """Draws out the last vowel of one word: so -> sooo."""
     words = post.split(" ")
-    at = random.choice([i for i, word in enumerate(words) if word.isalpha() and set(word) & set("aeiou")])
+    at = rng.choice([i for i, word in enumerate(words) if word.isalpha() and set(word) & set("aeiou")])
     word = words[at]
     i = max(word.rfind(vowel) for vowel in "aeiou")
     words[at] = word[:i] + word[i] * 4 + word[i + 1 :]
@@ -107,6 +108,17 @@ def labelled(name, expected, posts):
         yield name, expected, post
 
 
+def swapped(name, words, *templates):
+    """Each template with one word and with six others, which must not matter."""
+    for template in templates:
+        first, *others = rng.sample(words, 7)
+        yield from same(name, ((template.format(first), template.format(word)) for word in others))
+
+
+def about_things(name, expected, *templates):
+    return labelled(name, expected, (a.format(b) for a, b in itertools.product(templates, THINGS)))
+
+
 def checks():
     yield from labelled("plain positive", "positive", POSITIVE)
     yield from labelled("plain negative", "negative", NEGATIVE)
@@ -116,7 +128,7 @@ def checks():
         yield from same("typo: a letter missing", ((post, missing_letter(post)) for post in POSTS))
         yield from same("a word drawn out", ((post, elongated(post)) for post in POSTS))
     yield from same("capitals", ((post, post.upper()) for post in POSTS))
-    yield from same("first letters in capitals", ((post, post.title()) for post in POSTS))
+    yield from same("first letters in capitals", ((post, string.capwords(post, " ")) for post in POSTS))
     yield from same("apostrophe missing", ((post, post.replace("'", "")) for post in POSTS if "'" in post))
     yield from same("full stop at the end", ((post, post.rstrip("?") + ".") for post in POSTS))
     yield from same("link at the end", ((post, post + " https://example.com/a1b2") for post in POSTS))
@@ -126,45 +138,53 @@ def checks():
     )
     yield from same("handle at the start", ((post, "@some_body " + post) for post in POSTS))
     yield from same("hashtag at the end", ((post, post + " #monday") for post in POSTS))
-    templates = [
+    yield from swapped(
+        "another name",
+        NAMES,
         "{} made dinner for all of us and it was delicious",
         "{} shouted at the waiter and ruined the evening",
         "{} will speak after the break",
         "I miss {} so much today",
         "talking to {} on the phone right now",
         "{} got the job, congratulations!",
-    ]
-    for template in templates:
-        first, *others = random.sample(NAMES, 7)
-        yield from same("another name", ((template.format(first), template.format(name)) for name in others))
-    templates = [
+    )
+    yield from swapped(
+        "another place",
+        PLACES,
         "just landed in {}, the hotel is lovely",
         "stuck at the airport in {} for six hours, furious",
         "the conference is in {} this year",
         "people in {} are talking about the election",
-    ]
-    for template in templates:
-        first, *others = random.sample(PLACES, 7)
-        yield from same("another place", ((template.format(first), template.format(place)) for place in others))
-    negated = [
+    )
+    yield from about_things(
+        "negated praise",
+        "not positive",
         "I don't love this {}",
         "this {} is not good",
         "this {} isn't great at all",
         "I can't say I liked the {}",
         "nobody would call this {} a success",
-    ]
-    yield from labelled("negated praise", "not positive", (a.format(b) for a, b in itertools.product(negated, THINGS)))
-    negated = [
+    )
+    yield from about_things(
+        "negated blame",
+        "not negative",
         "this {} is not bad at all",
         "I don't hate this {}",
         "no problems with the {} so far",
         "can't complain about the {}",
-    ]
-    yield from labelled("negated blame", "not negative", (a.format(b) for a, b in itertools.product(negated, THINGS)))
-    turned = ["I used to hate this {}, but now I love it", "thought the {} would be bad, but it's wonderful"]
-    yield from labelled("turn for the better", "positive", (a.format(b) for a, b in itertools.product(turned, THINGS)))
-    turned = ["I used to love this {}, but now I hate it", "thought the {} would be great, but it's awful"]
-    yield from labelled("turn for the worse", "negative", (a.format(b) for a, b in itertools.product(turned, THINGS)))
+    )
+    yield from about_things(
+        "turn for the better",
+        "positive",
+        "I used to hate this {}, but now I love it",
+        "thought the {} would be bad, but it's wonderful",
+    )
+    yield from about_things(
+        "turn for the worse",
+        "negative",
+        "I used to love this {}, but now I hate it",
+        "thought the {} would be great, but it's awful",
+    )
     yield from labelled("emoji alone, positive", "positive", ["❤️", "😍", "😊😊", "🎉🎉🎉", "👍", "🥰", "💕", "👏", "😁", "💯🔥"])
     yield from labelled("emoji alone, negative", "negative", ["😡", "🤬", "👎", "😭😭", "💔", "🖕", "😞", "🤮", "😠", "😤😤"])
 

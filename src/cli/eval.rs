@@ -66,11 +66,11 @@ pub(crate) struct EvalArgs {
 
     /// Print one JSON object
     ///
-    /// Its keys: posts, accuracy, macro_recall, macro_f1 (each with a ..._interval of [lower,
-    /// upper]), per_class ({label: {precision,
-    /// recall, f1, support}}), confusion (rows: truth, columns: prediction),
-    /// posts_per_second, ece, ece_before, temperature, model, engine. With --checks: checks
-    /// ({name: {checks, failed, failure_rate, failed_lines}}), model, engine.
+    /// Its keys: posts, accuracy, macro_recall, macro_f1 (each with an ..._interval, [lower,
+    /// upper]), per_class ({label: {precision, recall, f1, support}}), confusion (rows: truth,
+    /// columns: prediction), posts_per_second, ece, ece_before, temperature, model, engine.
+    /// With --checks: checks ({name: {checks, failed, failure_rate, failed_lines}}), model,
+    /// engine.
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
     json: bool,
@@ -86,18 +86,19 @@ struct Evaluation {
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let source = super::model_source::open(model)?;
-    let max_line_bytes = 2 * model.max_post_bytes.get() + MAX_LABEL_BYTES;
+    let posts_per_line = if args.checks { 2 } else { 1 };
+    let max_line_bytes = posts_per_line * model.max_post_bytes.get() + MAX_LABEL_BYTES;
     let options = RowOptions::new(RowFormat::Text, max_line_bytes);
     let lines = Posts::open(&args.file, &options)?;
     let model = source.load()?;
     let engine = model.engine_info().engine;
     let mut classifier = model.classifier();
-    let mut out = io::stdout().lock();
     if args.checks {
         let tally = run_checks(lines, &mut classifier)?;
         if tally.is_empty() {
             bail!("{}: no checks in it", args.file.display());
         }
+        let mut out = io::stdout().lock();
         if args.json {
             writeln!(out, "{:#}", tally.report(model.info(), engine))?;
         } else {
@@ -110,6 +111,7 @@ pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
         bail!("{}: no posts to measure on", args.file.display());
     }
     let report = report(&evaluation, model.info(), engine);
+    let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", Value::Object(report))?;
     } else {
@@ -123,11 +125,11 @@ fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluat
     let mut confusion = Confusion::new(info.labels.len());
     let mut calibrated = Calibration::default();
     let mut uncalibrated = Calibration::default();
-    let parse = |text: &str, _| {
+    let parse = |text: &str| {
         let (label, post) = parse(text, &info.labels)?;
         Ok((label, vec![post.to_owned()]))
     };
-    let time = for_each_line(lines, classifier, parse, |truth, results| {
+    let time = for_each_line(lines, classifier, parse, |truth, _, results| {
         let sentiment = &results[0];
         let correct = sentiment.label_index == truth;
         confusion.add(truth, sentiment.label_index);
@@ -146,21 +148,21 @@ fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluat
 fn run_checks(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Tally> {
     let info = classifier.model().info().clone();
     let mut tally = Tally::default();
-    let parse = |text: &str, line| Check::parse(text, line, &info.labels);
-    for_each_line(lines, classifier, parse, |check, results| {
-        tally.add(check, results);
+    let parse = |text: &str| Check::parse(text, &info.labels);
+    for_each_line(lines, classifier, parse, |check, line, results| {
+        tally.add(check, line, results);
     })?;
     Ok(tally)
 }
 
 /// Classifies the posts of every line, in batches, and calls `each` with what `parse` made of
-/// the line's text and number and with its posts' results. Returns the time that
-/// classification took.
+/// the line, the line's number and its posts' results. Returns the time that classification
+/// took.
 fn for_each_line<T>(
     mut lines: Posts,
     classifier: &mut Classifier,
-    parse: impl Fn(&str, u64) -> Result<(T, Vec<String>), String>,
-    mut each: impl FnMut(T, &[Sentiment]),
+    parse: impl Fn(&str) -> Result<(T, Vec<String>), String>,
+    mut each: impl FnMut(T, u64, &[Sentiment]),
 ) -> anyhow::Result<Duration> {
     let mut progress = Progress::start(lines.total_bytes(), true);
     let mut time = Duration::ZERO;
@@ -172,7 +174,7 @@ fn for_each_line<T>(
         {
             let error = |reason: &str| lines.error_at(row.line, reason);
             let text = row.post.as_ref().map_err(|e| error(&e.to_string()))?;
-            let (value, of_line) = parse(text, row.line).map_err(|e| error(&e))?;
+            let (value, of_line) = parse(text).map_err(|e| error(&e))?;
             parsed.push((value, row.line, of_line.len()));
             posts.extend(of_line);
         }
@@ -186,11 +188,18 @@ fn for_each_line<T>(
         for (value, line, posts) in parsed {
             let of_line: Result<Vec<Sentiment>, _> = results.by_ref().take(posts).collect();
             let of_line = of_line.map_err(|e| lines.error_at(line, &e.to_string()))?;
-            each(value, &of_line);
+            each(value, line, &of_line);
         }
     }
     progress.clear();
     Ok(time)
+}
+
+/// Which of the model's labels has this name.
+fn index_of(name: &str, labels: &[String]) -> Option<usize> {
+    labels
+        .iter()
+        .position(|label| label.eq_ignore_ascii_case(name))
 }
 
 /// Splits `label<TAB>post`; the error says what was expected.
@@ -204,11 +213,7 @@ fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), Strin
         .ok()
         .filter(|&index| index < labels.len());
     let index = by_index
-        .or_else(|| {
-            labels
-                .iter()
-                .position(|name| name.eq_ignore_ascii_case(label))
-        })
+        .or_else(|| index_of(label, labels))
         .ok_or_else(|| {
             // A long one is no label but text, and posts do not belong in messages.
             let found = match label.chars().count() {

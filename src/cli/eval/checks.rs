@@ -1,6 +1,7 @@
-//! Behavioural checks (Ribeiro et al. 2020): what a model must do
-//! with posts whatever its accuracy is, such as give a post with a typo the same label.
+//! Behavioural checks (Ribeiro et al. 2020): what a model must do with posts whatever its
+//! accuracy is, such as give a post with a typo the same label.
 
+use super::index_of;
 use coldread_engine::{ModelInfo, Sentiment};
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
@@ -10,7 +11,6 @@ pub(super) struct Check {
     /// Checks of one name are counted together.
     name: String,
     expected: Expected,
-    line: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +24,13 @@ enum Expected {
 impl Check {
     /// Splits `check<TAB>expected<TAB>post[<TAB>changed post]` into a check and its posts; the
     /// error says what was expected.
-    pub(super) fn parse(
-        text: &str,
-        line: u64,
-        labels: &[String],
-    ) -> Result<(Self, Vec<String>), String> {
+    pub(super) fn parse(text: &str, labels: &[String]) -> Result<(Self, Vec<String>), String> {
         let columns: Vec<&str> = text.split('\t').collect();
         let &[name, expected, ref posts @ ..] = columns.as_slice() else {
             return Err("expected check<TAB>expected<TAB>post, found too few tabs".to_owned());
         };
         let index_of = |label: &str| {
-            let index = labels
-                .iter()
-                .position(|name| name.eq_ignore_ascii_case(label));
-            index.ok_or_else(|| {
+            index_of(label, labels).ok_or_else(|| {
                 let names = labels.join(", ");
                 format!("unknown expectation; expected `same`, `LABEL` or `not LABEL`, where LABEL is one of {names}")
             })
@@ -59,7 +52,6 @@ impl Check {
         let check = Self {
             name: name.trim().to_owned(),
             expected,
-            line,
         };
         Ok((check, posts.iter().copied().map(str::to_owned).collect()))
     }
@@ -92,7 +84,7 @@ impl Counts {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, check: Check, results: &[Sentiment]) {
+    pub(super) fn add(&mut self, check: Check, line: u64, results: &[Sentiment]) {
         let passes = check.passes(results);
         let at = self.names.iter().position(|(name, _)| *name == check.name);
         let at = at.unwrap_or_else(|| {
@@ -101,7 +93,7 @@ impl Tally {
         });
         let counts = &mut self.names[at].1;
         counts.checks += 1;
-        counts.failed_lines.extend((!passes).then_some(check.line));
+        counts.failed_lines.extend((!passes).then_some(line));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -168,7 +160,7 @@ mod tests {
                 vec!["not good"],
             ),
         ] {
-            let (check, found) = Check::parse(line, 7, &labels()).unwrap();
+            let (check, found) = Check::parse(line, &labels()).unwrap();
             assert_eq!(check.expected, expected, "{line:?}");
             assert_eq!(found, posts, "{line:?}");
         }
@@ -185,7 +177,7 @@ mod tests {
             ("plain\tnot angry\ta", "one of negative, neutral, positive"),
             ("", "too few tabs"),
         ] {
-            let Err(error) = Check::parse(line, 1, &labels()) else {
+            let Err(error) = Check::parse(line, &labels()) else {
                 panic!("{line:?} was read")
             };
             assert!(error.contains(part), "{line:?}: {error}");

@@ -86,8 +86,8 @@ impl Confusion {
         let labels = self.rows.len();
         let cells: Vec<usize> = (0..labels * labels)
             .flat_map(|cell| {
-                let posts = usize::try_from(self.rows[cell / labels][cell % labels]);
-                std::iter::repeat_n(cell, posts.unwrap_or(usize::MAX))
+                let posts = self.rows[cell / labels][cell % labels];
+                std::iter::repeat_n(cell, posts as usize)
             })
             .collect();
         let mut random = fastrand::Rng::with_seed(0);
