@@ -46,7 +46,7 @@ use views::Section;
 
 pub use format::Kind;
 pub(crate) use schema::{LayerSchema, Meta, Schema, Spec, head_activation};
-pub(crate) use writer::{Sink, Writer};
+pub(crate) use writer::Writer;
 
 /// The most bytes of configuration that are read at opening.
 const MAX_META: usize = 16 << 20;
