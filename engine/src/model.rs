@@ -133,8 +133,10 @@ impl ModelOptions {
     /// Loads a Hugging Face model folder or a packed model file.
     ///
     /// A folder is quantized in memory at the full range of 8 bits, which takes about as long as
-    /// reading it; [`coldread_model::pack`] rounds with more care, and its files run faster on
-    /// processors with AVX2 and nothing newer. A packed file is read into memory; [`PackedModel::map`] with [`ModelOptions::packed`] maps
+    /// reading it. What [`coldread_model::pack`] writes runs faster on processors that have AVX2
+    /// and no more.
+    ///
+    /// A packed file is read into memory; [`PackedModel::map`] with [`ModelOptions::packed`] maps
     /// it instead, so that processes share its pages and start sooner.
     ///
     /// # Errors

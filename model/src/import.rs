@@ -424,24 +424,25 @@ impl Source<'_> {
         inputs: Option<&Activations>,
     ) -> Result<QuantizedLinear, LoadError> {
         let (n, k) = (spec.rows / names.len(), spec.cols);
+        let mut weights = Vec::new();
+        let mut nearest = QuantizedRows::with_capacity(self.range, spec.rows, k);
         let mut bias = Vec::with_capacity(spec.rows);
         for name in names {
+            self.tensors
+                .get(&format!("{name}.weight"), &[n, k])?
+                .for_each_row(|row| match inputs {
+                    Some(_) => weights.extend_from_slice(row),
+                    None => nearest.push(row),
+                })?;
             bias.extend(self.vector(&format!("{name}.bias"), n)?);
         }
-        let for_each_row = |f: &mut dyn FnMut(&[f32])| {
-            names.iter().try_for_each(|name| {
-                let name = format!("{name}.weight");
-                self.tensors.get(&name, &[n, k])?.for_each_row(&mut *f)
-            })
-        };
-        if let Some(inputs) = inputs {
-            let mut weights = Vec::with_capacity(spec.rows * k);
-            for_each_row(&mut |row| weights.extend_from_slice(row))?;
-            return Ok(inputs.statistics().round(self.range, &weights, bias));
-        }
-        let mut weight = QuantizedRows::with_capacity(self.range, spec.rows, k);
-        for_each_row(&mut |row| weight.push(row))?;
-        Ok(QuantizedLinear { weight, bias })
+        Ok(match inputs {
+            Some(inputs) => inputs.statistics().round(self.range, &weights, bias),
+            None => QuantizedLinear {
+                weight: nearest,
+                bias,
+            },
+        })
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {

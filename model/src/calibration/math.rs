@@ -21,7 +21,7 @@ pub(super) fn exp(x: f32) -> f32 {
 pub(super) fn activate(activation: Activation, x: f32) -> f32 {
     match activation {
         Activation::GeluErf => x * (0.5 + 0.5 * erf(x * std::f32::consts::FRAC_1_SQRT_2)),
-        Activation::GeluTanh => x * (0.5 + 0.5 * tanh(0.797_884_56 * (x + 0.044_715 * x * x * x))),
+        Activation::GeluTanh => x * (0.5 + 0.5 * tanh(0.797_884_6 * (x + 0.044_715 * x * x * x))),
         Activation::Relu => x.max(0.0),
     }
 }
@@ -30,7 +30,7 @@ pub(super) fn activate(activation: Activation, x: f32) -> f32 {
 fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
     let p =
-        0.254_829_6 + t * (-0.284_496_7 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4)));
+        0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4)));
     (1.0 - t * p * exp(-x * x)).copysign(x)
 }
 
@@ -60,6 +60,6 @@ mod tests {
         ] {
             assert!((erf(x) - expected).abs() < 3e-7, "{x}: {}", erf(x));
         }
-        assert_eq!(exp(-1e9), exp(-87.0));
+        assert!(exp(-1e9) >= f32::MIN_POSITIVE);
     }
 }

@@ -142,25 +142,22 @@ pub(super) fn for_each<T: Send>(
 mod tests {
     use super::*;
 
+    fn entries(rows: usize, columns: usize, of: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        places.map(|(row, column)| of(row, column)).collect()
+    }
+
     #[test]
     fn products_are_those_of_the_definition() {
         for (m, n, k) in [(1, 1, 1), (8, 9, 3), (17, 7, 300), (5, 24, 513)] {
             let a: Vec<f32> = (0..m * k).map(|i| (i * 7 % 11) as f32 - 5.0).collect();
             let b: Vec<f32> = (0..n * k).map(|i| (i * 5 % 13) as f32 - 6.0).collect();
+            // Whole numbers, and so exact in any order.
             let product = Panels::transposed(&a, k).product(&Panels::transposed(&b, k));
-            for row in 0..m {
-                for column in 0..n {
-                    let expected: f32 = (0..k).map(|i| a[row * k + i] * b[column * k + i]).sum();
-                    assert_eq!(product[row * n + column], expected);
-                }
-            }
-            let gram = Panels::new(&a, k).gram();
-            for row in 0..k {
-                for column in 0..k {
-                    let expected: f32 = (0..m).map(|i| a[i * k + row] * a[i * k + column]).sum();
-                    assert_eq!(gram[row * k + column], expected);
-                }
-            }
+            let sum = |row, column| (0..k).map(|i| a[row * k + i] * b[column * k + i]).sum();
+            assert_eq!(product, entries(m, n, sum));
+            let sum = |row, column| (0..m).map(|i| a[i * k + row] * a[i * k + column]).sum();
+            assert_eq!(Panels::new(&a, k).gram(), entries(k, k, sum));
         }
     }
 }

@@ -220,3 +220,100 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f64>() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const K: usize = 24;
+
+    /// Samples of inputs that move together, all above zero.
+    fn samples() -> Vec<f32> {
+        let mut x = Vec::new();
+        for sample in 0..200 {
+            let common = (sample as f32 * 0.7).sin();
+            x.extend((0..K).map(|i| 2.0 + common + 0.3 * ((sample * (i + 3)) as f32).sin()));
+        }
+        x
+    }
+
+    fn weights(n: usize) -> Vec<f32> {
+        (0..n * K).map(|i| (i as f32 * 1.3).sin()).collect()
+    }
+
+    /// The squared error of the outputs over the samples.
+    fn error(weights: &[f32], layer: &QuantizedLinear) -> f64 {
+        let QuantizedRows { codes, scales, .. } = &layer.weight;
+        let rows = weights.chunks_exact(K).zip(codes.chunks_exact(K));
+        let rows = rows.zip(scales.iter().zip(&layer.bias));
+        let mut sum = 0.0;
+        for ((weights, codes), (scale, bias)) in rows {
+            for x in samples().chunks_exact(K) {
+                let terms = x.iter().zip(weights.iter().zip(codes));
+                let terms = terms.map(|(x, (w, &code))| (f32::from(code) * scale - w) * x);
+                sum += f64::from(terms.sum::<f32>() + bias).powi(2);
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn outputs_are_nearer_than_by_rounding_each_weight() {
+        let weights = weights(40);
+        let inputs = Inputs::new(samples(), K);
+        let rounded = inputs.round(WeightRange::Narrow, &weights, vec![0.0; 40]);
+        assert!(WeightRange::Narrow.holds(&rounded.weight.codes));
+        let mut nearest = QuantizedRows::with_capacity(WeightRange::Narrow, 40, K);
+        weights.chunks_exact(K).for_each(|row| nearest.push(row));
+        let nearest = QuantizedLinear {
+            weight: nearest,
+            bias: vec![0.0; 40],
+        };
+        let (rounded, nearest) = (error(&weights, &rounded), error(&weights, &nearest));
+        assert!(rounded < nearest / 4.0, "{rounded} and {nearest}");
+    }
+
+    /// A model that was trained for the grid is packed without a loss.
+    #[test]
+    fn weights_on_the_grid_stay_as_they_are() {
+        let mut codes: Vec<i8> = (0..K).map(|i| (i * 5) as i8 - 60).collect();
+        codes[7] = -64;
+        let weights: Vec<f32> = codes.iter().map(|&c| f32::from(c) * 0.0123).collect();
+        let rounded = Inputs::new(samples(), K).round(WeightRange::Narrow, &weights, vec![0.5]);
+        assert_eq!(rounded.weight.codes, codes);
+        assert!((rounded.bias[0] - 0.5).abs() < 1e-4);
+    }
+
+    #[test]
+    fn without_samples_each_weight_is_rounded_on_its_own() {
+        for x in [Vec::new(), vec![1.0; K]] {
+            let rounded = Inputs::new(x, K).round(
+                WeightRange::Narrow,
+                &[[0.5; K], [0.0; K]].concat(),
+                vec![0.0; 2],
+            );
+            assert_eq!(rounded.weight.codes, [[63; K], [0; K]].concat());
+            assert_eq!(rounded.weight.scales[1..], [0.0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_factor_is_that_of_the_matrix(values in prop::collection::vec(-1.0_f64..1.0, 19 * 19)) {
+            let k = 19;
+            let row = |i: usize| &values[i * k..(i + 1) * k];
+            let mut a = Vec::new();
+            for i in 0..k {
+                a.extend((0..k).map(|j| dot(row(i), row(j)) + if i == j { 0.1 } else { 0.0 }));
+            }
+            let factor = cholesky(a.clone(), k);
+            for i in 0..k {
+                for j in 0..k {
+                    let product: f32 = (0..k).map(|l| factor[l * k + i] * factor[l * k + j]).sum();
+                    prop_assert!((f64::from(product) - a[i * k + j]).abs() < 1e-4);
+                }
+            }
+        }
+    }
+}
