@@ -75,8 +75,10 @@ pub(super) async fn write(
 /// The response as it is written, of any length. Status and headers go ahead of the body.
 pub(super) fn stream(response: Response<Body>) -> StreamResponse<BodyDataStream> {
     let (parts, body) = response.into_parts();
-    let mut metadata_prelude = MetadataPrelude::default();
-    metadata_prelude.status_code = parts.status;
+    let mut metadata_prelude = MetadataPrelude {
+        status_code: parts.status,
+        ..MetadataPrelude::default()
+    };
     for name in parts.headers.keys() {
         // One string a header is all that gateways read.
         let values = parts.headers.get_all(name).iter();
