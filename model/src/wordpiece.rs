@@ -115,7 +115,7 @@ fn added_tokens(
 }
 
 /// The special tokens that a `post_processor` puts before and after a single text.
-fn special_tokens(json: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
+pub(crate) fn special_tokens(json: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
     let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
     match json["type"].as_str() {
         None if json.is_null() => Some((Vec::new(), Vec::new())),

@@ -690,6 +690,14 @@ fn pack_writes_a_model_that_scores_the_same() {
     let stdout = succeed(&["pack", MODEL, "-o", packed, "--check", &posts], b"");
     assert!(stdout.contains("model.coldread: "), "{stdout}");
     assert!(stdout.contains(" of 3 posts"), "{stdout}");
+    // The model inside the program was packed by the same rule when the program was built.
+    let expected = succeed(&["score", GOOD, BAD], b"");
+    assert_eq!(
+        succeed(&["score", "--model", packed, GOOD, BAD], b""),
+        expected
+    );
+    // A folder keeps the full range.
+    succeed(&["pack", MODEL, "-o", packed, "--exact"], b"");
     let expected = succeed(&["score", "--model", MODEL, GOOD, BAD], b"");
     assert_eq!(
         succeed(&["score", "--model", packed, GOOD, BAD], b""),
