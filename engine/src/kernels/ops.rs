@@ -201,7 +201,7 @@ mod wasm {
     };
     use crate::kernels::wasm::Wasm;
     #[cfg(target_feature = "relaxed-simd")]
-    use crate::kernels::wasm::{WasmNarrow, is_fused};
+    use crate::kernels::wasm::{WasmNarrow, WasmPairs, is_fused, is_pmaddubsw};
 
     instantiate!(Wasm<false>, Isa::WasmSimd128, 4 x 1);
     #[cfg(target_feature = "relaxed-simd")]
@@ -210,6 +210,8 @@ mod wasm {
     instantiate!(WasmNarrow<false>, Isa::WasmSimd128, 4 x 1);
     #[cfg(target_feature = "relaxed-simd")]
     instantiate!(WasmNarrow<true>, Isa::WasmSimd128, 4 x 1);
+    #[cfg(target_feature = "relaxed-simd")]
+    instantiate!(WasmPairs, Isa::WasmSimd128, 4 x 1);
 
     pub(super) fn lookup() -> &'static dyn Ops {
         #[cfg(target_feature = "relaxed-simd")]
@@ -221,9 +223,10 @@ mod wasm {
 
     #[cfg(target_feature = "relaxed-simd")]
     pub(super) fn lookup_narrow() -> &'static dyn Ops {
-        if is_fused() {
-            return &WasmNarrow::<true>;
+        match (is_fused(), is_pmaddubsw()) {
+            (true, true) => &WasmPairs,
+            (true, false) => &WasmNarrow::<true>,
+            (false, _) => &WasmNarrow::<false>,
         }
-        &WasmNarrow::<false>
     }
 }
