@@ -119,6 +119,13 @@ pub(crate) fn lookup_narrow(isa: Isa) -> Option<&'static dyn Ops> {
     }
 }
 
+/// Those that a lookup gives on engines other than this one, and that are exact on every engine.
+#[cfg(all(test, target_arch = "wasm32", target_feature = "relaxed-simd"))]
+pub(super) fn passed_over() -> [&'static dyn Ops; 2] {
+    use super::wasm::{Wasm, WasmNarrow};
+    [&Wasm::<false>, &WasmNarrow::<false>]
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
