@@ -3,7 +3,7 @@
 // Every round runs each engine once in a process or page of its own. Ratios are taken within a round and are
 // of processor time where the system tells it, so that what else runs on the machine matters less.
 import { execFile, execFileSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { cpus, tmpdir } from "node:os";
 import { extname, join } from "node:path";
@@ -56,7 +56,8 @@ async function inChromium() {
   await new Promise((resolve) => server.once("listening", resolve));
   const base = `http://127.0.0.1:${server.address().port}`;
   // A profile on disk, so that the pages after the first find the files in the browser's cache.
-  const context = await chromium.launchPersistentContext(join(tmpdir(), `coldread-bench-${process.pid}`), {
+  const profile = await mkdtemp(join(tmpdir(), "coldread-bench-"));
+  const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: process.getuid() === 0 ? ["--no-sandbox"] : [],
   });
@@ -80,7 +81,12 @@ async function inChromium() {
     return figures;
   };
   for (const name of NAMES) await run(name); // fills the cache
-  return { title: `Chromium ${context.browser()?.version() ?? ""}`.trim(), run, close: () => context.close().then(() => server.close()) };
+  const close = async () => {
+    await context.close();
+    server.close();
+    await rm(profile, { recursive: true, force: true });
+  };
+  return { title: `Chromium ${context.browser()?.version() ?? ""}`.trim(), run, close };
 }
 
 const place = where === "chromium" ? await inChromium() : await inNode();
