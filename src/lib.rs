@@ -24,6 +24,7 @@ pub mod http;
 pub mod hub;
 mod json;
 pub mod model;
+pub mod platform;
 pub mod rows;
 pub mod serve;
 pub mod telemetry;

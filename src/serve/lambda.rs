@@ -20,7 +20,8 @@ pub use response::HttpResponse;
 
 use super::{ServeError, stop_signal};
 use crate::events::{Events, InvocationError, Kind};
-use crate::http::{AppState, Platform, app};
+use crate::http::{AppState, app};
+use crate::platform::Platform;
 use crate::timings::{self, Phase};
 use axum::Router;
 use axum::http::HeaderValue;

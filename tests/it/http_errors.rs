@@ -388,7 +388,7 @@ async fn nothing_is_computed_for_who_has_gone() {
     }
     let gone = error_of(app.clone(), from(PeerState::HalfClosed)).await;
     assert_snapshot!(gone, @r"
-    499 caller_gone
+    499 client_closed_request
     the caller closed the connection before it had its answer
     ");
     assert!(pending(2).await);
