@@ -53,6 +53,15 @@ pub enum WarmUp {
     Off,
 }
 
+/// How HTTP responses go back to Lambda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ResponseMode {
+    /// In one piece, of 6 MB at most.
+    Buffered,
+    /// As they are written.
+    Streaming,
+}
+
 /// Settings that are refused at start, with what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -178,6 +187,18 @@ pub struct Config {
         value_name = "WHEN"
     )]
     pub warm_up: WarmUp,
+
+    /// How HTTP responses go back to Lambda: in one piece of 6 MB at most, or as they are
+    /// written, up to 200 MB. `streaming` needs a Function URL whose invoke mode is
+    /// `RESPONSE_STREAM`, or a REST API whose response transfer mode is `STREAM`; with any
+    /// other, clients would get the protocol's own bytes.
+    #[arg(
+        long,
+        env = "COLDREAD_LAMBDA_RESPONSE_MODE",
+        default_value = "buffered",
+        value_name = "MODE"
+    )]
+    pub lambda_response_mode: ResponseMode,
 
     /// What the server takes on.
     #[command(flatten)]

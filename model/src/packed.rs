@@ -10,7 +10,7 @@
 //!
 //! Whether the weights are those that were packed is another question, which
 //! takes reading all of them: [`PackedModel::verify`] compares every byte with
-//! its checksum. `docs/packed-format.md` specifies the format.
+//! its checksum. `docs/internals/packed-format.md` specifies the format.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -4,7 +4,7 @@
 //! and one scale, so that a weight is about `code * scale`. Codes of the
 //! [full](WeightRange::Full) range go from -127 to 127 and none is clipped; those of the
 //! [narrow](WeightRange::Narrow) range go from -64 to 63, where a scale that clips a few
-//! weights can be better for the others. `docs/quantization.md` has the figures.
+//! weights can be better for the others. `docs/internals/quantization.md` has the figures.
 
 use crate::layout::{MAX_K, WeightRange};
 

@@ -1,6 +1,6 @@
 //! The container: a header, a table of named sections, the sections.
 //!
-//! `docs/packed-format.md` is the specification; this is its reader's side that
+//! `docs/internals/packed-format.md` is the specification; this is its reader's side that
 //! knows bytes, but not models. [`Table::parse`] is the only way to a section's
 //! place in the file, and every place that it gives out lies within the file,
 //! on a 64-byte boundary.

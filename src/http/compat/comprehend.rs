@@ -1,5 +1,6 @@
-//! Amazon Comprehend's `DetectSentiment` and `BatchDetectSentiment`, as the AWS SDKs call
-//! them: AWS JSON 1.1, the operation in a header, the caller in a signature.
+//! Amazon Comprehend's `DetectSentiment`, `DetectDominantLanguage` and their batch forms, as
+//! the AWS SDKs call them: AWS JSON 1.1, the operation in a header, the client's key in a
+//! signature.
 //!
 //! Overload is a 400 named `ThrottlingException`, which the SDKs try again. A model of
 //! three classes has none for mixed feelings: `Mixed` is 0.
@@ -15,6 +16,7 @@ use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use crate::json::BatchText;
+use crate::language::{self, Language};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -42,7 +44,11 @@ pub(super) const LANGUAGES: [&str; 12] = [
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
                      {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}";
 
-/// The sentiment of one text or many
+/// The same for the operations that detect the language.
+const EXPECTED_LANGUAGE_BODY: &str =
+    "the body must be {\"Text\": \"...\"} or {\"TextList\": [\"...\"]}";
+
+/// The sentiment or the language of one text or many
 ///
 /// `Mixed` is 0. In a batch a text that cannot be scored errs alone.
 #[cfg_attr(test, utoipa::path(
@@ -93,6 +99,8 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFail
     match operation {
         Operation::Detect => detect(&mut request).await,
         Operation::BatchDetect => batch_detect(&mut request).await,
+        Operation::Language => detect_language(&mut request),
+        Operation::BatchLanguage => batch_detect_language(&mut request),
     }
 }
 
@@ -100,15 +108,22 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFail
 pub(super) enum Operation {
     Detect,
     BatchDetect,
+    Language,
+    BatchLanguage,
 }
 
 impl Operation {
     /// All of them, by their names in the header.
-    pub(super) const ALL: [(&str, Self); 2] = [
+    pub(super) const ALL: [(&str, Self); 4] = [
         ("Comprehend_20171127.DetectSentiment", Self::Detect),
         (
             "Comprehend_20171127.BatchDetectSentiment",
             Self::BatchDetect,
+        ),
+        ("Comprehend_20171127.DetectDominantLanguage", Self::Language),
+        (
+            "Comprehend_20171127.BatchDetectDominantLanguage",
+            Self::BatchLanguage,
         ),
     ];
 
@@ -163,32 +178,54 @@ async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatF
     let texts = texts.some()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
     let outcome = score_each(request, items.collect()).await?;
-    let mut batch = Batch {
-        result_list: Vec::new(),
-        error_list: Vec::new(),
-    };
     let count = outcome.items.len();
-    for (index, item) in outcome.items.into_iter().enumerate() {
-        match item {
-            Ok(sentiment) => batch.result_list.push(BatchItem {
-                index,
-                detected: Detected::of(&sentiment, sides),
-            }),
-            Err(fault) => {
-                let fault = CompatFailure::from(fault);
-                batch.error_list.push(BatchError {
-                    index,
-                    error_code: name(&fault).1,
-                    error_message: fault.to_string(),
-                });
-            }
-        }
-    }
+    let items = outcome.items.into_iter();
+    let detected = |sentiment| Answer::Sentiment(Detected::of(&sentiment, sides));
+    let batch = Batch::of(items.map(|item| item.map(detected)));
     Ok(with_stats(
         json(StatusCode::OK, &batch),
         count,
         outcome.stages,
     ))
+}
+
+/// What `DetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DetectLanguage {
+    #[cfg_attr(test, schema(required = true, nullable = false))]
+    text: Option<String>,
+}
+
+/// What `BatchDetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageBatchRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct BatchDetectLanguage {
+    #[cfg_attr(test, schema(value_type = Vec<Option<String>>, required = true))]
+    text_list: Option<BoundedVec<BatchText, MAX_TEXTS>>,
+}
+
+fn detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: DetectLanguage =
+        request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
+    let text = asked.text.ok_or(missing("text"))?;
+    if text.is_empty() {
+        return Err(EMPTY_TEXT.into());
+    }
+    let detected = DominantLanguage::of(&text)?;
+    Ok(json(StatusCode::OK, &detected))
+}
+
+fn batch_detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: BatchDetectLanguage =
+        request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
+    let texts = asked.text_list.ok_or(missing("textList"))?;
+    let texts = texts.some()?.into_iter();
+    let detected = |BatchText(text)| DominantLanguage::of(&text).map(Answer::Language);
+    let batch = Batch::of(texts.map(detected));
+    Ok(json(StatusCode::OK, &batch))
 }
 
 /// AWS validates requests before the service sees them, in words of its own.
@@ -272,7 +309,45 @@ impl Detected {
     }
 }
 
-/// Sentiments and errors of a batch; both lists are always there.
+/// A text's language. Comprehend lists several; here it is the most likely one.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DominantLanguage))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DominantLanguage {
+    #[cfg_attr(test, schema(min_items = 1, max_items = 1))]
+    languages: Vec<LanguageScore>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageScore))]
+#[serde(rename_all = "PascalCase")]
+struct LanguageScore {
+    language_code: &'static str,
+    score: f32,
+}
+
+impl DominantLanguage {
+    fn of(text: &str) -> Result<Self, CompatError> {
+        check_length(text)?;
+        if text.is_empty() {
+            return Err(CompatError::EmptyText);
+        }
+        // Clients take the first one without looking, so a text without words has one too.
+        let undetermined = Language {
+            code: "und",
+            confidence: 0.0,
+        };
+        let Language { code, confidence } = language::detect(text).unwrap_or(undetermined);
+        Ok(Self {
+            languages: vec![LanguageScore {
+                language_code: code,
+                score: confidence,
+            }],
+        })
+    }
+}
+
+/// Results and errors of a batch; both lists are always there.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
 #[serde(rename_all = "PascalCase")]
@@ -281,13 +356,45 @@ pub(super) struct Batch {
     error_list: Vec<BatchError>,
 }
 
+impl Batch {
+    fn of<E: Into<CompatFailure>>(items: impl Iterator<Item = Result<Answer, E>>) -> Self {
+        let mut batch = Self {
+            result_list: Vec::new(),
+            error_list: Vec::new(),
+        };
+        for (index, item) in items.enumerate() {
+            match item {
+                Ok(detected) => batch.result_list.push(BatchItem { index, detected }),
+                Err(fault) => {
+                    let fault = fault.into();
+                    batch.error_list.push(BatchError {
+                        index,
+                        error_code: name(&fault).1,
+                        error_message: fault.to_string(),
+                    });
+                }
+            }
+        }
+        batch
+    }
+}
+
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchItem))]
 #[serde(rename_all = "PascalCase")]
 struct BatchItem {
     index: usize,
     #[serde(flatten)]
-    detected: Detected,
+    detected: Answer,
+}
+
+/// What a text is answered with.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Answer))]
+#[serde(untagged)]
+enum Answer {
+    Sentiment(Detected),
+    Language(DominantLanguage),
 }
 
 #[derive(Serialize)]
