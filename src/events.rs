@@ -29,7 +29,8 @@ pub use sink::{Outgoing, Sink};
 pub use source::Kind;
 
 use crate::config::EventOptions;
-use crate::http::{AppState, Platform};
+use crate::http::AppState;
+use crate::platform::Platform;
 use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;

@@ -25,6 +25,7 @@ pub mod hub;
 mod json;
 pub mod language;
 pub mod model;
+pub mod platform;
 pub mod rows;
 pub mod serve;
 pub mod telemetry;

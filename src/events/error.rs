@@ -52,7 +52,7 @@ impl InvocationError {
 
     /// The response is longer than Lambda carries.
     pub(crate) fn too_large(max_bytes: usize) -> Self {
-        ApiError::ReplyTooLarge { max_bytes }.into()
+        ApiError::ResponseTooLarge { max_bytes }.into()
     }
 
     /// The error's stable name.
@@ -80,7 +80,7 @@ impl From<ApiError> for InvocationError {
             tracing::error!(cause, "an event failed");
         }
         Self::Refused {
-            code: ErrorBody::of(&error).code(),
+            code: ErrorBody::from_api_error(&error).code(),
             message: error.to_string(),
         }
     }

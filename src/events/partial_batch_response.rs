@@ -19,7 +19,7 @@ use super::sink::Outgoing;
 use super::source::{Batch, Source};
 use super::sync_response::json;
 use super::{EventStats, Events, InvocationError, Sink};
-use crate::http::Platform;
+use crate::platform::Platform;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::{Duration, Instant};

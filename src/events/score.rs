@@ -153,7 +153,7 @@ fn code_of(error: InferError) -> &'static str {
     if let ApiError::Internal { cause } = &error {
         tracing::error!(cause, "a post failed");
     }
-    ErrorBody::of(&error).code()
+    ErrorBody::from_api_error(&error).code()
 }
 
 /// What a sink or a caller gets of a record: whose it is, and what became of it.

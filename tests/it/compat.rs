@@ -287,7 +287,7 @@ async fn comprehend_detects_languages() {
     assert_snapshot!(detect(json!({"Text": ""})).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the text is empty; send at least one visible character"}
+    {"__type":"ValidationException","Message":"1 validation error detected: Value '' at 'text' failed to satisfy constraint: Member must have length greater than or equal to 1"}
     "#);
     assert_snapshot!(detect(json!({"Text": "a".repeat(5001)})).await, @r#"
     400
@@ -297,7 +297,7 @@ async fn comprehend_detects_languages() {
     assert_snapshot!(detect(json!({"TextList": ["a"]})).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the body must be {\"Text\": \"...\"} or {\"TextList\": [\"...\"]}"}
+    {"__type":"ValidationException","Message":"1 validation error detected: Value null at 'text' failed to satisfy constraint: Member must not be null"}
     "#);
     let batch = json!({"TextList": ["this is so good", "", "esto es muy bueno"]}).to_string();
     assert_snapshot!(answer(comprehend(BATCH_LANGUAGE, batch)).await, @r##"
@@ -310,7 +310,7 @@ async fn comprehend_detects_languages() {
             json!({"TextList": vec!["a"; 26]}),
             "BatchSizeLimitExceededException",
         ),
-        (json!({"TextList": []}), "InvalidRequestException"),
+        (json!({"TextList": []}), "ValidationException"),
     ] {
         let reply = send(service(), comprehend(BATCH_LANGUAGE, body.to_string())).await;
         assert_eq!(
@@ -342,7 +342,12 @@ async fn comprehend_refuses() {
     assert_snapshot!(detect(json!({"Text": "so good"})).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}"}
+    {"__type":"ValidationException","Message":"1 validation error detected: Value null at 'languageCode' failed to satisfy constraint: Member must not be null"}
+    "#);
+    assert_snapshot!(detect(json!({"Text": "", "LanguageCode": "en"})).await, @r#"
+    400
+    content-type: application/x-amz-json-1.1
+    {"__type":"ValidationException","Message":"1 validation error detected: Value '' at 'text' failed to satisfy constraint: Member must have length greater than or equal to 1"}
     "#);
     assert_snapshot!(detect(json!({"Text": " ", "LanguageCode": "en"})).await, @r#"
     400
@@ -359,7 +364,7 @@ async fn comprehend_refuses() {
     assert_snapshot!(answer(comprehend(BATCH_DETECT, none)).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the batch is empty; send at least one item"}
+    {"__type":"ValidationException","Message":"the batch is empty; send at least one item"}
     "#);
     let entities = comprehend("Comprehend_20171127.DetectEntities", "{}");
     assert_snapshot!(answer(entities).await, @r#"

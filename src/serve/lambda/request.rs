@@ -7,7 +7,7 @@
 //! the router's own 400. Host and forwarded protocol are not looked at: no route needs them.
 
 use super::path::{original_path, route_path};
-use crate::http::OriginalPath;
+use crate::platform::OriginalPath;
 use axum::body::{Body, HttpBody};
 use axum::http::header::USER_AGENT;
 use axum::http::uri::PathAndQuery;

@@ -1,7 +1,7 @@
 //! A response of the router in the form that its gateway expects: whole, or streamed.
 
 use super::request::Gateway;
-use crate::http::reply_too_large;
+use crate::http::response_too_large;
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use base64::Engine;
@@ -50,7 +50,7 @@ pub(super) async fn write(
         Some(body) => body,
         None => {
             let body;
-            (parts, body) = reply_too_large(max_bytes).into_parts();
+            (parts, body) = response_too_large(max_bytes).into_parts();
             body.collect().await?.to_bytes()
         }
     };
