@@ -1,4 +1,4 @@
-//! `coldread eval`: how good a model is on labelled posts.
+//! `coldread eval`: measures a model's accuracy on labelled posts.
 
 mod metrics;
 
@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What a line may have besides the post: a label and a tab.
+/// Room in a line for the label and the tab.
 const MAX_LABEL_BYTES: usize = 1024;
 
 /// Enough posts to fill the engine's batches.
@@ -26,15 +26,14 @@ const EXPLANATION: &str = "\
 Each line of FILE is a label, a tab and a post:
   2<TAB>what a day!
   negative<TAB>so tired of this
-The label is its index in the model or its name. A line that is anything else ends the
-run, and so does a post that cannot be scored.
+The label is its name or its index in the model. The command fails at the first line of
+another form and at the first post that cannot be scored.
 
-Recall, precision and F1 are scikit-learn's with zero_division=0; macro averages go over
-the classes that occur, as truth or as prediction. The rows of the confusion matrix are
-the true labels, its columns the predicted ones. The expected calibration error has 15
-bins of equal width; `ece_before` is the error without the model's temperature.
-posts_per_second counts text to scores, tokenization included, loading and reading
-excluded.
+Recall, precision and F1 are as in scikit-learn with zero_division=0; macro averages cover
+the classes that occur as true or predicted labels. The rows of the confusion matrix are
+true labels, the columns predicted labels. The expected calibration error has 15 bins of
+equal width; `ece_before` is the error without the model's temperature. posts_per_second
+is the rate from text to scores: it includes tokenization and excludes loading and reading.
 
 Examples:
   coldread eval val.tsv
@@ -45,13 +44,13 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXPLANATION)]
 pub(crate) struct EvalArgs {
-    /// A file of label<TAB>post lines; `-` is standard input
+    /// File of label<TAB>post lines; `-` is standard input
     file: PathBuf,
 
     /// Print one JSON object
     ///
-    /// Its keys: posts, accuracy, macro_recall, macro_f1, per_class ({label: {precision,
-    /// recall, f1, support}}), confusion (rows: truth, columns: prediction),
+    /// The keys are posts, accuracy, macro_recall, macro_f1, per_class ({label: {precision,
+    /// recall, f1, support}}), confusion (rows: true labels, columns: predicted),
     /// posts_per_second, ece, ece_before, temperature, model, engine.
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
@@ -75,7 +74,7 @@ pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let mut classifier = model.classifier();
     let evaluation = evaluate(lines, &mut classifier)?;
     if evaluation.confusion.posts() == 0 {
-        bail!("{}: no posts to measure on", args.file.display());
+        bail!("{} contains no posts", args.file.display());
     }
     let engine = model.engine_info().engine;
     let report = report(&evaluation, model.info(), engine);
@@ -139,7 +138,7 @@ fn evaluate(mut lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Eva
 fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), String> {
     let (label, post) = line
         .split_once('\t')
-        .ok_or_else(|| "expected label<TAB>post, found no tab".to_owned())?;
+        .ok_or_else(|| "no tab in the line; expected label<TAB>post".to_owned())?;
     let label = label.trim();
     let by_index = label
         .parse::<usize>()

@@ -80,7 +80,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
             posts
         }
     };
-    ensure!(!posts.is_empty(), "{shown}: no post");
+    ensure!(!posts.is_empty(), "{shown} contains no posts");
     Ok(posts)
 }
 
