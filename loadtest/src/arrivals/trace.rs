@@ -448,7 +448,7 @@ mod tests {
             "5"
         );
         let error = read_function(text, Some("h")).unwrap_err();
-        assert_eq!(error.to_string(), "made.csv: no arrival of `h`");
+        assert_eq!(error.to_string(), "made.csv contains no arrival of `h`");
     }
 
     #[test]

@@ -293,7 +293,7 @@ fn restores_show_in_what_is_logged() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert!(
-        log.contains("loading it takes a stated 20 to 20 ms"),
+        log.contains("loading takes an assumed 20 to 20 ms"),
         "{log}"
     );
     assert_eq!(log.matches("\tRestore Duration: 2").count(), 1, "{log}");
