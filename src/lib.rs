@@ -23,6 +23,7 @@ pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json;
+pub mod language;
 pub mod model;
 pub mod rows;
 pub mod serve;

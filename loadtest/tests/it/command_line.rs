@@ -250,7 +250,7 @@ fn a_log_answers_whether_to_take_a_snapshot() {
 
     let restored = write("restored.log", times(restore));
     for (log, more, expected) in [
-        (&restored, &[][..], "restores and no init"),
+        (&restored, &[][..], "restores but no init phase"),
         (
             &write(
                 "untimed.log",

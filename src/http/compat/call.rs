@@ -31,7 +31,10 @@ pub(crate) enum CompatError {
     /// Not what the format's requests look like.
     #[error("{0}")]
     Request(&'static str),
-    #[error("no such operation; there are DetectSentiment and BatchDetectSentiment")]
+    #[error(
+        "this operation is not implemented; DetectSentiment, DetectDominantLanguage and their \
+         batch forms are"
+    )]
     UnknownOperation,
     #[error("this language code is not one of the format's")]
     UnsupportedLanguage,

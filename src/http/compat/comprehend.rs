@@ -1,5 +1,6 @@
-//! Amazon Comprehend's `DetectSentiment` and `BatchDetectSentiment`, as the AWS SDKs call
-//! them: AWS JSON 1.1, the operation in a header, the caller in a signature.
+//! Amazon Comprehend's `DetectSentiment`, `DetectDominantLanguage` and their batch forms, as
+//! the AWS SDKs call them: AWS JSON 1.1, the operation in a header, the client's key in a
+//! signature.
 //!
 //! Overload is a 400 named `ThrottlingException`, which the SDKs try again. A model of
 //! three classes has none for mixed feelings: `Mixed` is 0.
@@ -10,6 +11,7 @@ use super::sigv4::{Claim, SignatureError};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
 use crate::http::{AppState, access};
+use crate::language::{self, Language};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -37,7 +39,10 @@ pub(super) const LANGUAGES: [&str; 12] = [
 pub(super) const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
                      {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}";
 
-/// The sentiment of one text or many
+/// The same for the operations that detect the language.
+const LANGUAGE_SHAPE: &str = "the body must be {\"Text\": \"...\"} or {\"TextList\": [\"...\"]}";
+
+/// The sentiment or the language of one text or many
 ///
 /// `Mixed` is 0. In a batch a text that cannot be scored errs alone.
 #[cfg_attr(test, utoipa::path(
@@ -88,6 +93,8 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
     match operation {
         Operation::Detect => detect(&call).await,
         Operation::BatchDetect => batch_detect(&call).await,
+        Operation::Language => detect_language(&call),
+        Operation::BatchLanguage => batch_detect_language(&call),
     }
 }
 
@@ -95,15 +102,22 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
 pub(super) enum Operation {
     Detect,
     BatchDetect,
+    Language,
+    BatchLanguage,
 }
 
 impl Operation {
     /// All of them, by their names in the header.
-    pub(super) const ALL: [(&str, Self); 2] = [
+    pub(super) const ALL: [(&str, Self); 4] = [
         ("Comprehend_20171127.DetectSentiment", Self::Detect),
         (
             "Comprehend_20171127.BatchDetectSentiment",
             Self::BatchDetect,
+        ),
+        ("Comprehend_20171127.DetectDominantLanguage", Self::Language),
+        (
+            "Comprehend_20171127.BatchDetectDominantLanguage",
+            Self::BatchLanguage,
         ),
     ];
 
@@ -150,28 +164,42 @@ async fn batch_detect(call: &Call) -> Result<Response, ApiError> {
     let texts = asked.text_list.some()?.into_iter();
     let items = texts.map(|text| check_length(&text).map(|()| text));
     let scored = call.score_each(items.collect()).await?;
-    let mut batch = Batch {
-        result_list: Vec::new(),
-        error_list: Vec::new(),
-    };
     let count = scored.items.len();
-    for (index, item) in scored.items.into_iter().enumerate() {
-        match item {
-            Ok(sentiment) => batch.result_list.push(BatchItem {
-                index,
-                detected: Detected::of(&sentiment, sides),
-            }),
-            Err(fault) => {
-                let fault = ApiError::from(fault);
-                batch.error_list.push(BatchError {
-                    index,
-                    error_code: name(&fault).1,
-                    error_message: fault.to_string(),
-                });
-            }
-        }
-    }
+    let items = scored.items.into_iter();
+    let detected = |sentiment| Answer::Sentiment(Detected::of(&sentiment, sides));
+    let batch = Batch::of(items.map(|item| item.map(detected)));
     Ok(done(json(StatusCode::OK, &batch), count, scored.stages))
+}
+
+/// What `DetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DetectLanguage {
+    text: String,
+}
+
+/// What `BatchDetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageBatchRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct BatchDetectLanguage {
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
+    text_list: AtMost<String, MAX_TEXTS>,
+}
+
+fn detect_language(call: &Call) -> Result<Response, ApiError> {
+    let asked: DetectLanguage = shape::parse(call.text()?, LANGUAGE_SHAPE)?;
+    let detected = DominantLanguage::of(&asked.text)?;
+    Ok(json(StatusCode::OK, &detected))
+}
+
+fn batch_detect_language(call: &Call) -> Result<Response, ApiError> {
+    let asked: BatchDetectLanguage = shape::parse(call.text()?, LANGUAGE_SHAPE)?;
+    let texts = asked.text_list.some()?.into_iter();
+    let detected = |text: String| DominantLanguage::of(&text).map(Answer::Language);
+    let batch = Batch::of(texts.map(detected));
+    Ok(json(StatusCode::OK, &batch))
 }
 
 fn check_language(code: &str) -> Result<(), CompatError> {
@@ -239,7 +267,45 @@ impl Detected {
     }
 }
 
-/// Sentiments and errors of a batch; both lists are always there.
+/// A text's language. Comprehend lists several; here it is the most likely one.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DominantLanguage))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DominantLanguage {
+    #[cfg_attr(test, schema(min_items = 1, max_items = 1))]
+    languages: Vec<LanguageScore>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageScore))]
+#[serde(rename_all = "PascalCase")]
+struct LanguageScore {
+    language_code: &'static str,
+    score: f32,
+}
+
+impl DominantLanguage {
+    fn of(text: &str) -> Result<Self, CompatError> {
+        check_length(text)?;
+        if text.is_empty() {
+            return Err(CompatError::EmptyText);
+        }
+        // Clients take the first one without looking, so a text without words has one too.
+        let undetermined = Language {
+            code: "und",
+            confidence: 0.0,
+        };
+        let Language { code, confidence } = language::detect(text).unwrap_or(undetermined);
+        Ok(Self {
+            languages: vec![LanguageScore {
+                language_code: code,
+                score: confidence,
+            }],
+        })
+    }
+}
+
+/// Results and errors of a batch; both lists are always there.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
 #[serde(rename_all = "PascalCase")]
@@ -248,13 +314,45 @@ pub(super) struct Batch {
     error_list: Vec<BatchError>,
 }
 
+impl Batch {
+    fn of<E: Into<ApiError>>(items: impl Iterator<Item = Result<Answer, E>>) -> Self {
+        let mut batch = Self {
+            result_list: Vec::new(),
+            error_list: Vec::new(),
+        };
+        for (index, item) in items.enumerate() {
+            match item {
+                Ok(detected) => batch.result_list.push(BatchItem { index, detected }),
+                Err(fault) => {
+                    let fault = fault.into();
+                    batch.error_list.push(BatchError {
+                        index,
+                        error_code: name(&fault).1,
+                        error_message: fault.to_string(),
+                    });
+                }
+            }
+        }
+        batch
+    }
+}
+
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchItem))]
 #[serde(rename_all = "PascalCase")]
 struct BatchItem {
     index: usize,
     #[serde(flatten)]
-    detected: Detected,
+    detected: Answer,
+}
+
+/// What a text is answered with.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Answer))]
+#[serde(untagged)]
+enum Answer {
+    Sentiment(Detected),
+    Language(DominantLanguage),
 }
 
 #[derive(Serialize)]

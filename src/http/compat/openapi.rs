@@ -119,7 +119,7 @@ fn operation(
     let own = |route: Route| {
         let mut operation = operations[&documented(route.template())]["post"].clone();
         match route {
-            Route::Comprehend => two_operations(&mut operation),
+            Route::Comprehend => comprehend_operations(&mut operation),
             Route::VertexPredict => {
                 let instances = json!({ "$ref": "#/components/schemas/vertex.Request" });
                 operation["requestBody"]["content"]["application/json"]["schema"] = instances;
@@ -215,18 +215,25 @@ fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
     root
 }
 
-/// Comprehend's are two, which a header tells apart.
-fn two_operations(operation: &mut Value) {
+/// Comprehend's are several, which a header tells apart.
+fn comprehend_operations(operation: &mut Value) {
     let names = comprehend::Operation::ALL.map(|(name, _)| name);
     operation["parameters"][0]["schema"]["enum"] = json!(names);
-    let either = |names: [&str; 2]| {
+    let either = |names: &[&str]| {
+        let schemas = names.iter();
         let schemas =
-            names.map(|it| json!({ "$ref": format!("#/components/schemas/comprehend.{it}") }));
-        json!({ "anyOf": schemas })
+            schemas.map(|it| json!({ "$ref": format!("#/components/schemas/comprehend.{it}") }));
+        json!({ "anyOf": schemas.collect::<Vec<_>>() })
     };
+    let requests = [
+        "DetectRequest",
+        "BatchRequest",
+        "LanguageRequest",
+        "LanguageBatchRequest",
+    ];
     for (part, names) in [
-        ("/requestBody", ["DetectRequest", "BatchRequest"]),
-        ("/responses/200", ["Detected", "Batch"]),
+        ("/requestBody", &requests[..]),
+        ("/responses/200", &["Detected", "DominantLanguage", "Batch"]),
     ] {
         let part = operation.pointer_mut(part).expect("a test reads it");
         part["content"][comprehend::JSON_1_1]["schema"] = either(names);
@@ -285,13 +292,16 @@ fn requests(app: &AppState, schemas: &mut Value) {
     let mut own_limit = post.clone();
     own_limit["description"] = json!(format!("A text, of at most {max_bytes} bytes."));
     schemas["comprehend.DetectRequest"]["properties"]["Text"] = own_limit;
+    schemas["comprehend.LanguageRequest"]["properties"]["Text"]["minLength"] = json!(1);
     for name in ["comprehend.DetectRequest", "comprehend.BatchRequest"] {
         let language = &mut schemas[name]["properties"]["LanguageCode"];
         language["enum"] = json!(comprehend::LANGUAGES);
     }
-    let texts = &mut schemas["comprehend.BatchRequest"]["properties"]["TextList"];
-    texts["minItems"] = json!(1);
-    texts["maxItems"] = json!(comprehend::MAX_TEXTS);
+    for name in ["comprehend.BatchRequest", "comprehend.LanguageBatchRequest"] {
+        let texts = &mut schemas[name]["properties"]["TextList"];
+        texts["minItems"] = json!(1);
+        texts["maxItems"] = json!(comprehend::MAX_TEXTS);
+    }
     let documents = &mut schemas["azure.AnalysisInput"]["properties"]["documents"];
     documents["minItems"] = json!(1);
     documents["maxItems"] = json!(azure::MAX_DOCUMENTS);
@@ -444,8 +454,11 @@ fn drop_unused(document: &mut Value) {
     components(schemas(
         comprehend::Batch,
         comprehend::BatchDetect,
+        comprehend::BatchDetectLanguage,
         comprehend::Detect,
+        comprehend::DetectLanguage,
         comprehend::Detected,
+        comprehend::DominantLanguage,
         comprehend::Refusal,
         azure::Refusal,
         google::Refusal,
