@@ -252,7 +252,8 @@ fn a_quote_that_is_not_closed_is_an_error() {
     let rows = read_all(&options(Csv), b"id,text\n1,\"I love\n2,awful\n3,good\n").expect("rows");
     assert_eq!(rows.len(), 1);
     let error = rows[0].post.as_ref().expect_err("not closed");
-    let message = "line 2: a quote in this row is never closed; close it, or double it if it is text";
+    let message =
+        "line 2: a quote in this row is never closed; close it, or double it if it is text";
     assert_eq!(
         (error.message_at(rows[0].line).as_str(), error.code()),
         (message, "unclosed_quote")

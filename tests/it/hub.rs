@@ -282,10 +282,7 @@ fn what_cannot_be_found_gets_a_hint() {
             typo.to_str().expect("UTF-8"),
             &["did you mean", "sentiment"][..],
         ),
-        (
-            "./no/such/model.coldread",
-            &["no such folder", "no/such"],
-        ),
+        ("./no/such/model.coldread", &["no such folder", "no/such"]),
         ("no_such.coldread", &["no such file or folder"]),
         (
             "bert-base-uncased",
