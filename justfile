@@ -49,6 +49,17 @@ npm:
     wasm/build target/debug/coldread
     wasm/test/run target/debug/coldread
 
+# The page as a static site in wasm/target/site, which scores in the tab, and its test; needs Node.js and Chromium.
+site: npm
+    wasm/site/build
+    tests/page/run target/debug/coldread
+
+# The npm package beside onnxruntime-web and the native program; needs benches/peers' Python packages and Chromium.
+bench-npm *ARGS:
+    cargo build --release
+    wasm/build target/release/coldread
+    wasm/bench/run target/release/coldread {{ARGS}}
+
 # The container image: `just image`, `just image --arch all`; needs docker, or Debian and root.
 image *ARGS:
     container/build {{ARGS}}

@@ -53,6 +53,15 @@ pub enum WarmUp {
     Off,
 }
 
+/// How HTTP responses are sent to Lambda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ResponseMode {
+    /// In one piece, at most 6 MB.
+    Buffered,
+    /// As they are written.
+    Streaming,
+}
+
 /// Settings that are rejected at start, with what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -182,6 +191,18 @@ pub struct Config {
         value_name = "WHEN"
     )]
     pub warm_up: WarmUp,
+
+    /// How HTTP responses are sent to Lambda: `buffered`, at most 6 MB, or `streaming`, as they
+    /// are written, up to 200 MB. `streaming` needs a Function URL whose invoke mode is
+    /// `RESPONSE_STREAM`, or a REST API whose response transfer mode is `STREAM`; with any
+    /// other setting, clients would receive the raw bytes of the protocol.
+    #[arg(
+        long,
+        env = "COLDREAD_LAMBDA_RESPONSE_MODE",
+        default_value = "buffered",
+        value_name = "MODE"
+    )]
+    pub lambda_response_mode: ResponseMode,
 
     /// Limits of the server.
     #[command(flatten)]

@@ -79,7 +79,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
             None => None,
         };
         let events = Events::new(state.clone(), &options, sink);
-        lambda::run(state, events).await
+        lambda::run(state, events, config.lambda_response_mode).await
     } else {
         let addr = config.resolve_addr(env)?;
         tcp::run(addr, state).await

@@ -534,7 +534,7 @@ fn survives(kind: FaultKind) -> bool {
 
 fn body(answer: CompletedInvocation) -> Bytes {
     match answer.outcome {
-        InvocationOutcome::Response(body) => body,
+        InvocationOutcome::Response(body) | InvocationOutcome::Streamed { body, .. } => body,
         InvocationOutcome::Error(..) | InvocationOutcome::TooLarge => {
             unreachable!("these are faults")
         }

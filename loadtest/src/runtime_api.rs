@@ -14,9 +14,11 @@
 
 mod routes;
 mod state;
+pub(crate) mod streamed;
 
 pub use state::{
-    CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Restore,
+    CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES, MAX_STREAMED_BYTES,
+    Restore,
 };
 
 use crate::clock::Moment;

@@ -53,14 +53,8 @@ pub fn cloud_run(
             cloud_run_always(&mut bill, workload, prices, target, instance, "inst")?;
         }
         CloudRunBilling::WorkerPool => {
-            let rows = if prices.get("cloudrun.worker.vcpu").is_ok() {
-                "worker"
-            } else {
-                bill.note("the price table has no row `cloudrun.worker.vcpu`: a worker pool is priced as an instance that is billed from start to stop");
-                "inst"
-            };
             bill.note("a worker pool receives no requests but pulls from a queue, which is not priced; its size does not follow the load");
-            cloud_run_always(&mut bill, workload, prices, target, instance, rows)?;
+            cloud_run_always(&mut bill, workload, prices, target, instance, "worker")?;
         }
     }
     Ok(bill)

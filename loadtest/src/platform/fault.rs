@@ -34,7 +34,7 @@ pub enum FaultKind {
     Late,
     /// Its response was not what was asked for.
     Garbage,
-    /// Its response was above 6 MB.
+    /// Its response was above 6 MB, or above 200 MB if it was streamed.
     TooLarge,
     /// It reported to `invocation/{id}/error`.
     FunctionError,

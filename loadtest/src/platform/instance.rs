@@ -9,7 +9,7 @@ use super::process::{Process, Usage};
 use super::report::Restored;
 use crate::clock::Moment;
 use crate::runtime_api::{
-    CompletedInvocation, Init, InvocationOutcome, Restore, RuntimeApi, Submitted,
+    CompletedInvocation, Init, InvocationOutcome, Restore, RuntimeApi, Submitted, streamed,
 };
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -244,6 +244,18 @@ impl Instance {
             return Err(Fault::new(FaultKind::Late, detail));
         }
         match &answer.outcome {
+            InvocationOutcome::Streamed {
+                is_http: true,
+                body,
+            } => match streamed::response(body) {
+                Ok(response) => Ok(CompletedInvocation {
+                    outcome: InvocationOutcome::Response(response.to_string().into()),
+                    ..answer
+                }),
+                Err(what) => Err(Fault::new(FaultKind::Garbage, what)),
+            },
+            // A payload of its own kind, which no gateway has to understand.
+            InvocationOutcome::Streamed { .. } => Ok(answer),
             InvocationOutcome::Response(body) if is_json(body) => Ok(answer),
             InvocationOutcome::Response(body) => {
                 let detail = format!("{} bytes that are not JSON", body.len());
@@ -253,7 +265,10 @@ impl Instance {
                 posted: Some(posted.clone()),
                 ..Fault::new(FaultKind::FunctionError, error_type)
             }),
-            InvocationOutcome::TooLarge => Err(Fault::new(FaultKind::TooLarge, "more than 6 MB")),
+            InvocationOutcome::TooLarge => {
+                let detail = "more than 6 MB, or 200 MB streamed";
+                Err(Fault::new(FaultKind::TooLarge, detail))
+            }
         }
     }
 

@@ -10,14 +10,24 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Largest response that is accepted: 6 MB and what the emulator grants beyond them.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
+/// Largest streamed response: Lambda's 200 MB.
+pub const MAX_STREAMED_BYTES: usize = 200 * 1024 * 1024;
+
 /// How an invocation ended, in the function's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvocationOutcome {
     /// Posted to `response`.
     Response(Bytes),
+    /// Posted to `response` in streaming mode.
+    Streamed {
+        /// Whether the content type says that status and headers go ahead of the body.
+        is_http: bool,
+        /// All of it.
+        body: Bytes,
+    },
     /// Posted to `error`: the type its header names, and the body.
     Error(String, Bytes),
-    /// A response above [`MAX_RESPONSE_BYTES`].
+    /// A response above [`MAX_RESPONSE_BYTES`], or a streamed one above [`MAX_STREAMED_BYTES`].
     TooLarge,
 }
 

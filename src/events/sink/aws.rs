@@ -17,12 +17,18 @@ const EVENT_SOURCE: &str = "coldread";
 const SCORED: &str = "Post Scored";
 const NOT_SCORED: &str = "Post Not Scored";
 
-/// `SendMessageBatch` and `PutEvents` take ten entries of 256 KiB together. What an entry
-/// has beside its body, ids and names, is counted generously.
-const CALL: CallLimits = CallLimits {
+/// `SendMessageBatch` takes ten messages of 1 MiB together. What an entry has beside its
+/// body, ids and names, is counted generously.
+const MESSAGES: CallLimits = CallLimits {
     entries: 10,
-    bytes: 262_144,
+    bytes: 1_048_576,
     overhead: 2048,
+};
+
+/// `PutEvents` takes ten events of 256 KB together.
+const EVENTS: CallLimits = CallLimits {
+    bytes: 256_000,
+    ..MESSAGES
 };
 
 /// The places of results that have arrived out of one call's.
@@ -97,7 +103,7 @@ impl Queue {
 impl Sink for Queue {
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a> {
         Box::pin(async move {
-            let groups = CALL.group(results);
+            let groups = MESSAGES.group(results);
             let mut arrived = vec![false; results.len()];
             if !self.is_fifo() {
                 let calls = groups.iter().map(|places| self.call(results, places));
@@ -177,7 +183,7 @@ impl Bus {
 impl Sink for Bus {
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a> {
         Box::pin(async move {
-            let groups = CALL.group(results).into_iter();
+            let groups = EVENTS.group(results).into_iter();
             let calls = groups.map(|places| self.call(results, places));
             let mut arrived = vec![false; results.len()];
             mark(
