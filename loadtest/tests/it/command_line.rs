@@ -308,7 +308,7 @@ fn restores_show_in_what_is_logged() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
-        log.contains("no version is published: no restore asked for"),
+        log.contains("publishing a version failed: no restore asked for"),
         "{log}"
     );
 }
