@@ -183,7 +183,6 @@ pub struct Config {
     /// does not have to load the weights into memory. `auto` does so over TCP; on Lambda, if
     /// environments are initialized ahead of requests (provisioned concurrency, SnapStart,
     /// Managed Instances), and below 1,769 MB, where the CPU is throttled after the init phase.
-    #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(
         long,
         env = "COLDREAD_WARM_UP",
