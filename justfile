@@ -34,6 +34,10 @@ openapi *ARGS:
 page *ARGS:
     tests/page/run {{ARGS}}
 
+# The documentation: spelling, links, words, and the book in target/book.
+docs:
+    tests/docs/run
+
 # The Python wheel, and its tests in a fresh environment; needs Python.
 wheel *ARGS:
     python/build {{ARGS}}

@@ -1,5 +1,5 @@
 //! Results and errors as JSON: the same over HTTP, in streams of rows, on the command line and
-//! in the responses to events.
+//! in responses to events.
 
 use coldread_engine::{ModelInfo, PostError, PostResult, Sentiment};
 use serde::ser::SerializeMap;

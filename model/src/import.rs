@@ -4,7 +4,7 @@
 //! tensor at a time, quantized and written; the only whole copy of the model in
 //! memory is the packed one. A tensor that is missing, has another shape or
 //! type than `config.json` calls for, or holds a value that is not finite is
-//! refused by name.
+//! rejected by name.
 
 mod families;
 

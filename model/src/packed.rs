@@ -204,7 +204,7 @@ impl PackedModel {
         self.0.fingerprint
     }
 
-    /// What the model is called in answers.
+    /// What the model is called in results.
     pub fn name(&self) -> &str {
         &self.0.meta.name
     }

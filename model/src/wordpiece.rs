@@ -1,7 +1,7 @@
 //! BERT's tokenizer in a form that is used where it lies.
 //!
 //! Reading a `tokenizer.json` of 30,000 pieces takes longer than everything else
-//! between a process's start and its first answer. So packing looks at it once:
+//! between a process's start and its first response. So packing looks at it once:
 //! if it is BERT's in every respect that [`WordPiece::compile`] checks, its rules
 //! become a few numbers ([`WordPiece`]) and its vocabulary a hash table
 //! ([`Vocabulary`]) that needs no building, only looking up. Any other tokenizer is
@@ -225,7 +225,7 @@ const fn first_slot(hash: u32, slots_log2: u32) -> usize {
 
 /// A vocabulary's hash table, in place.
 ///
-/// Whatever stands in the bytes, looking up neither panics nor goes on for ever; what
+/// Whatever stands in the bytes, looking up neither panics nor goes on forever; what
 /// it finds in a damaged table means nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Vocabulary<'a> {

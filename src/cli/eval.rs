@@ -1,4 +1,4 @@
-//! `coldread eval`: how good a model is on labelled posts, and how it behaves.
+//! `coldread eval`: measures a model's accuracy and behaviour on labelled posts.
 
 mod checks;
 mod metrics;
@@ -18,7 +18,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What a line may have besides its posts: a label or a check's name and expectation, and tabs.
+/// Room in a line for a label, or a check's name and expectation, and the tabs.
 const MAX_LABEL_BYTES: usize = 1024;
 
 /// Enough posts to fill the engine's batches.
@@ -28,24 +28,23 @@ const EXPLANATION: &str = "\
 Each line of FILE is a label, a tab and a post:
   2<TAB>what a day!
   negative<TAB>so tired of this
-The label is its index in the model or its name. A line that is anything else ends the
-run, and so does a post that cannot be scored.
+The label is its name or its index in the model. The command fails at the first line of
+another form and at the first post that cannot be scored.
 
-With --checks each line is a check's name, what is expected, and a post or two:
+With --checks, each line is a check's name, the expected label and one or two posts:
   typo<TAB>same<TAB>what a day!<TAB>waht a day!
   negation<TAB>not positive<TAB>this is no good
   plain<TAB>positive<TAB>so good
-`same` means that both posts get the same label. The report counts, by name, the checks
-that failed.
+`same` means that both posts get the same label. The report counts the failed checks by
+name.
 
-Recall, precision and F1 are scikit-learn's with zero_division=0; macro averages go over
-the classes that occur, as truth or as prediction. The rows of the confusion matrix are
-the true labels, its columns the predicted ones. The expected calibration error has 15
-bins of equal width; `ece_before` is the error without the model's temperature. Intervals
-hold 95% of 1,000 bootstrap samples of the posts: two models whose intervals overlap
-widely are not told apart by this file.
-posts_per_second counts text to scores, tokenization included, loading and reading
-excluded.
+Recall, precision and F1 are as in scikit-learn with zero_division=0; macro averages cover
+the classes that occur as true or predicted labels. The rows of the confusion matrix are
+true labels, the columns predicted labels. The expected calibration error has 15 bins of
+equal width; `ece_before` is the error without the model's temperature. Intervals contain
+95% of 1,000 bootstrap samples of the posts: if the intervals of two models overlap widely,
+this file cannot tell them apart. posts_per_second is the rate from text to scores: it
+includes tokenization and excludes loading and reading.
 
 Examples:
   coldread eval val.tsv
@@ -57,7 +56,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXPLANATION)]
 pub(crate) struct EvalArgs {
-    /// A file of label<TAB>post lines; `-` is standard input
+    /// File of label<TAB>post lines; `-` is standard input
     file: PathBuf,
 
     /// FILE holds behavioural checks and not labelled posts
@@ -66,11 +65,11 @@ pub(crate) struct EvalArgs {
 
     /// Print one JSON object
     ///
-    /// Its keys: posts, accuracy, macro_recall, macro_f1 (each with an ..._interval, [lower,
-    /// upper]), per_class ({label: {precision, recall, f1, support}}), confusion (rows: truth,
-    /// columns: prediction), posts_per_second, ece, ece_before, temperature, model, engine.
-    /// With --checks: checks ({name: {checks, failed, failure_rate, failed_lines}}), model,
-    /// engine.
+    /// The keys are posts, accuracy, macro_recall, macro_f1 (each with a ..._interval of
+    /// [lower, upper]), per_class ({label: {precision, recall, f1, support}}), confusion (rows:
+    /// true labels, columns: predicted), posts_per_second, ece, ece_before, temperature, model,
+    /// engine. With --checks: checks ({name: {checks, failed, failure_rate, failed_lines}}),
+    /// model, engine.
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
     json: bool,
@@ -108,7 +107,7 @@ pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     }
     let evaluation = evaluate(lines, &mut classifier)?;
     if evaluation.confusion.posts() == 0 {
-        bail!("{}: no posts to measure on", args.file.display());
+        bail!("{} contains no posts", args.file.display());
     }
     let report = report(&evaluation, model.info(), engine);
     let mut out = io::stdout().lock();
@@ -206,7 +205,7 @@ fn index_of(name: &str, labels: &[String]) -> Option<usize> {
 fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), String> {
     let (label, post) = line
         .split_once('\t')
-        .ok_or_else(|| "expected label<TAB>post, found no tab".to_owned())?;
+        .ok_or_else(|| "no tab in the line; expected label<TAB>post".to_owned())?;
     let label = label.trim();
     let by_index = label
         .parse::<usize>()

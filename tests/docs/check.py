@@ -4,7 +4,8 @@
     python3 tests/docs/check.py
 
 - Every relative link leads to a file of the repository, and every anchor to a heading.
-- docs/SUMMARY.md lists every page of docs/.
+- docs/SUMMARY.md lists every page of docs/, and only the front page is a README.md, for mdBook
+  renames these without the links to them.
 - No text uses a word that has a better one: WORDS, from the glossary in CONTRIBUTING.md.
 """
 
@@ -28,12 +29,11 @@ WORDS = {
     r"\bwhoever\b|\bwho asks\b": "the client, the operator",
     r"\bthat is no\b|\bwhich is no\b|\bis no [a-z]+ (?:such as|of)\b": "is not a ...",
     r"\bfor ever\b": "forever",
-    r"\bhas to\b.*\bhave\b.*\bhas to\b": "shorter sentences",
 }
 # The glossary itself, and the history, whose entries stay as they were published.
 EXEMPT = {"CONTRIBUTING.md", "CHANGELOG.md"}
-# Words of other files that readers see; a match in code formatting does not count.
-PROSE = ["*.md"]
+# Markdown, and the snapshots of help texts and error messages.
+PROSE = ["*.md", "*__texts__*.snap"]
 
 
 def main():
@@ -41,7 +41,7 @@ def main():
     files = sorted(path for path in map(pathlib.Path, listed.stdout.split("\n")) if path.name and (ROOT / path).is_file())
     faults = [fault for file in files for fault in [*links(file), *words(file)]]
     faults += summary()
-    print("\n".join(faults) or f"{len(files)} Markdown files: links, contents and words are right", flush=True)
+    print("\n".join(faults) or f"{len(files)} files: links, contents and words are right", flush=True)
     sys.exit(bool(faults))
 
 
@@ -72,7 +72,8 @@ def words(file):
 def summary():
     pages = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")} - {"SUMMARY.md"}
     listed = set(LINK.findall((ROOT / "docs/SUMMARY.md").read_text(encoding="utf-8")))
-    return [f"docs/SUMMARY.md: does not list {page}" for page in sorted(pages - listed)]
+    faults = [f"docs/{page}: another name than README.md" for page in pages if page.endswith("/README.md")]
+    return faults + [f"docs/SUMMARY.md: does not list {page}" for page in sorted(pages - listed)]
 
 
 def without_code(text):

@@ -776,7 +776,10 @@ fn a_log_filter_that_is_none_is_refused() {
         .unwrap();
     let (code, _, stderr) = finished(output);
     assert_eq!(code, 1);
-    assert!(stderr.starts_with("error: COLDREAD_LOG=a=b=c"), "{stderr}");
+    assert!(
+        stderr.starts_with("error: COLDREAD_LOG is `a=b=c`"),
+        "{stderr}"
+    );
 }
 
 #[test]

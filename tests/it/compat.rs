@@ -540,7 +540,7 @@ async fn google_natural_language() {
     assert_snapshot!(answer(ask(GOOGLE, long)).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":400,"message":"the text has 65537 bytes; at most 65536 are taken, so shorten or split it","status":"INVALID_ARGUMENT"}}
+    {"error":{"code":400,"message":"the text has 65537 bytes; at most 65536 are allowed, so shorten or split it","status":"INVALID_ARGUMENT"}}
     "#);
     for number in ["4", "-1", "1.0", "\"UTF7\"", "[]"] {
         let body = ints_with(number);

@@ -59,7 +59,7 @@ async fn many_texts_with_bad_ones_among_them() {
         {
           "error": {
             "code": "text_too_long",
-            "message": "the text has 65537 bytes; at most 65536 are taken, so shorten or split it"
+            "message": "the text has 65537 bytes; at most 65536 are allowed, so shorten or split it"
           }
         },
         {

@@ -58,7 +58,7 @@ async fn texts_that_cannot_be_scored() {
     ");
     assert_snapshot!(error(post_as("text/plain", "a".repeat(65_537))).await, @r"
     413 text_too_long
-    the text has 65537 bytes; at most 65536 are taken, so shorten or split it
+    the text has 65537 bytes; at most 65536 are allowed, so shorten or split it
     ");
     assert_snapshot!(error(post_as("text/plain", &b"caf\xe9"[..])).await, @r"
     400 invalid_utf8

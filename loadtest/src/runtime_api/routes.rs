@@ -250,7 +250,7 @@ impl Drop for OpenPoll<'_> {
     }
 }
 
-/// Takes the answer to the invocation `id`.
+/// Takes the response to the invocation `id`.
 fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
     let mut invocations = lock(&shared.invocations);
     let in_flight = invocations.in_flight.get(id);

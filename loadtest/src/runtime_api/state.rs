@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Largest answer that is taken: 6 MB and what the emulator grants beyond them.
+/// Largest response that is accepted: 6 MB and what the emulator grants beyond them.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
 /// Largest streamed response: Lambda's 200 MB.
@@ -36,7 +36,7 @@ pub enum InvocationOutcome {
 pub struct CompletedInvocation {
     /// When the event was given to a poll.
     pub delivered: Moment,
-    /// When the answer's last byte had been read.
+    /// When the response's last byte had been read.
     pub answered: Moment,
     /// What it said.
     pub outcome: InvocationOutcome,
@@ -96,7 +96,7 @@ pub struct Identity {
     pub function_arn: String,
 }
 
-/// An event that waits for a poll, or for its answer.
+/// An event that waits for a poll, or for its response.
 pub(super) struct Invocation {
     pub(super) request_id: String,
     pub(super) trace_id: String,
@@ -113,7 +113,7 @@ pub(super) struct InFlight {
 #[derive(Default)]
 pub(super) struct Invocations {
     pub(super) in_flight: HashMap<String, InFlight>,
-    /// A second answer to it is refused in other words than one to an unknown id.
+    /// A second answer to it is rejected in other words than one to an unknown id.
     pub(super) last_answered: Option<String>,
 }
 

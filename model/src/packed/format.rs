@@ -36,7 +36,7 @@ pub(super) mod at {
     pub(crate) const RESERVED: usize = 40;
 }
 
-/// Why a file is refused, before the file's name is put to it.
+/// Why a file is rejected, before the file's name is put to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The file is damaged, or no packed model.

@@ -67,7 +67,7 @@ impl Queue {
         let entries = places.iter().map(|&place| {
             let result = results[place];
             let entry = SendMessageBatchRequestEntry::builder()
-                // What the answer calls it.
+                // The id that the response refers to.
                 .id(place.to_string())
                 .message_body(&result.body);
             let entry = if self.is_fifo() {
@@ -167,7 +167,7 @@ impl Bus {
                 Ok(answer) => answer,
                 Err(error) => return undelivered(&error),
             };
-            // The answer's entries stand in the order of the call's.
+            // The response's entries are in the order of the request's.
             let entries = places.into_iter().zip(answer.entries());
             let taken = entries.filter(|(_, entry)| {
                 if entry.event_id().is_none() {
@@ -212,7 +212,7 @@ fn undelivered(error: &dyn Error) -> Places {
 
 /// Logs why one entry of a call was not taken.
 fn not_taken(code: &str) {
-    tracing::error!(code, "a result was not taken");
+    tracing::error!(code, "the sink rejected a result");
 }
 
 /// The region in `https://sqs.REGION.amazonaws.com/...`, since a queue need not be in

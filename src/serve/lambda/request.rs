@@ -1,6 +1,6 @@
 //! An HTTP event as a request for the router.
 //!
-//! Events are read leniently, field by field: whoever may invoke the function can send
+//! Events are read leniently, field by field: anybody who may invoke the function can send
 //! anything, and emulators leave out what they like. What is missing or of a wrong type is
 //! as if it had not been sent, what no URI or header can hold is escaped or left out, and a
 //! body that cannot be decoded is one that fails when it is read, so that its client gets
