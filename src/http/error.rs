@@ -152,10 +152,10 @@ impl ApiError {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Self::InvalidEncoding => (StatusCode::BAD_REQUEST, "invalid_encoding"),
-            Self::ResponseTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "response_too_large"),
+            Self::ResponseTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
             Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
-            Self::ClientDisconnected => (CLIENT_CLOSED_REQUEST, "client_closed_request"),
+            Self::ClientDisconnected => (CLIENT_CLOSED_REQUEST, "caller_gone"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }

@@ -307,7 +307,7 @@ async fn an_answer_that_lambda_cannot_carry_is_an_error() {
     let reply = invoked(state, events, &posts, Context::default()).await;
     assert_eq!(
         reply.expect_err("too long").error_type,
-        "response_too_large"
+        "reply_too_large"
     );
 }
 

@@ -387,7 +387,7 @@ async fn nothing_is_computed_for_who_has_gone() {
     }
     let gone = error_of(app.clone(), from(PeerState::HalfClosed)).await;
     assert_snapshot!(gone, @r"
-    499 client_closed_request
+    499 caller_gone
     the client closed the connection before it received the response
     ");
     assert!(pending(2).await);

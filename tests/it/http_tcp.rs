@@ -222,7 +222,7 @@ fn nobody_works_for_who_has_left() {
     let mut leaves = server.connect();
     write!(leaves, "{HEAD}content-length: {}\r\n\r\n{body}", body.len()).expect("sent");
     drop(leaves);
-    let gone = r#"coldread_errors_total{code="client_closed_request"} 1"#;
+    let gone = r#"coldread_errors_total{code="caller_gone"} 1"#;
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let mut metrics = server.connect();

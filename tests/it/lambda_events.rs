@@ -162,7 +162,7 @@ async fn what_lambda_cannot_carry_is_refused() {
         assert_eq!(reply["statusCode"], status);
         assert_eq!(reply["isBase64Encoded"], false, "rows are text, too");
         let body = reply["body"].as_str().expect("a body");
-        assert_eq!(body.contains("response_too_large"), status == 413);
+        assert_eq!(body.contains("reply_too_large"), status == 413);
     }
 }
 
