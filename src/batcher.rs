@@ -30,7 +30,7 @@ mod response;
 mod tests;
 mod worker;
 
-pub use response::BatchResponse;
+pub use response::ScoredPosts;
 
 use crate::error::InferError;
 use crate::telemetry::Metrics;
@@ -175,9 +175,9 @@ impl Batcher {
         &self,
         posts: Vec<String>,
         options: RequestOptions,
-    ) -> Result<BatchResponse, InferError> {
+    ) -> Result<ScoredPosts, InferError> {
         if posts.is_empty() {
-            return Ok(BatchResponse::default());
+            return Ok(ScoredPosts::default());
         }
         let shared = &self.0.shared;
         let (request, response) = Request::new(posts, options, &self.0.model);

@@ -26,7 +26,7 @@ mod sync_response;
 
 pub use error::InvocationError;
 pub use sink::{Outgoing, Sink};
-pub use source::Kind;
+pub use source::EventKind;
 
 use crate::config::EventOptions;
 use crate::http::AppState;
@@ -58,12 +58,12 @@ impl Events {
         }
     }
 
-    /// Answers an event of a kind, given as JSON, with JSON. `trace` is the value of the
-    /// header `X-Amzn-Trace-Id`.
+    /// Handles an event of a kind and returns the response; both are JSON. `trace` is the value
+    /// of the header `X-Amzn-Trace-Id`.
     pub async fn invoke(
         &self,
         event: &str,
-        kind: Kind,
+        kind: EventKind,
         platform: &Platform,
         trace: Option<&str>,
     ) -> Result<Box<RawValue>, InvocationError> {
@@ -103,11 +103,11 @@ impl Events {
     async fn respond(
         &self,
         event: &str,
-        kind: Kind,
+        kind: EventKind,
         platform: &Platform,
         stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
-        if kind == Kind::Direct {
+        if kind == EventKind::Direct {
             stats.source = "event:invoke";
             return self.direct(event, platform, stats).await;
         }
@@ -132,14 +132,14 @@ struct Pong {
     status: &'static str,
 }
 
-/// What is counted and logged of an event.
+/// What is counted and logged about an event.
 struct EventStats {
     source: &'static str,
     records: usize,
     posts: usize,
-    /// Records that come again.
+    /// Records that will be retried.
     failed: usize,
-    /// Why the first of them does.
+    /// The error code of the first of them.
     failed_code: Option<&'static str>,
     stages: StageTimings,
 }
@@ -158,7 +158,7 @@ impl Default for EventStats {
 }
 
 impl EventStats {
-    /// Posts were scored.
+    /// Counts scored posts.
     fn scored(&mut self, posts: usize, stages: &StageTimings) {
         self.posts += posts;
         self.stages.queue += stages.queue;

@@ -1,20 +1,19 @@
-//! The HTTP edge: [`app`] is the one router, whichever adapter in [`crate::serve`]
-//! or test drives it.
+//! The HTTP API: [`app`] is the one router, whichever adapter in [`crate::serve`] or test
+//! drives it.
 //!
-//! This module and nothing beneath it knows status codes. A request goes
-//! [`buffered_request`] (bytes, within limits) -> [`posts`] (JSON to posts) -> batcher ->
-//! [`api`] (response), and any fault on the way is an [`ApiError`], which has its status,
-//! code and message in one table. Rows are streamed by [`rows`]. [`compat`] translates other
-//! services' formats and takes the same way; nothing but this file and [`description`] knows
-//! it.
+//! This module and no layer below it knows HTTP status codes. A request passes through
+//! [`buffered_request`] (its body, within limits), [`posts`] (JSON to posts), the batcher and
+//! [`api`] (the response). Any error on the way is an [`ApiError`], whose status, code and
+//! message are in one table. Rows are streamed by [`rows`]. [`compat`] translates other
+//! services' formats and uses the same path; only this file and [`description`] depend on it.
 //!
-//! Around all of it stand [`access`] (API keys), [`client_disconnect`] (clients that
-//! disconnect) and [`request_telemetry`] (logs and metrics). [`state`] is what handlers
-//! share. This file wires them together, and none of them imports it.
+//! The middleware is [`access`] (API keys and CORS), [`client_disconnect`] (cancels requests
+//! whose client disconnected) and [`request_telemetry`] (logs and metrics). [`state`] is what
+//! handlers share. This file wires the modules together, and none of them imports it.
 //!
-//! Invariants: every response is JSON, unknown routes and caught panics too, except where a
-//! route's own format is another; nothing is read or kept beyond the configured limits; no
-//! text of a user is logged.
+//! Invariants: every response is JSON, including those for unknown routes and panics, unless
+//! the route has another format; nothing is read or kept beyond the configured limits; no
+//! post's text is logged.
 
 mod access;
 mod api;
@@ -78,7 +77,7 @@ pub fn app(state: AppState) -> Router {
         let require_key = middleware::from_fn_with_state(state.clone(), access::require_key);
         router.route_layer(require_key)
     };
-    // First, because it allows a colon in paths.
+    // First, because only this router allows a colon in paths.
     let mut router = compat::routes(&state.0.compat)
         .merge(with_key(posts, false))
         .merge(with_key(metrics, access.public_metrics))
@@ -109,7 +108,7 @@ pub fn app(state: AppState) -> Router {
     Router::new().fallback_service(router.map_request(trailing_slash::trim))
 }
 
-/// The response in place of one that the platform cannot carry.
+/// The response that replaces one too large for the platform.
 pub(crate) fn response_too_large(max_bytes: usize) -> Response {
     ApiError::ResponseTooLarge { max_bytes }.into_response()
 }
@@ -123,8 +122,8 @@ async fn method_not_allowed(method: Method) -> ApiError {
     ApiError::MethodNotAllowed(method)
 }
 
-/// A panic in a handler fails its own request, not the connection, which others may share.
-/// The panic hook has already reported it.
+/// A panic in a handler fails its own request, not the connection, which other requests may
+/// share. The panic hook has already reported it.
 #[expect(clippy::needless_pass_by_value, reason = "as tower-http calls it")]
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     ApiError::panicked().into_response()
@@ -138,7 +137,7 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn a_panic_is_a_500_that_tells_nothing() {
+    async fn a_panic_becomes_a_500_without_details() {
         let app = Router::new()
             .route("/", get(async || -> () { panic!("a secret") }))
             .layer(CatchPanicLayer::custom(panicked));

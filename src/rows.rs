@@ -4,15 +4,15 @@
 //! row of bounded length. Streaming bodies and files ([`RowFile`]) both use it. [`ResultWriter`]
 //! writes the results, as JSON lines or CSV.
 //!
-//! Every row has a result: a row without a post has a [`RowError`] in its place. An input that
-//! cannot be read as rows is rejected as a whole, by an [`InputError`] that says what to do.
+//! Every row has a result: a row without a valid post has a [`RowError`]. An input that cannot be
+//! read as rows is rejected as a whole, with an [`InputError`] that says what to do.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `charset`, `signature` | from bytes to UTF-8; files of other kinds |
-//! | `lines`, `json`, `csv` | one form of rows each |
-//! | `file` | rows of a file or a pipe, decompressed |
-//! | `results` | rows of results |
+//! | `charset`, `signature` | decoding to UTF-8; recognizing files that are not text |
+//! | `lines`, `json`, `csv` | the formats of rows |
+//! | `file` | rows from a file or pipe, decompressed |
+//! | `results` | writing results |
 
 mod charset;
 mod csv;
@@ -27,7 +27,7 @@ mod tests;
 
 pub use error::{InputError, RowError};
 pub use file::RowFile;
-pub use results::{Failure, ResultFormat, ResultRow, ResultWriter};
+pub use results::{ResultFormat, ResultRow, ResultWriter, RowFailure};
 pub use signature::FileType;
 
 use charset::{Charset, Decoder};
@@ -36,20 +36,20 @@ use lines::{Line, LineCount, Lines};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// About how many rows one call of [`RowReader::read`] gives; a few bytes can be many rows.
+/// The approximate number of rows that one call of [`RowReader::read`] returns at most.
 pub const ROWS_PER_READ: usize = 32;
 
-/// How much UTF-16 is decoded at a time.
+/// How many bytes of UTF-16 are decoded at a time.
 const DECODED_BYTES: usize = 4096;
 
-/// The form of an input's rows.
+/// The format of an input's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowFormat {
-    /// A post a line.
+    /// One post per line.
     Text,
-    /// JSON: a string or an object a line, an array of them, or objects one after another.
+    /// JSON: one string or object per line, an array of them, or a sequence of objects.
     Json,
-    /// Columns with quotes, separated by commas or what else the header shows.
+    /// Columns with quotes, separated by commas or another delimiter found in the header.
     Csv,
     /// Columns separated by tabs, without quotes.
     Tsv,
@@ -69,36 +69,37 @@ impl std::str::FromStr for RowFormat {
     }
 }
 
-/// Whether the first row of columns holds their names.
+/// Whether the first row of a table is a header.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// It does.
+    /// It is a header.
     #[default]
     Present,
-    /// It is a row as the others are.
+    /// It is a row of data.
     Absent,
-    /// It does if one of them is `text`.
+    /// It is a header if it has a column `text`.
     Detect,
 }
 
-/// How rows are read.
+/// Options for reading rows.
 #[derive(Debug, Clone)]
 pub struct RowOptions {
-    /// The rows' form.
+    /// The format of the rows.
     pub format: RowFormat,
-    /// Where the post stands: a key or a JSON pointer of JSON; the name of a column, or its
-    /// number from 1. Otherwise `text`, or the only column, or without a header the last one.
+    /// The field of the post: in JSON a key or a JSON pointer, in a table a column's name or its
+    /// number, from 1. By default `text`, or the only column, or the last one if there is no
+    /// header.
     pub field: Option<String>,
-    /// What separates columns; otherwise the header shows it.
+    /// The delimiter of columns; by default it is detected.
     pub delimiter: Option<u8>,
-    /// Whether columns have a header.
+    /// Whether there is a header.
     pub header: Header,
-    /// The longest post in bytes.
+    /// The maximum length of a post, in bytes.
     pub max_post_bytes: usize,
 }
 
 impl RowOptions {
-    /// The usual ones of a form.
+    /// The default options of a format.
     pub fn new(format: RowFormat, max_post_bytes: usize) -> Self {
         Self {
             format,
@@ -110,7 +111,7 @@ impl RowOptions {
     }
 }
 
-/// The delimiter of this name: a character, or `tab`.
+/// Parses a delimiter: one ASCII character, or `tab`.
 pub fn parse_delimiter(name: &str) -> Option<u8> {
     match name.as_bytes() {
         b"tab" | b"\\t" => Some(b'\t'),
@@ -119,7 +120,7 @@ pub fn parse_delimiter(name: &str) -> Option<u8> {
     }
 }
 
-/// What is kept of a row.
+/// Limits on the memory for a row.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     max_post_bytes: usize,
@@ -130,23 +131,23 @@ impl Limits {
     fn new(max_post_bytes: usize) -> Self {
         Self {
             max_post_bytes,
-            // JSON can write a byte as six, and rows have other fields.
+            // JSON can escape one byte as six, and rows have other fields.
             max_row_bytes: max_post_bytes.saturating_mul(8).saturating_add(64 << 10),
         }
     }
 }
 
-/// A row's own id, as it was written.
+/// A row's id, as written in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowId {
-    /// A text.
+    /// A string.
     Text(String),
     /// The digits of a number.
     Number(String),
 }
 
 impl RowId {
-    /// The text, or the digits.
+    /// The string or the digits.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Text(id) | Self::Number(id) => id,
@@ -169,11 +170,11 @@ impl Serialize for RowId {
 /// One row of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The line that it begins in, from 1.
+    /// The line where it begins, from 1.
     pub line: u64,
-    /// What its sender calls it.
+    /// The row's own id.
     pub id: Option<RowId>,
-    /// The post, or why there is none.
+    /// The post, or why the row has none.
     pub post: Result<String, RowError>,
 }
 
@@ -187,9 +188,9 @@ impl Row {
     }
 }
 
-/// Reads rows out of pieces of an input.
+/// Parses rows from an input that arrives in pieces.
 pub struct RowReader {
-    /// The first bytes, until they tell what the input is.
+    /// The first bytes, until the charset is known.
     first: Vec<u8>,
     input: Input,
     parser: Parser,
@@ -198,7 +199,7 @@ pub struct RowReader {
 
 enum Input {
     Unknown,
-    /// UTF-8, which passes as it is.
+    /// UTF-8, which needs no decoding.
     Utf8,
     Encoded(Decoder),
 }
@@ -210,7 +211,7 @@ enum Parser {
 }
 
 impl RowReader {
-    /// A reader of one input.
+    /// A reader for one input.
     pub fn new(options: &RowOptions) -> Self {
         let limits = Limits::new(options.max_post_bytes);
         let field = options.field.as_deref();
@@ -237,9 +238,10 @@ impl RowReader {
         }
     }
 
-    /// Reads on in `bytes`, which are moved on: to their end, or behind some rows.
+    /// Parses some of `bytes`, advances it past what was consumed, and returns the rows that are
+    /// complete.
     ///
-    /// After an error there is nothing more to read.
+    /// Do not call it again after an error.
     pub fn read(&mut self, bytes: &mut &[u8]) -> Result<Vec<Row>, InputError> {
         let mut rows = Vec::new();
         match &mut self.input {
@@ -265,7 +267,7 @@ impl RowReader {
         Ok(rows)
     }
 
-    /// The input is at its end: the rows that are left.
+    /// Returns the last rows, at the end of the input.
     pub fn finish(&mut self) -> Result<Vec<Row>, InputError> {
         let mut rows = Vec::new();
         if matches!(self.input, Input::Unknown) {
@@ -279,14 +281,14 @@ impl RowReader {
         Ok(rows)
     }
 
-    /// Reads the first bytes, if they are enough to know what they are.
+    /// Parses the first bytes, if they are enough to detect the charset.
     fn begin(&mut self, is_whole: bool, rows: &mut Vec<Row>) -> Result<(), InputError> {
         let Some((charset, mark)) = charset::detect(&self.first, is_whole)? else {
             return Ok(());
         };
         let first = std::mem::take(&mut self.first);
         let first = &first[mark..];
-        // Nobody's post: the archive of one's own posts that Twitter gives.
+        // The archive of their own posts that users download from Twitter.
         if first.starts_with(b"window.YTD.") && matches!(self.parser, Parser::Text(_)) {
             self.parser = Parser::Json(json::Json::new(None, self.limits));
         }

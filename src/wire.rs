@@ -9,12 +9,12 @@ use serde::{Serialize, Serializer};
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
-pub(crate) enum SentimentBody<'a> {
+pub(crate) enum SentimentResponse<'a> {
     One(Scored<'a>),
-    Many(Many<'a>),
+    Many(BatchResults<'a>),
 }
 
-/// A scored post: a response of its own, then with the model's name, or one in a batch.
+/// The result of a post, alone or in a batch.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Scored<'a> {
@@ -26,15 +26,15 @@ pub(crate) struct Scored<'a> {
     /// The scores of all labels.
     #[cfg_attr(test, schema(value_type = std::collections::HashMap<String, f32>))]
     scores: Scores<'a>,
-    /// There, and true, if only the beginning of the post was read.
+    /// True if only the beginning of the post was scored; missing otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(test, schema(required = false))]
     truncated: bool,
-    /// Over how many windows of a long post the scores are the mean.
+    /// The number of windows over which the scores are averaged; missing if the post was not split.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, minimum = 2))]
     windows: Option<usize>,
-    /// The model; of many posts it stands beside the results.
+    /// The name of the model; in a batch it is next to the results instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     model: Option<&'a str>,
@@ -62,8 +62,8 @@ impl<'a> Scored<'a> {
 
 /// `{"negative": 0.01, ...}` in the model's order.
 ///
-/// Scores stay f32 up to the printer, which gives the shortest digits that read
-/// back as the same f32; by way of f64 0.98 would become 0.9800000190734863.
+/// Scores are serialized as f32, with the fewest digits that parse to the same f32. Converted to
+/// f64 first, 0.98 would become 0.9800000190734863.
 struct Scores<'a> {
     labels: &'a [String],
     scores: &'a [f32],
@@ -79,18 +79,18 @@ impl Serialize for Scores<'_> {
     }
 }
 
-/// Many posts' results, in the order in which they were sent.
+/// The results of many posts, in the order of the request.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-pub(crate) struct Many<'a> {
-    results: Vec<Item<'a>>,
-    /// The model.
+pub(crate) struct BatchResults<'a> {
+    results: Vec<ScoredOrError<'a>>,
+    /// The name of the model.
     model: &'a str,
 }
 
-impl<'a> Many<'a> {
+impl<'a> BatchResults<'a> {
     pub(crate) fn new(results: &'a [PostResult], model: &'a ModelInfo) -> Self {
-        let results = results.iter().map(|r| Item::new(r, &model.labels));
+        let results = results.iter().map(|r| ScoredOrError::new(r, &model.labels));
         Self {
             results: results.collect(),
             model: &model.name,
@@ -98,20 +98,20 @@ impl<'a> Many<'a> {
     }
 }
 
-/// One post of many: scored, or why not.
+/// The result of one post in a batch, or why it could not be scored.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
-pub(crate) enum Item<'a> {
+pub(crate) enum ScoredOrError<'a> {
     Scored(Scored<'a>),
     Failed(ErrorBody),
 }
 
-impl<'a> Item<'a> {
+impl<'a> ScoredOrError<'a> {
     pub(crate) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
         match result {
             Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
-            Err(error) => Self::Failed(ErrorBody::of_post(error)),
+            Err(error) => Self::Failed(ErrorBody::from_post_error(error)),
         }
     }
 }
@@ -123,13 +123,13 @@ pub(crate) struct ErrorBody {
     error: ErrorDetail,
 }
 
-/// What is wrong, for programs and for people.
+/// An error, for programs and for people.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 struct ErrorDetail {
-    /// Stable.
+    /// A stable code.
     code: &'static str,
-    /// What to do about it.
+    /// What is wrong, and what to do about it.
     message: String,
 }
 
@@ -140,8 +140,8 @@ impl ErrorBody {
         }
     }
 
-    /// What stands in a batch in the place of a post that has no sentiment.
-    pub(crate) fn of_post(error: &PostError) -> Self {
+    /// The error of a post, which takes the place of its result in a batch.
+    pub(crate) fn from_post_error(error: &PostError) -> Self {
         Self::new(error.code(), error.to_string())
     }
 

@@ -1,6 +1,6 @@
 //! The queue: which requests are admitted and whose post is next. Nothing here blocks.
 
-use super::response::{BatchResponse, ResponseSlot};
+use super::response::{ResponseSlot, ScoredPosts};
 use super::{BatchOptions, RequestOptions};
 use crate::error::InferError;
 use coldread_engine::{Classifier, LongText, ModelInfo};
@@ -30,7 +30,7 @@ pub(super) struct Request {
 }
 
 /// A post that a worker has taken, and where its result goes.
-pub(super) struct Item {
+pub(super) struct QueuedPost {
     pub(super) post: String,
     /// The post's position in its request.
     pub(super) index: usize,
@@ -46,7 +46,7 @@ impl Request {
         posts: Vec<String>,
         options: RequestOptions,
         model: &ModelInfo,
-    ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
+    ) -> (Self, oneshot::Receiver<Result<ScoredPosts, InferError>>) {
         let (response, receiver) = ResponseSlot::new(posts.len());
         let windows = match options.long_text {
             LongText::Window => Classifier::MAX_WINDOWS,
@@ -252,13 +252,13 @@ impl Queue {
     }
 
     /// The next post in turn. Requests that cannot meet their deadline fail here.
-    pub(super) fn take(&mut self) -> Option<Item> {
+    pub(super) fn take(&mut self) -> Option<QueuedPost> {
         let item = self.take_one();
         self.update_early_rejection();
         item
     }
 
-    fn take_one(&mut self) -> Option<Item> {
+    fn take_one(&mut self) -> Option<QueuedPost> {
         loop {
             let mut request = self.waiting.pop_front()?;
             if request.options.deadline.is_some()
@@ -277,7 +277,7 @@ impl Queue {
             self.rounds[round] -= 1;
             self.waiting_work.remove(1, cost);
             self.work_in_progress.add(1, cost);
-            let item = Item {
+            let item = QueuedPost {
                 post,
                 index,
                 request: request.id,

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 /// The results of a request.
 #[derive(Debug, Default)]
-pub struct BatchResponse {
+pub struct ScoredPosts {
     /// One result per post, in the order of the request.
     pub results: Vec<PostResult>,
     /// Where the time went.
@@ -24,13 +24,11 @@ struct PendingResponse {
     results: Vec<Option<PostResult>>,
     missing: usize,
     stages: StageTimings,
-    sender: oneshot::Sender<Result<BatchResponse, InferError>>,
+    sender: oneshot::Sender<Result<ScoredPosts, InferError>>,
 }
 
 impl ResponseSlot {
-    pub(super) fn new(
-        posts: usize,
-    ) -> (Self, oneshot::Receiver<Result<BatchResponse, InferError>>) {
+    pub(super) fn new(posts: usize) -> (Self, oneshot::Receiver<Result<ScoredPosts, InferError>>) {
         let (sender, receiver) = oneshot::channel();
         let pending = PendingResponse {
             results: (0..posts).map(|_| None).collect(),
@@ -61,7 +59,7 @@ impl ResponseSlot {
         if pending.missing == 0
             && let Some(pending) = guard.take()
         {
-            let response = BatchResponse {
+            let response = ScoredPosts {
                 results: pending.results.into_iter().flatten().collect(),
                 stages: pending.stages,
             };

@@ -1,7 +1,7 @@
 //! The worker threads: one batch after another.
 
 use super::Shared;
-use super::queue::{Item, Queue, Wake};
+use super::queue::{Queue, QueuedPost, Wake};
 use crate::error::InferError;
 use crate::telemetry::StageTimings;
 use crate::timings;
@@ -71,7 +71,7 @@ impl Worker {
     }
 
     /// Waits for the first post of a batch; `None` once the queue is closed.
-    fn first(&self) -> Option<Item> {
+    fn first(&self) -> Option<QueuedPost> {
         let mut queue = self.shared.lock();
         loop {
             if let Some(item) = queue.take() {
@@ -89,7 +89,7 @@ impl Worker {
     }
 
     /// Another post, if one comes before `until`.
-    fn next(&self, until: Instant) -> Option<Item> {
+    fn next(&self, until: Instant) -> Option<QueuedPost> {
         let mut queue = self.shared.lock();
         loop {
             if let Some(item) = queue.take() {
@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// Adds posts to a batch until it is full or none is waiting, and scores it.
-    fn run(&mut self, batch: &mut Vec<Item>) -> Result<(Vec<PostResult>, Took), InferError> {
+    fn run(&mut self, batch: &mut Vec<QueuedPost>) -> Result<(Vec<PostResult>, Took), InferError> {
         let start = Instant::now();
         let mut tokenize = Duration::ZERO;
         let mut encoded = Vec::new();
@@ -143,9 +143,9 @@ impl Worker {
     }
 
     /// After a failure, runs each request by itself, so that only the one at fault fails.
-    fn run_each_request(&mut self, batch: Vec<Item>) {
+    fn run_each_request(&mut self, batch: Vec<QueuedPost>) {
         for group in by_request(batch.into_iter().map(|item| (item, ()))) {
-            let items: Vec<Item> = group.into_iter().map(|(item, ())| item).collect();
+            let items: Vec<QueuedPost> = group.into_iter().map(|(item, ())| item).collect();
             let start = Instant::now();
             let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
             let run = catch_unwind(AssertUnwindSafe(|| {
@@ -182,7 +182,7 @@ impl Worker {
 
     /// Frees the room in the queue before the responses are sent, so that a client that has
     /// its response finds room for the next request.
-    fn finish(&self, batch: &[Item], took: Took) {
+    fn finish(&self, batch: &[QueuedPost], took: Took) {
         let cost = batch.iter().map(|item| item.cost).sum();
         let mut queue = self.shared.lock();
         queue.done(batch.len(), cost);
@@ -200,7 +200,7 @@ struct Took {
 }
 
 /// Gives every request its share of a batch's results.
-fn respond(batch: Vec<Item>, results: Vec<PostResult>, took: Took) {
+fn respond(batch: Vec<QueuedPost>, results: Vec<PostResult>, took: Took) {
     for group in by_request(batch.into_iter().zip(results)) {
         let first = &group[0].0;
         let stages = StageTimings {
@@ -215,8 +215,8 @@ fn respond(batch: Vec<Item>, results: Vec<PostResult>, took: Took) {
 }
 
 /// Groups a batch by request.
-fn by_request<T>(batch: impl Iterator<Item = (Item, T)>) -> Vec<Vec<(Item, T)>> {
-    let mut requests: Vec<Vec<(Item, T)>> = Vec::new();
+fn by_request<T>(batch: impl Iterator<Item = (QueuedPost, T)>) -> Vec<Vec<(QueuedPost, T)>> {
+    let mut requests: Vec<Vec<(QueuedPost, T)>> = Vec::new();
     for (item, it) in batch {
         let same = requests
             .iter_mut()

@@ -13,7 +13,7 @@ use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
 use coldread::config::ModelArgs;
-use coldread::rows::{Failure, Row, RowError};
+use coldread::rows::{Row, RowError, RowFailure};
 use coldread_engine::{Classifier, LongText};
 use output::{Output, Results};
 use std::io::{self, IsTerminal, Stdout};
@@ -199,9 +199,9 @@ impl Scorer<'_> {
             let result = match &row.post {
                 Ok(_) => {
                     let result = scored.next().expect("the classifier answers every post");
-                    result.map_err(|error| Failure::of_row(row, &RowError::Post(error)))
+                    result.map_err(|error| RowFailure::new(row, &RowError::Post(error)))
                 }
-                Err(error) => Err(Failure::of_row(row, error)),
+                Err(error) => Err(RowFailure::new(row, error)),
             };
             if let Err(error) = &result {
                 tally.failed += 1;

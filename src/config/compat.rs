@@ -85,13 +85,13 @@ impl Default for Compat {
 
 impl Compat {
     /// Whether a service's clients are served.
-    pub fn speaks(&self, service: Service) -> bool {
+    pub fn serves(&self, service: Service) -> bool {
         self.services.contains(&service)
     }
 
     /// The names of the services whose clients are served.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        let spoken = Service::ALL.iter().filter(|(_, it)| self.speaks(*it));
+        let spoken = Service::ALL.iter().filter(|(_, it)| self.serves(*it));
         spoken.map(|(name, _)| *name)
     }
 }

@@ -27,14 +27,14 @@ pub enum InvocationError {
     /// All of its records have to be retried.
     #[error("none of the {records} records was scored and delivered; the first error is `{first}`")]
     AllFailed {
-        /// How many there were.
+        /// How many records there were.
         records: usize,
-        /// The first one's code.
+        /// The code of the first error.
         first: &'static str,
     },
     /// Its posts were not scored; the message may quote the event.
     #[error("{message}")]
-    Refused {
+    Rejected {
         /// One of the API's codes.
         code: &'static str,
         /// What to do about it.
@@ -43,12 +43,12 @@ pub enum InvocationError {
 }
 
 impl InvocationError {
-    /// Something of ours failed; the cause goes to the log.
+    /// An internal error; the cause goes to the log.
     pub(crate) fn internal(cause: String) -> Self {
         ApiError::Internal { cause }.into()
     }
 
-    /// The response is longer than Lambda carries.
+    /// The response is larger than Lambda allows.
     pub(crate) fn too_large(max_bytes: usize) -> Self {
         ApiError::ResponseTooLarge { max_bytes }.into()
     }
@@ -60,12 +60,12 @@ impl InvocationError {
             Self::MalformedEvent(_) => "malformed_event",
             Self::NoSink => "no_results_sink",
             Self::AllFailed { .. } => "all_records_failed",
-            Self::Refused { code, .. } => code,
+            Self::Rejected { code, .. } => code,
         }
     }
 }
 
-/// The code alone: the runtime logs errors so, and a message may quote the event.
+/// The code alone, because the runtime logs this and a message may quote the event.
 impl fmt::Debug for InvocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -77,7 +77,7 @@ impl From<ApiError> for InvocationError {
         if let ApiError::Internal { cause } = &error {
             tracing::error!(cause, "event failed");
         }
-        Self::Refused {
+        Self::Rejected {
             code: ErrorBody::from_api_error(&error).code(),
             message: error.to_string(),
         }

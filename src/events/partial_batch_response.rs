@@ -14,7 +14,7 @@
 //! and its result has the same id.
 
 use super::record::Record;
-use super::score::{AT_A_TIME, Verdict};
+use super::score::{RECORDS_PER_CHUNK, Verdict};
 use super::sink::Outgoing;
 use super::source::{Batch, Source};
 use super::sync_response::json;
@@ -24,14 +24,14 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::{Duration, Instant};
 
-/// A record, by its place in the event, that is to come again, and why.
-type Failure = (usize, &'static str);
+/// The index of a record that must be retried, and its error code.
+type FailedRecord = (usize, &'static str);
 
-/// A result that the sink did not take.
+/// The code of a result that the sink did not confirm.
 const NOT_DELIVERED: &str = "not_delivered";
 
 impl Events {
-    /// Scores and delivers; the response lists what is to come again.
+    /// Scores and delivers records; the response lists those that must be retried.
     pub(super) async fn partial_batch_response(
         &self,
         batch: Batch,
@@ -45,15 +45,15 @@ impl Events {
         } = batch;
         let to_score = platform.deadline.map(leave_time_to_deliver);
         let mut failures = Vec::new();
-        for (chunk, records) in records.chunks_mut(AT_A_TIME).enumerate() {
+        for (chunk, records) in records.chunks_mut(RECORDS_PER_CHUNK).enumerate() {
             let verdicts = self.score(records, to_score, stats).await;
             let mut results = Vec::with_capacity(records.len());
             let mut failed = Vec::new();
-            for (place, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
-                match self.outgoing(source, place, record, verdict) {
+            for (index, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
+                match self.outgoing(source, index, record, verdict) {
                     Ok(result) => results.extend(result),
                     Err(code) => {
-                        failed.push((place, code));
+                        failed.push((index, code));
                         if source.is_ordered() {
                             break;
                         }
@@ -61,20 +61,20 @@ impl Events {
                 }
             }
             failed.extend(deliver(sink, source, &results, self.deadline(platform.deadline)).await);
-            let first = chunk * AT_A_TIME;
+            let first = chunk * RECORDS_PER_CHUNK;
             let failed = failed.into_iter();
-            failures.extend(failed.map(|(place, code)| (first + place, code)));
+            failures.extend(failed.map(|(index, code)| (first + index, code)));
             if source.is_ordered() && !failures.is_empty() {
                 break;
             }
         }
         failures.sort_unstable();
-        let Some(&(place, first)) = failures.first() else {
+        let Some(&(index, first)) = failures.first() else {
             return Ok(json(&report(&[])));
         };
         stats.failed_code = Some(first);
         stats.failed = if source.is_ordered() {
-            records.len() - place
+            records.len() - index
         } else {
             failures.len()
         };
@@ -83,23 +83,23 @@ impl Events {
             return Err(InvocationError::AllFailed { records, first });
         }
         let reported: Vec<&Record> = match source {
-            Source::SqsFifo => records[place..].iter().collect(),
+            Source::SqsFifo => records[index..].iter().collect(),
             // The stream is read again from there.
-            Source::Kinesis | Source::DynamoDb => vec![&records[place]],
-            _ => failures.iter().map(|&(place, _)| &records[place]).collect(),
+            Source::Kinesis | Source::DynamoDb => vec![&records[index]],
+            _ => failures.iter().map(|&(index, _)| &records[index]).collect(),
         };
         Ok(json(&report(&reported)))
     }
 
-    /// What goes to the sink of a record: nothing of a deletion. The error is why the
-    /// record is to come again.
+    /// The result to send to the sink; `None` for a deletion. The error is the code with which
+    /// the record must be retried.
     fn outgoing(
         &self,
         source: Source,
-        place: usize,
+        index: usize,
         record: &Record,
         verdict: &Verdict,
-    ) -> Result<Option<Placed>, &'static str> {
+    ) -> Result<Option<IndexedResult>, &'static str> {
         match verdict {
             Verdict::Failed(code) => return Err(code),
             Verdict::Bad(error) if !source.delivers_errors() => return Err(error.code()),
@@ -112,13 +112,13 @@ impl Events {
             is_error: matches!(verdict, Verdict::Bad(_)),
             body,
         });
-        Ok(result.map(|result| Placed { place, result }))
+        Ok(result.map(|result| IndexedResult { index, result }))
     }
 }
 
-/// A result and its record's place.
-struct Placed {
-    place: usize,
+/// A result and the index of its record.
+struct IndexedResult {
+    index: usize,
     result: Outgoing,
 }
 
@@ -127,47 +127,46 @@ impl Source {
         matches!(self, Self::SqsFifo | Self::Kinesis | Self::DynamoDb)
     }
 
-    /// Whether a record that can never be scored is over and done with once its error
-    /// was delivered. A queue keeps such messages for its owner; a stream would be
-    /// stuck at them.
+    /// Whether a record that can never be scored is done once its error was delivered. A queue
+    /// moves such messages to its dead-letter queue, but a stream would be stuck at them.
     fn delivers_errors(self) -> bool {
         matches!(self, Self::Kinesis | Self::DynamoDb)
     }
 }
 
-/// At most this much of an event's time is kept for delivering what was scored last.
+/// The longest part of an event's time that is reserved for the last delivery.
 const DELIVERY: Duration = Duration::from_secs(2);
 
-/// When scoring has to be done, given when everything has to.
+/// The deadline for scoring, given the event's deadline.
 fn leave_time_to_deliver(deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(Instant::now());
     let earlier = deadline.checked_sub((left / 4).min(DELIVERY));
     earlier.unwrap_or(deadline)
 }
 
-/// Hands results to the sink, and tells the places of those that it does not have.
+/// Sends results to the sink, and returns those that it did not confirm.
 async fn deliver(
     sink: &dyn Sink,
     source: Source,
-    results: &[Placed],
+    results: &[IndexedResult],
     deadline: Instant,
-) -> Vec<Failure> {
-    // A FIFO queue's messages, ten at most, go one by one: none behind one that failed.
-    let at_a_time = match source {
+) -> Vec<FailedRecord> {
+    // A FIFO queue's messages, ten at most, are sent one by one, and none after a failure.
+    let chunk_len = match source {
         Source::SqsFifo => 1,
         _ => results.len().max(1),
     };
     let mut failures = Vec::new();
-    for placed in results.chunks(at_a_time) {
-        let outgoing: Vec<&Outgoing> = placed.iter().map(|placed| &placed.result).collect();
+    for indexed in results.chunks(chunk_len) {
+        let outgoing: Vec<&Outgoing> = indexed.iter().map(|indexed| &indexed.result).collect();
         let arrived = tokio::time::timeout_at(deadline.into(), sink.send(&outgoing)).await;
-        // What is not known to have arrived has not.
+        // A result counts as delivered only if the sink confirmed it.
         let arrived = arrived
             .unwrap_or_default()
             .into_iter()
             .chain(std::iter::repeat(false));
-        let failed = placed.iter().zip(arrived).filter(|(_, arrived)| !arrived);
-        failures.extend(failed.map(|(placed, _)| (placed.place, NOT_DELIVERED)));
+        let failed = indexed.iter().zip(arrived).filter(|(_, arrived)| !arrived);
+        failures.extend(failed.map(|(indexed, _)| (indexed.index, NOT_DELIVERED)));
         if source == Source::SqsFifo && !failures.is_empty() {
             break;
         }
@@ -178,20 +177,20 @@ async fn deliver(
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PartialBatchResponse<'a> {
-    batch_item_failures: Vec<Item<'a>>,
+    batch_item_failures: Vec<BatchItemFailure<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item<'a> {
+struct BatchItemFailure<'a> {
     item_identifier: &'a str,
 }
 
 fn report<'a>(reported: &[&'a Record]) -> PartialBatchResponse<'a> {
-    let items = reported.iter().map(|record| Item {
+    let failures = reported.iter().map(|record| BatchItemFailure {
         item_identifier: &record.failure_id,
     });
     PartialBatchResponse {
-        batch_item_failures: items.collect(),
+        batch_item_failures: failures.collect(),
     }
 }

@@ -1,7 +1,7 @@
 //! A record of an event, and the post in it.
 //!
-//! Any producer of the queue or stream can write records, so they are untrusted: a record
-//! without a post is an error of that record alone, and no message quotes it.
+//! Any producer of the queue or stream can write records, so they are untrusted: a record without
+//! a post is an error of that record alone, and no message quotes the record.
 
 use crate::config::{EventOptions, Pointer};
 use crate::rows::RowError;
@@ -10,27 +10,27 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 
-/// One record.
+/// A record of an event.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// What the platform calls it.
+    /// The id that the platform gave it.
     pub(super) id: Option<String>,
-    /// What a failure of it is listed by, where failures are listed.
+    /// The id by which a partial batch response reports its failure.
     pub(super) failure_id: String,
     /// The ordered group of messages that it belongs to.
     pub(super) group: Option<String>,
     /// The resource that it comes from.
     pub(super) source: Option<String>,
-    /// What there is to score.
+    /// The post to score.
     pub(super) content: Content,
 }
 
-/// What there is to score in a record.
+/// The post in a record.
 #[derive(Debug)]
 pub(super) struct Content {
-    /// `None` where something was deleted, so that there is nothing.
+    /// `None` if the record is a deletion, which has no post.
     pub(super) post: Option<Result<String, RowError>>,
-    /// The record's own id for it.
+    /// The post's own id.
     pub(super) post_id: Option<String>,
 }
 
@@ -56,9 +56,9 @@ pub(super) struct Finder {
     id: Option<Pointer>,
 }
 
-/// Where the post stands in a JSON object if nothing else is said.
+/// The default path of the post in a JSON object.
 const TEXT: &str = "/text";
-/// The same for the record's own id.
+/// The default path of the post's own id.
 const ID: &str = "/id";
 
 impl Finder {
@@ -69,7 +69,7 @@ impl Finder {
         }
     }
 
-    /// Base64, as streams carry what was written to them.
+    /// The post in Base64, which streams use for data.
     pub(super) fn in_base64(&self, data: &str) -> Content {
         let Ok(bytes) = BASE64_STANDARD.decode(data) else {
             return RowError::InvalidBase64.into();
@@ -80,8 +80,8 @@ impl Finder {
         }
     }
 
-    /// A message's body: JSON, or the post itself. What producers on Windows put before
-    /// it, a byte order mark, is part of neither.
+    /// The post in a message's body, which is JSON or the post itself. A byte order mark, which
+    /// producers on Windows write, is ignored.
     pub(super) fn in_text(&self, mut body: String) -> Content {
         if body.starts_with('\u{feff}') {
             body.drain(..'\u{feff}'.len_utf8());
@@ -97,16 +97,16 @@ impl Finder {
             },
             Ok(json @ Value::String(_)) => self.in_json(&json),
             Ok(json) if self.text.is_some() => self.in_json(&json),
-            // What begins like an object was meant to be one; its half is no post.
+            // A body that begins like an object was meant to be one, so it is not taken for a post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
                 RowError::InvalidJson("it is cut off or not JSON".to_owned()).into()
             }
-            // JSON or not, a post such as `42`.
+            // A post, even if it is valid JSON, such as `42`.
             Ok(_) | Err(_) => post(Ok(body)),
         }
     }
 
-    /// What a topic sent to a queue. There is no further envelope in it.
+    /// The post in a message that a topic sent to a queue. It has no further envelope.
     fn in_notification(&self, message: String) -> Content {
         match serde_json::from_str(&message) {
             Ok(json @ Value::Object(_)) => self.in_json(&json),
@@ -114,7 +114,7 @@ impl Finder {
         }
     }
 
-    /// A document.
+    /// The post in a JSON value.
     pub(super) fn in_json(&self, json: &Value) -> Content {
         let pointer = match &self.text {
             Some(pointer) => pointer.as_str(),
@@ -130,7 +130,7 @@ impl Finder {
         Content {
             post: Some(text),
             post_id: id.and_then(|id| match id {
-                // Checked, for results are logged where that is asked for.
+                // Validated, because results can be logged.
                 Value::String(id) => telemetry::id(id).map(str::to_owned),
                 Value::Number(id) => Some(id.to_string()),
                 _ => None,
@@ -138,7 +138,7 @@ impl Finder {
         }
     }
 
-    /// What a table's stream says of a change.
+    /// The post in a change that a table's stream reports.
     pub(super) fn in_change(&self, record: &mut Map<String, Value>) -> Content {
         if record.get("eventName").and_then(Value::as_str) == Some("REMOVE") {
             return Content {
@@ -166,11 +166,11 @@ fn post(post: Result<String, RowError>) -> Content {
     }
 }
 
-/// What services wrap round a message that they hand on to a queue.
+/// The envelope in which a service forwards a message to a queue.
 enum Envelope {
-    /// A topic's, with the message in it.
+    /// A topic's, with its message.
     Notification(String),
-    /// A bus's, with the event's detail in it.
+    /// A bus's, with the event's detail.
     Event(Value),
     None(Map<String, Value>),
 }
@@ -189,11 +189,11 @@ fn envelope(mut fields: Map<String, Value>) -> Envelope {
     Envelope::None(fields)
 }
 
-/// The fields of every event of `EventBridge`.
+/// The fields that every `EventBridge` event has.
 pub(super) const BUS_FIELDS: [&str; 3] = ["detail-type", "detail", "source"];
 
-/// A table's value without its type: `{"M": {"text": {"S": "..."}}}` is `{"text": "..."}`.
-/// As deep as the event was, which its parser bounds.
+/// A table's value without its types: `{"M": {"text": {"S": "..."}}}` becomes `{"text": "..."}`.
+/// The recursion is as deep as the event, whose depth the parser limits.
 fn plain(value: Value) -> Value {
     let Value::Object(typed) = value else {
         return Value::Null;
@@ -282,7 +282,7 @@ mod tests {
         check("", &notification("good"), Ok("good"));
         check("", &notification(r#"{"text":"good"}"#), Ok("good"));
         check("/a", &notification(r#"{"a":"good"}"#), Ok("good"));
-        // One in the other is nobody's.
+        // No service puts one into the other.
         check(
             "",
             &notification(&notification("good")),

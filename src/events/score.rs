@@ -1,8 +1,8 @@
-//! Scores the posts of records, through the batcher like every post.
+//! Scores the posts of records through the batcher, like all posts.
 
 use super::record::Record;
 use super::{EventStats, Events};
-use crate::batcher::{BatchResponse, RequestOptions};
+use crate::batcher::{RequestOptions, ScoredPosts};
 use crate::error::InferError;
 use crate::http::ApiError;
 use crate::wire::{ErrorBody, Scored};
@@ -11,25 +11,25 @@ use coldread_engine::Sentiment;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// What became of a record's post.
+/// The outcome of a record's post.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It has a sentiment.
+    /// It was scored.
     Scored(Sentiment),
-    /// It has none, and never will.
+    /// It can never be scored.
     Bad(ErrorBody),
     /// There was nothing to score.
     Skipped,
-    /// It may have one when it comes again.
+    /// It was not scored, but may be when retried.
     Failed(&'static str),
 }
 
-/// How many records are scored, and then delivered, at a time: what is done when time is
-/// up stays done. Enough of them to fill batches for a machine's cores.
-pub(super) const AT_A_TIME: usize = 100;
+/// How many records are scored and then delivered together. If time runs out, earlier chunks stay
+/// done. Large enough to fill batches for all cores.
+pub(super) const RECORDS_PER_CHUNK: usize = 100;
 
 impl Events {
-    /// A verdict for each record, in order. The posts are taken out of them.
+    /// Returns a verdict for each record, in order. The posts are moved out of the records.
     pub(super) async fn score(
         &self,
         records: &mut [Record],
@@ -44,7 +44,7 @@ impl Events {
                 Some(Err(error)) => Verdict::Bad(ErrorBody::new(error.code(), error.to_string())),
                 Some(Ok(post)) => {
                     posts.push(post);
-                    // Until it has another.
+                    // Replaced below by its result.
                     Verdict::Failed("internal")
                 }
             });
@@ -52,9 +52,9 @@ impl Events {
         let mut scored = self.classify(posts, deadline, stats).await.into_iter();
         for verdict in &mut verdicts {
             if matches!(verdict, Verdict::Failed(_))
-                && let Some(of_post) = scored.next()
+                && let Some(result) = scored.next()
             {
-                *verdict = of_post;
+                *verdict = result;
             }
         }
         verdicts
@@ -67,10 +67,10 @@ impl Events {
         stats: &mut EventStats,
     ) -> Vec<Verdict> {
         let count = posts.len();
-        match self.ask(posts.clone(), deadline, stats).await {
-            Ok(answer) => answer.results.into_iter().map(Verdict::from).collect(),
-            // A post that breaks the engine fails its whole request. Its neighbours are
-            // not to suffer for it.
+        match self.classify_once(posts.clone(), deadline, stats).await {
+            Ok(scored) => scored.results.into_iter().map(Verdict::from).collect(),
+            // A post on which the engine fails makes its whole request fail, so the others are
+            // retried without it.
             Err(InferError::Internal(cause)) if count > 1 => {
                 tracing::error!(
                     cause,
@@ -79,8 +79,8 @@ impl Events {
                 );
                 let mut verdicts = Vec::with_capacity(count);
                 for post in posts {
-                    let answer = self.ask(vec![post], deadline, stats).await;
-                    let result = answer.map(|mut answer| answer.results.pop());
+                    let scored = self.classify_once(vec![post], deadline, stats).await;
+                    let result = scored.map(|mut scored| scored.results.pop());
                     verdicts.push(match result {
                         Ok(Some(result)) => result.into(),
                         Ok(None) => Verdict::Failed("internal"),
@@ -96,22 +96,22 @@ impl Events {
         }
     }
 
-    async fn ask(
+    async fn classify_once(
         &self,
         posts: Vec<String>,
         deadline: Option<Instant>,
         stats: &mut EventStats,
-    ) -> Result<BatchResponse, InferError> {
-        let terms = RequestOptions {
+    ) -> Result<ScoredPosts, InferError> {
+        let options = RequestOptions {
             deadline: Some(self.deadline(deadline)),
             ..RequestOptions::default()
         };
-        let answer = self.app.batcher().classify(posts, terms).await?;
-        stats.scored(answer.results.len(), &answer.stages);
-        Ok(answer)
+        let scored = self.app.batcher().classify(posts, options).await?;
+        stats.scored(scored.results.len(), &scored.stages);
+        Ok(scored)
     }
 
-    /// When posts that are scored from now on must be done.
+    /// The deadline of posts that are sent to the batcher now.
     pub(super) fn deadline(&self, platform: Option<Instant>) -> Instant {
         let timeout = self.app.limits().request_timeout_ms.get();
         let longest = Instant::now() + Duration::from_millis(timeout);
@@ -121,18 +121,18 @@ impl Events {
     /// A record's result as JSON, if it has one.
     pub(super) fn result(&self, record: &Record, verdict: &Verdict) -> Option<String> {
         let model = self.app.batcher().model();
-        let what = match verdict {
+        let outcome = match verdict {
             Verdict::Scored(sentiment) => {
-                What::Scored(Scored::new(sentiment, &model.labels, Some(&model.name)))
+                Outcome::Scored(Scored::new(sentiment, &model.labels, Some(&model.name)))
             }
-            Verdict::Bad(error) => What::Bad(error),
+            Verdict::Bad(error) => Outcome::Bad(error),
             Verdict::Skipped | Verdict::Failed(_) => return None,
         };
         let result = ResultBody {
             id: record.id.as_deref(),
             post_id: record.content.post_id.as_deref(),
             source: record.source.as_deref(),
-            what,
+            outcome,
         };
         Some(serde_json::to_string(&result).expect("our own results are serializable"))
     }
@@ -142,12 +142,12 @@ impl From<Result<Sentiment, PostError>> for Verdict {
     fn from(result: Result<Sentiment, PostError>) -> Self {
         match result {
             Ok(sentiment) => Self::Scored(sentiment),
-            Err(error) => Self::Bad(ErrorBody::of_post(&error)),
+            Err(error) => Self::Bad(ErrorBody::from_post_error(&error)),
         }
     }
 }
 
-/// The code of a failure that may pass, whose cause is logged if it is ours.
+/// The code of a temporary error; the cause of an internal one is logged.
 fn code_of(error: InferError) -> &'static str {
     let error = ApiError::from(error);
     if let ApiError::Internal { cause } = &error {
@@ -156,7 +156,7 @@ fn code_of(error: InferError) -> &'static str {
     ErrorBody::from_api_error(&error).code()
 }
 
-/// What a sink or a client gets of a record: whose it is, and what became of it.
+/// The result of a record, for a sink or the sender: its ids, and its scores or error.
 #[derive(Serialize)]
 struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,12 +166,12 @@ struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'a str>,
     #[serde(flatten)]
-    what: What<'a>,
+    outcome: Outcome<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum What<'a> {
+enum Outcome<'a> {
     Scored(Scored<'a>),
     Bad(&'a ErrorBody),
 }

@@ -1,4 +1,4 @@
-//! Where results of queues and streams go.
+//! The destinations of the results of queues and streams.
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -10,32 +10,31 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// A result on its way out.
+/// A result to be sent to a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// What the platform calls its record; the same when it comes again.
+    /// The id that the platform gave the record; the same when the record is retried.
     pub id: String,
     /// The ordered group that the record belongs to.
     pub group: Option<String>,
     /// The resource that it came from.
     pub source: Option<String>,
-    /// Whether it says why the record cannot be scored.
+    /// Whether it is an error instead of scores.
     pub is_error: bool,
-    /// The result, as JSON on one line. It has no text of a post.
+    /// The result, as JSON on one line, without the text of the post.
     pub body: String,
 }
 
-/// For each result, in order, whether it has arrived.
+/// For each result, in order, whether the sink confirmed it.
 pub type Arrived<'a> = Pin<Box<dyn Future<Output = Vec<bool>> + Send + 'a>>;
 
-/// Takes results.
+/// A destination of results.
 pub trait Sink: Send + Sync {
-    /// Sends results. One that is not known to have arrived has not; why not is the
-    /// sink's to log.
+    /// Sends results. The sink logs why it could not deliver a result.
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a>;
 }
 
-/// The sink that was asked for. No connection is made before there is something to send.
+/// Opens the configured sink. It connects when there is something to send.
 #[cfg_attr(
     not(feature = "aws"),
     expect(clippy::unused_async, reason = "a log is opened without waiting")
@@ -54,7 +53,7 @@ pub async fn open(results: &Results) -> Arc<dyn Sink> {
     }
 }
 
-/// Lines on standard output, which Lambda keeps with the log.
+/// Writes lines to standard output, which Lambda stores in the log.
 struct Log;
 
 impl Sink for Log {

@@ -1,4 +1,4 @@
-//! Who sent an event, and the records in it.
+//! The sender of an event, and its records.
 //!
 //! Both are read from the event itself: Lambda does not say which trigger invoked the function.
 
@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What kind of event this is, by the names of its fields.
+/// The kind of an event, recognized by the names of its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventKind {
     /// A request through API Gateway, a Function URL or a load balancer.
     Http,
     /// A direct invocation with `{"text": ...}` or `{"texts": [...]}`.
@@ -24,8 +24,8 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
-    /// Looks at the names of an event's fields; what is no object is of another kind.
+impl EventKind {
+    /// Looks at the names of an event's fields. An event that is not an object is `Other`.
     pub fn from_event(event: &str) -> Self {
         let mut deserializer = serde_json::Deserializer::from_str(event);
         deserializer
@@ -48,18 +48,18 @@ enum Name {
 struct KindVisitor;
 
 impl<'de> Visitor<'de> for KindVisitor {
-    type Value = Kind;
+    type Value = EventKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
-        let mut kind = Kind::Other;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EventKind, A::Error> {
+        let mut kind = EventKind::Other;
         while let Some(name) = map.next_key()? {
             match name {
-                Name::RequestContext | Name::HttpMethod => kind = Kind::Http,
-                Name::Text | Name::Texts if kind == Kind::Other => kind = Kind::Direct,
+                Name::RequestContext | Name::HttpMethod => kind = EventKind::Http,
+                Name::Text | Name::Texts if kind == EventKind::Other => kind = EventKind::Direct,
                 _ => {}
             }
             map.next_value::<IgnoredAny>()?;
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for KindVisitor {
 pub(super) enum Source {
     /// A standard queue.
     Sqs,
-    /// A queue that keeps an order.
+    /// A FIFO queue.
     SqsFifo,
     /// A data stream.
     Kinesis,
@@ -83,8 +83,8 @@ pub(super) enum Source {
     Sns,
     /// A bus.
     EventBridge,
-    /// A pipe that wants its events enriched, or a Distributed Map's batch: a list in, a
-    /// list out.
+    /// A pipe's enrichment step or a Distributed Map's batch: both the event and the response are
+    /// lists.
     List,
     /// A schedule or a plugin that keeps the function warm.
     Ping,
@@ -113,11 +113,10 @@ pub(super) struct Batch {
     pub(super) records: Vec<Record>,
 }
 
-/// An event's fields, each to be read on its own: one that is malformed does not take the
-/// others with it.
+/// An event's fields, each parsed separately, so that a malformed one does not affect the others.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Reads what is no request.
+/// Reads an event that is not a request.
 pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationError> {
     if let Some(items) = elements(event) {
         return Ok(list(&items, finder));
@@ -131,7 +130,7 @@ pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationErro
     }
     if BUS_FIELDS.iter().all(|name| fields.contains_key(*name)) {
         let field = |name: &str| fields.get(name).map(|raw| value(raw).0);
-        let (detail, is_whole) = fields
+        let (detail, is_unchanged) = fields
             .get("detail")
             .map_or((Value::Null, true), |raw| value(raw));
         let record = Record {
@@ -142,7 +141,7 @@ pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationErro
         };
         return Ok(Batch {
             source: Source::EventBridge,
-            records: vec![checked(record, is_whole)],
+            records: vec![checked(record, is_unchanged)],
         });
     }
     let list_in = |name: &str| elements(fields.get(name)?.get());
@@ -159,8 +158,8 @@ fn elements(json: &str) -> Option<Vec<&RawValue>> {
 
 fn list(items: &[&RawValue], finder: &Finder) -> Batch {
     let records = items.iter().map(|item| {
-        let (item, is_whole) = value(item);
-        checked(element(item, finder), is_whole)
+        let (item, is_unchanged) = value(item);
+        checked(element(item, finder), is_unchanged)
     });
     Batch {
         source: Source::List,
@@ -168,8 +167,8 @@ fn list(items: &[&RawValue], finder: &Finder) -> Batch {
     }
 }
 
-/// A value, and whether it is as it was sent. Of one that is JSON and cannot be read, for
-/// half of a surrogate pair or its depth, as much is read as can be: its ids matter still.
+/// A value, and whether it was parsed unchanged. If it cannot be, because of half a surrogate pair
+/// or its depth, as much as possible is parsed, because its ids are still needed.
 fn value(raw: &RawValue) -> (Value, bool) {
     match serde_json::from_str(raw.get()) {
         Ok(value) => (value, true),
@@ -180,19 +179,19 @@ fn value(raw: &RawValue) -> (Value, bool) {
     }
 }
 
-/// A record whose content counts only if it is as it was sent.
-fn checked(record: Record, is_whole: bool) -> Record {
-    if is_whole {
+/// The record, with an error as its content unless it was parsed unchanged.
+fn checked(record: Record, is_unchanged: bool) -> Record {
+    if is_unchanged {
         return record;
     }
     Record {
-        content: RowError::InvalidJson("it cannot be read".to_owned()).into(),
+        content: RowError::InvalidJson("it cannot be parsed".to_owned()).into(),
         ..record
     }
 }
 
-/// Whether an event has no purpose but that the function runs: a schedule's without an
-/// input of its own, or what plugins and libraries send to keep a function warm.
+/// Whether an event only keeps the function warm: a schedule without an input of its own, or an
+/// event of a plugin or library for this purpose.
 fn is_ping(fields: &Fields) -> bool {
     let text = |name: &str| {
         let raw = fields.get(name)?;
@@ -208,12 +207,12 @@ fn is_ping(fields: &Fields) -> bool {
     is_scheduled || is_plugin || is_flagged
 }
 
-/// Records that a poller or a topic sent; all of one event come from one source.
+/// Records from a poller or a topic. All records of an event have the same source.
 fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, InvocationError> {
     let mut source = None;
     let mut read = Vec::with_capacity(records.len());
     for record in records {
-        let (Value::Object(mut fields), is_whole) = value(record) else {
+        let (Value::Object(mut fields), is_unchanged) = value(record) else {
             return Err(InvocationError::UnknownEvent);
         };
         let of = source_of(&fields).ok_or(InvocationError::UnknownEvent)?;
@@ -223,16 +222,16 @@ fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, Invocatio
             ));
         }
         let record = record_of(of, &mut fields, finder);
-        // Without it, a failure could not be told from success.
+        // Without an id, a failure cannot be reported.
         if of != Source::Sns && record.failure_id.is_empty() {
             return Err(InvocationError::MalformedEvent(
                 "a record has no id to report its failure by",
             ));
         }
-        read.push(checked(record, is_whole));
+        read.push(checked(record, is_unchanged));
     }
     Ok(Batch {
-        // Nothing to do is done whichever way.
+        // An event without records can be of any source.
         source: source.unwrap_or(Source::Sqs),
         records: read,
     })
@@ -261,7 +260,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
     let origin = resource(fields.get("eventSourceARN"));
     match source {
         Source::Kinesis => {
-            // A pipe puts the inner fields beside the outer ones.
+            // A pipe flattens the inner fields into the record.
             let data = fields.get("kinesis").and_then(Value::as_object);
             let data = data.unwrap_or(fields);
             Record {
@@ -306,7 +305,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
     }
 }
 
-/// An element of a list: a record as a pipe hands it on, or anything.
+/// An element of a list: a record from a pipe, or any other JSON.
 fn element(item: Value, finder: &Finder) -> Record {
     match item {
         Value::Object(mut fields) if source_of(&fields).is_some() => {
@@ -331,7 +330,7 @@ fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A value that is an id, and so can be logged.
+/// An id, validated so that it can be logged.
 fn id(value: Option<&Value>) -> Option<String> {
     telemetry::id(value?.as_str()?).map(str::to_owned)
 }
@@ -350,15 +349,18 @@ mod tests {
     #[test]
     fn kinds_are_told_by_names_alone() {
         for (event, kind) in [
-            (r#"{"text":"a","requestContext":{}}"#, Kind::Http),
-            (r#"{"httpMethod":"GET","path":"/"}"#, Kind::Http),
-            (r#"{"text":null}"#, Kind::Direct),
-            (r#"{"te\u0078ts":[],"more":{"httpMethod":1}}"#, Kind::Direct),
-            (r#"{"Records":[{"text":1}]}"#, Kind::Other),
-            ("[]", Kind::Other),
-            ("\"text\"", Kind::Other),
+            (r#"{"text":"a","requestContext":{}}"#, EventKind::Http),
+            (r#"{"httpMethod":"GET","path":"/"}"#, EventKind::Http),
+            (r#"{"text":null}"#, EventKind::Direct),
+            (
+                r#"{"te\u0078ts":[],"more":{"httpMethod":1}}"#,
+                EventKind::Direct,
+            ),
+            (r#"{"Records":[{"text":1}]}"#, EventKind::Other),
+            ("[]", EventKind::Other),
+            ("\"text\"", EventKind::Other),
         ] {
-            assert_eq!(Kind::from_event(event), kind, "{event}");
+            assert_eq!(EventKind::from_event(event), kind, "{event}");
         }
     }
 

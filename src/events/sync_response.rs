@@ -1,21 +1,21 @@
-//! Events whose sender reads the response: direct invocations, topics and buses (whose
-//! results go to the function's destinations), pipes and Distributed Maps.
+//! Events whose response is used: direct invocations, topics and buses (whose responses Lambda
+//! sends to the function's destinations), pipes and Distributed Maps.
 
 use super::record::Record;
-use super::score::{AT_A_TIME, Verdict};
+use super::score::{RECORDS_PER_CHUNK, Verdict};
 use super::source::{Batch, Source};
 use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
 use crate::http::{ApiError, Posts, parse_posts};
 use crate::json::replace_halves;
 use crate::platform::Platform;
-use crate::wire::{ErrorBody, Many, Scored};
+use crate::wire::{BatchResults, ErrorBody, Scored};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 impl Events {
-    /// `{"text": ...}` or `{"texts": [...]}`: what the same body gets over HTTP. What
-    /// is an error there is one here, with the same code as its type.
+    /// Handles `{"text": ...}` and `{"texts": [...]}` like the same body over HTTP. An error
+    /// there is an error here, with the code as its type.
     pub(super) async fn direct(
         &self,
         event: &str,
@@ -29,16 +29,16 @@ impl Events {
             Posts::Many(posts) => (posts, false),
         };
         stats.records = posts.len();
-        let terms = RequestOptions {
+        let options = RequestOptions {
             deadline: Some(self.deadline(platform.deadline)),
             long_text: long_text.unwrap_or_default(),
         };
         let batcher = self.app.batcher();
-        let answer = batcher.classify(posts, terms).await;
-        let mut answer = answer.map_err(ApiError::from)?;
-        stats.scored(answer.results.len(), &answer.stages);
+        let scored = batcher.classify(posts, options).await;
+        let mut scored = scored.map_err(ApiError::from)?;
+        stats.scored(scored.results.len(), &scored.stages);
         let model = batcher.model();
-        if is_one && let Some(result) = answer.results.pop() {
+        if is_one && let Some(result) = scored.results.pop() {
             let sentiment = result.map_err(ApiError::from)?;
             return Ok(json(&Scored::new(
                 &sentiment,
@@ -46,11 +46,11 @@ impl Events {
                 Some(&model.name),
             )));
         }
-        Ok(json(&Many::new(&answer.results, model)))
+        Ok(json(&BatchResults::new(&scored.results, model)))
     }
 
-    /// A result for each record. Records that cannot be scored have an error in their
-    /// place; a temporary failure fails the event, so that the sender retries it.
+    /// Returns a result for each record. A record that cannot be scored gets an error in its
+    /// place; a temporary error fails the event, so that the sender retries it.
     pub(super) async fn results(
         &self,
         batch: Batch,
@@ -63,10 +63,10 @@ impl Events {
         } = batch;
         let mut results = Vec::with_capacity(records.len());
         let mut bad = None;
-        for records in records.chunks_mut(AT_A_TIME) {
+        for records in records.chunks_mut(RECORDS_PER_CHUNK) {
             let verdicts = self.score(records, platform.deadline, stats).await;
             for (record, verdict) in records.iter().zip(&verdicts) {
-                results.push(self.in_place(record, verdict)?);
+                results.push(self.result_or_empty(record, verdict)?);
                 if let Verdict::Bad(error) = verdict {
                     bad.get_or_insert(error.clone());
                     stats.failed += 1;
@@ -75,10 +75,10 @@ impl Events {
         }
         stats.failed_code = bad.as_ref().map(ErrorBody::code);
         match (source, bad) {
-            // A list's errors go where its results go. Topics and buses have another
-            // destination for what failed, and it gets the event with it.
+            // The sender of a list gets its errors with its results. For topics and buses,
+            // failed events go to the on-failure destination, together with the event.
             (Source::Sns | Source::EventBridge, Some(error)) if stats.failed == results.len() => {
-                Err(InvocationError::Refused {
+                Err(InvocationError::Rejected {
                     code: error.code(),
                     message: error.message().to_owned(),
                 })
@@ -87,32 +87,32 @@ impl Events {
                 let only = results.pop();
                 only.ok_or(InvocationError::UnknownEvent)
             }
-            (Source::Sns, _) => Ok(json(&Results { results })),
+            (Source::Sns, _) => Ok(json(&TopicResponse { results })),
             _ => Ok(json(&results)),
         }
     }
 
-    fn in_place(
+    fn result_or_empty(
         &self,
         record: &Record,
         verdict: &Verdict,
     ) -> Result<Box<RawValue>, InvocationError> {
         if let Verdict::Failed(code) = *verdict {
             let message = "not all posts could be scored; retry".to_owned();
-            return Err(InvocationError::Refused { code, message });
+            return Err(InvocationError::Rejected { code, message });
         }
         let result = self.result(record, verdict);
-        // A deletion in a pipe's list has its place, too.
+        // Deletions in a pipe's list keep their place.
         let result = result.unwrap_or_else(|| "{}".to_owned());
         Ok(RawValue::from_string(result).expect("a result is JSON"))
     }
 }
 
 #[derive(Serialize)]
-struct Results {
+struct TopicResponse {
     results: Vec<Box<RawValue>>,
 }
 
-pub(super) fn json(answer: &impl Serialize) -> Box<RawValue> {
-    to_raw_value(answer).expect("our own answers are serializable")
+pub(super) fn json(response: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(response).expect("our own types are serializable")
 }

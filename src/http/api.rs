@@ -1,4 +1,4 @@
-//! The native API's handlers. The types of results are in [`crate::wire`].
+//! The handlers of the native API. [`crate::wire`] has the types of the results.
 
 use super::body::Media;
 use super::buffered_request::{BufferedRequest, with_stats};
@@ -10,7 +10,7 @@ use super::rows::{self, Formats};
 use super::state::AppState;
 use crate::batcher::RequestOptions;
 use crate::timings::{self, Timings};
-use crate::wire::{Many, Scored, SentimentBody};
+use crate::wire::{BatchResults, Scored, SentimentResponse};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -21,24 +21,24 @@ use coldread_model::ProblemType;
 use serde::Serialize;
 use std::time::Instant;
 
-/// The sentiment of one post or many
+/// Score one post or many
 ///
-/// NDJSON and CSV bodies are answered row by row, in order and as rows are ready; an error
-/// of a single row stands in its place.
+/// For NDJSON and CSV, the response has one row for each row of the request, in the same order,
+/// and is streamed as rows are scored. A row that cannot be scored gets an error in its place.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/sentiment",
     params(
-        ("long_text" = inline(Option<LongTextName>), Query, description = "What is done with posts of more tokens than the model takes; for JSON `long_text` in the body wins"),
+        ("long_text" = inline(Option<LongTextName>), Query, description = "How to treat posts that have more tokens than the model reads at once. In a JSON body, the field `long_text` takes precedence."),
     ),
-    request_body(description = "The posts", content(
+    request_body(description = "The posts to score", content(
         (Object = "application/json"),
         (String = "text/plain"),
         (String = "application/x-ndjson"),
         (String = "text/csv"),
     )),
     responses((status = 200, description = "The scores", content(
-        (SentimentBody = "application/json"),
+        (SentimentResponse = "application/json"),
         (String = "application/x-ndjson"),
         (String = "text/csv"),
     ))),
@@ -47,12 +47,12 @@ pub(super) async fn sentiment(
     State(app): State<AppState>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    classify(&app, request)
+    try_sentiment(&app, request)
         .await
-        .map_err(|error| app.rejection(error))
+        .map_err(|error| app.adjust_for_shutdown(error))
 }
 
-async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
+async fn try_sentiment(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let media = Media::from_headers(request.headers())?;
     let long_text = long_text_in_query(request.uri().query())?;
     if let Some(formats) = row_formats(app, &request, media)? {
@@ -68,7 +68,7 @@ async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError
     respond(&request, posts, long_text_in_body.or(long_text)).await
 }
 
-/// How a request's rows are read and written; `None` if its body is not rows.
+/// The formats in which a request's rows are read and written; `None` if its body has no rows.
 pub(super) fn row_formats(
     app: &AppState,
     request: &Request,
@@ -87,7 +87,7 @@ pub(super) fn row_formats(
     )
 }
 
-/// Rows are scored while they arrive, so that a body of them is never buffered.
+/// Rows are scored as they arrive, so a body of rows is never buffered.
 fn classify_rows(
     app: &AppState,
     request: Request,
@@ -106,7 +106,7 @@ fn classify_rows(
     Ok(rows::respond(app, body, decoder, formats, options))
 }
 
-/// Scores the posts of a body of JSON or plain text.
+/// Scores the posts of a JSON or plain-text body.
 pub(super) async fn respond(
     request: &BufferedRequest,
     posts: Posts,
@@ -119,34 +119,34 @@ pub(super) async fn respond(
             let mut scored = request.score(vec![post], long_text).await?;
             let sentiment = scored.results.pop().ok_or_else(no_result)??;
             let one = Scored::new(&sentiment, &model.labels, Some(&model.name));
-            let response = json(StatusCode::OK, &SentimentBody::One(one));
+            let response = json(StatusCode::OK, &SentimentResponse::One(one));
             Ok(with_stats(response, 1, scored.stages))
         }
         Posts::Many(posts) => {
             let scored = request.score(posts, long_text).await?;
-            let many = SentimentBody::Many(Many::new(&scored.results, model));
+            let many = SentimentResponse::Many(BatchResults::new(&scored.results, model));
             let response = json(StatusCode::OK, &many);
             Ok(with_stats(response, scored.results.len(), scored.stages))
         }
     }
 }
 
-/// What is done with a post of more tokens than the model takes.
+/// How to treat a post that has more tokens than the model reads at once.
 #[cfg(test)]
 #[derive(utoipa::ToSchema)]
 #[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only described")]
+#[expect(dead_code, reason = "exists for its schema")]
 enum LongTextName {
-    /// Its beginning is read.
+    /// Score the beginning only.
     Truncate,
-    /// It is read in windows, side by side, and its scores are the mean of theirs,
-    /// weighted by their tokens.
+    /// Split the post into windows. Its scores are the mean of the windows' scores, weighted
+    /// by their tokens.
     Window,
-    /// It is rejected.
+    /// Reject the post.
     Error,
 }
 
-/// `long_text` in the query; a body of JSON can have it too.
+/// `long_text` from the query string.
 pub(super) fn long_text_in_query(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
     let pairs = query.unwrap_or_default().split('&');
     let value = pairs
@@ -157,21 +157,21 @@ pub(super) fn long_text_in_query(query: Option<&str>) -> Result<Option<LongText>
         .transpose()
 }
 
-/// One post in, none out: the batcher promises that this does not happen.
+/// The batcher returns one result per post, so this would be a bug.
 fn no_result() -> ApiError {
     ApiError::Internal {
         cause: "the batcher gave no result for a post".to_owned(),
     }
 }
 
-/// The process is alive
-#[cfg_attr(test, utoipa::path(get, path = "/healthz", responses((status = 200, description = "It is", body = Status))))]
+/// Liveness check
+#[cfg_attr(test, utoipa::path(get, path = "/healthz", responses((status = 200, description = "The process is alive", body = Status))))]
 pub(super) async fn healthz() -> Response {
     json(StatusCode::OK, &Status { status: "ok" })
 }
 
-/// The process takes requests
-#[cfg_attr(test, utoipa::path(get, path = "/readyz", responses((status = 200, description = "It does", body = Status))))]
+/// Readiness check
+#[cfg_attr(test, utoipa::path(get, path = "/readyz", responses((status = 200, description = "The server accepts requests", body = Status))))]
 pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiError> {
     if app.is_draining() {
         return Err(ApiError::ShuttingDown);
@@ -179,9 +179,9 @@ pub(super) async fn readyz(State(app): State<AppState>) -> Result<Response, ApiE
     Ok(json(StatusCode::OK, &Status { status: "ready" }))
 }
 
-/// Counters and histograms
+/// Metrics
 #[cfg_attr(test, utoipa::path(get, path = "/metrics", responses((
-    status = 200, description = "OpenMetrics text, which Prometheus reads", body = String,
+    status = 200, description = "Counters and histograms in the OpenMetrics text format, for Prometheus", body = String,
     content_type = "application/openmetrics-text",
 ))))]
 pub(super) async fn metrics(State(app): State<AppState>) -> Response {
@@ -193,14 +193,14 @@ pub(super) async fn metrics(State(app): State<AppState>) -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static(media))], text).into_response()
 }
 
-/// How the process is.
+/// The response to a health check.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Status {
     status: &'static str,
 }
 
-/// What runs here, and what it takes
+/// Model, engine and limits of this server
 #[cfg_attr(test, utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info))))]
 pub(super) async fn info(State(app): State<AppState>) -> Response {
     let model = app.batcher().model();
@@ -220,7 +220,7 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
     json(StatusCode::OK, &info)
 }
 
-/// What runs here, and what it takes.
+/// Model, engine and limits of a server.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Info<'a> {
@@ -228,31 +228,31 @@ pub(super) struct Info<'a> {
     model: &'a str,
     /// Its labels, in the order of their scores.
     labels: &'a [String],
-    /// As a model's `config.json` spells it.
+    /// As written in the `config.json` of models.
     problem_type: &'static str,
-    /// What runs the model.
+    /// The engine that runs the model.
     engine: Engine,
-    /// Other services whose clients are answered.
+    /// Other services whose clients are served.
     compat: Vec<&'static str>,
-    /// What the server takes on.
+    /// The server's limits.
     limits: InfoLimits,
-    /// Of this process's start; what is not over, or not known, is null.
+    /// How long each phase of the start took; null if the phase has not ended or is unknown.
     timings: Timings,
-    /// Of this server.
+    /// The version of coldread.
     version: &'static str,
 }
 
-/// What runs the model.
+/// The engine that runs the model.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = EngineInfo))]
 struct Engine {
     /// `"candle-f32"` or `"int8"`.
     engine: &'static str,
-    /// The instruction set its kernels use, where it has kernels of its own.
+    /// The instruction set that the kernels use; missing for candle, which chooses its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     isa: Option<&'static str>,
-    /// How many threads one batch is spread over.
+    /// Number of threads that share one batch.
     threads: usize,
 }
 
@@ -271,21 +271,21 @@ impl From<&EngineInfo> for Engine {
     }
 }
 
-/// What the server takes on.
+/// The limits of a server.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct InfoLimits {
-    /// The longest body, after its content encoding is undone.
+    /// Maximum size of a request body after decompression, in bytes.
     max_body_bytes: usize,
-    /// The most posts in a body of JSON.
+    /// Maximum number of posts in a JSON body.
     max_posts: usize,
-    /// The longest post.
+    /// Maximum length of a post, in bytes.
     max_post_bytes: usize,
-    /// What the model reads of a post at a time.
+    /// Maximum number of tokens that the model reads at once.
     max_tokens: usize,
-    /// Posts that may wait, over all requests.
+    /// Maximum number of posts in the queue, over all requests.
     max_pending_posts: usize,
-    /// The longest time that a request may take.
+    /// Maximum duration of a request, in milliseconds.
     request_timeout_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! From a request's headers and body to bytes, within limits.
+//! Reads request bodies within limits, and tells their media types.
 
 use super::decode::Decoder;
 use super::error::ApiError;
@@ -11,27 +11,27 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::time::Duration;
 
-/// What a body is.
+/// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Media {
-    /// An object with posts.
+    /// A JSON object with posts.
     Json,
     /// One post.
     PlainText,
-    /// A row of results for each row.
+    /// Rows, each with a post.
     Rows(RowFormat),
 }
 
 impl Media {
-    /// Decides by the headers alone, so that a body of the wrong kind is never read.
-    /// Without a content type it is taken for JSON.
+    /// Decides from the headers alone, so that an unsupported body is never read. Without a
+    /// content type, the body is read as JSON.
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let Some(content_type) = headers.get(CONTENT_TYPE) else {
             return Ok(Self::Json);
         };
         let unsupported = |what: &str| Err(ApiError::UnsupportedMediaType(what.to_owned()));
         let Ok(content_type) = content_type.to_str() else {
-            return unsupported("the content type is not readable");
+            return unsupported("the content type is not valid");
         };
         let mut parts = content_type.split(';');
         let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -43,18 +43,18 @@ impl Media {
             "application/x-ndjson"
             | "application/ndjson"
             | "application/jsonl"
-            // SageMaker's batch jobs call it so.
+            // The name that SageMaker's batch transform uses.
             | "application/jsonlines"
             | "application/x-jsonlines" => Self::Rows(RowFormat::Json),
             other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
-            // What curl -d says when nobody tells it otherwise.
+            // The default of curl -d.
             "application/x-www-form-urlencoded" => return unsupported("forms are not supported"),
             _ => return unsupported("this content type is not supported"),
         };
         for parameter in parts {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let value = value.trim().trim_matches('"');
-            // ASCII is UTF-8 too.
+            // ASCII is a subset of UTF-8.
             let is_utf8 = ["utf-8", "utf8", "us-ascii"]
                 .iter()
                 .any(|charset| value.eq_ignore_ascii_case(charset));
@@ -66,8 +66,8 @@ impl Media {
     }
 }
 
-/// Reads a body whole, within `permit`. A body that is declared longer than `max_bytes`
-/// is rejected unread; one that decodes to more is read no further.
+/// Reads a whole body; its memory counts against `permit`. A body whose declared length is over
+/// `max_bytes` is rejected before it is read, and one that decodes to more is read no further.
 pub(super) async fn read(
     body: Body,
     mut decoder: Decoder,
@@ -93,13 +93,13 @@ async fn collect(
     max_bytes: usize,
     permit: &mut MemoryPermit,
 ) -> Result<Bytes, ApiError> {
-    // The decoder's memory, which is released with it.
+    // The decoder's own memory.
     let mut window = decoder.held_bytes();
     permit.grow(window)?;
-    // Nearly every body comes in one piece, which is then not copied.
+    // Nearly every body arrives in one piece, which is not copied.
     let mut whole = BytesMut::new();
     while let Some(frame) = permit.receive(body.frame()).await? {
-        // Trailers say nothing that is of use here.
+        // Trailers are ignored.
         let Ok(mut data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() else {
             continue;
         };
@@ -121,7 +121,7 @@ async fn collect(
             }
             permit.grow(piece.len())?;
             whole.extend_from_slice(&piece);
-            // Steps can be many, of empty frames for instance.
+            // A body can take very many steps, for example if it is full of empty frames.
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -130,7 +130,7 @@ async fn collect(
     Ok(whole.freeze())
 }
 
-/// The body as text, without the byte order mark that some editors and shells put first.
+/// The body as text, without the byte order mark that some editors and shells write.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|e| ApiError::InvalidUtf8 {
         at: e.valid_up_to(),
@@ -203,7 +203,7 @@ mod tests {
         read(body, identity, max_bytes, timeout, &mut limiter.permit()).await
     }
 
-    /// A body of undeclared length that comes in pieces.
+    /// A body of undeclared length that arrives in pieces.
     struct Pieces(Vec<&'static [u8]>);
 
     impl HttpBody for Pieces {

@@ -1,6 +1,6 @@
-//! A request that was authorized and whose body is in memory: the one way in for JSON and
-//! plain text, native or in another service's format. Rows of NDJSON and CSV are streamed
-//! instead, by [`super::rows`].
+//! An authorized request whose body is in memory. All JSON and plain-text requests become one,
+//! whether native or in another service's format. NDJSON and CSV rows are streamed instead, by
+//! [`super::rows`].
 
 use super::body;
 use super::decode::Decoder;
@@ -9,7 +9,7 @@ use super::memory_limit::MemoryPermit;
 use super::request_telemetry::ScoringStats;
 use super::state::AppState;
 use super::{access, deadline};
-use crate::batcher::{BatchResponse, RequestOptions};
+use crate::batcher::{RequestOptions, ScoredPosts};
 use crate::json::replace_halves_in_body;
 use crate::telemetry::StageTimings;
 use axum::extract::Request;
@@ -19,13 +19,13 @@ use bytes::Bytes;
 use coldread_engine::LongText;
 use std::time::{Duration, Instant};
 
-/// A request within its limits, whose body is in memory until it is parsed.
+/// A request within its limits. The body stays in memory until it is parsed.
 pub(super) struct BufferedRequest {
     app: AppState,
     pub(super) parts: Parts,
     body: Bytes,
     deadline: Instant,
-    /// Held until the response is there: the posts are as long as the body they came in.
+    /// Held until the response is complete, because the posts take as much memory as the body.
     _permit: MemoryPermit,
 }
 
@@ -36,8 +36,8 @@ impl BufferedRequest {
         Self::read(app, request).await
     }
 
-    /// Reads the body of a request whose key has been checked. If there is no room for its
-    /// posts it is rejected unread, so that rejecting stays cheap however large it is.
+    /// Reads the body of a request whose key has been checked. If the queue is full, the body
+    /// is not read, so rejecting a request is cheap however large it is.
     pub(super) async fn read(app: &AppState, request: Request) -> Result<Self, ApiError> {
         let arrival = Instant::now();
         let limits = app.limits();
@@ -66,7 +66,7 @@ impl BufferedRequest {
         &self.app
     }
 
-    /// The decoded body as it was sent, for a signature.
+    /// The decompressed body, for a signature.
     pub(super) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -86,7 +86,7 @@ impl BufferedRequest {
         body::utf8(&body).map(str::to_owned)
     }
 
-    /// The most posts that one request may have.
+    /// The maximum number of posts in a request.
     pub(super) fn max_posts(&self) -> usize {
         self.app.limits().max_posts.get()
     }
@@ -106,7 +106,7 @@ impl BufferedRequest {
         &self,
         posts: Vec<String>,
         long_text: LongText,
-    ) -> Result<BatchResponse, ApiError> {
+    ) -> Result<ScoredPosts, ApiError> {
         let options = RequestOptions {
             deadline: Some(self.deadline),
             long_text,
@@ -115,7 +115,7 @@ impl BufferedRequest {
     }
 }
 
-/// A response with what [`super::request_telemetry`] records of it.
+/// Adds what [`super::request_telemetry`] records about a response.
 pub(super) fn with_stats(mut response: Response, posts: usize, stages: StageTimings) -> Response {
     response
         .extensions_mut()

@@ -1,4 +1,4 @@
-//! Cancels requests whose client has disconnected: nobody would read the response.
+//! Cancels requests whose client has disconnected, because nobody would read the response.
 
 use super::error::ApiError;
 use super::state::AppState;
@@ -15,14 +15,14 @@ use tokio::time::Instant;
 pub enum PeerState {
     /// It can send and receive.
     Open,
-    /// It sends nothing more, and may be waiting for the response or be gone.
+    /// It sends nothing more. It may be waiting for the response or be gone.
     HalfClosed,
-    /// It does not receive any more either.
+    /// It neither sends nor receives.
     Closed,
 }
 
-/// A way to ask for the [`PeerState`] of a request's client. An adapter that can tell puts
-/// it into the request's extensions.
+/// Returns the [`PeerState`] of a request's client. Adapters that can tell put one into the
+/// extensions of each request.
 #[derive(Clone)]
 pub struct ClientConnection(Arc<dyn Fn() -> PeerState + Send + Sync>);
 
@@ -37,8 +37,8 @@ impl ClientConnection {
         (self.0)()
     }
 
-    /// Resolves once the client has closed the connection, or has half-closed it for `grace`,
-    /// give or take a quarter.
+    /// Resolves once the client has closed the connection, or it has been half-closed for
+    /// `grace`, give or take a quarter.
     async fn disconnected(&self, grace: Duration) {
         let mut half_closed = None;
         loop {
@@ -63,10 +63,10 @@ impl fmt::Debug for ClientConnection {
     }
 }
 
-/// Cancels a request when its client disconnects, and with it the posts that still wait.
+/// Cancels a request, and its posts that are still queued, when its client disconnects.
 ///
-/// A half-close alone is no proof: a client that has sent everything may close its side and
-/// wait for the response. Hence the grace period.
+/// A half-close alone does not mean that the client is gone: it may have sent everything, closed
+/// its sending side and be waiting for the response. Hence the grace period.
 pub(super) async fn cancel_on_disconnect(
     State(app): State<AppState>,
     request: Request,
@@ -91,8 +91,8 @@ mod tests {
 
     const QUARTER: Duration = Duration::from_millis(100);
 
-    /// After how many quarters of the grace period a client counts as disconnected whose
-    /// connection goes through `states` and stays in the last.
+    /// The number of quarters of the grace period after which a client counts as disconnected,
+    /// if its connection goes through `states` and stays in the last one.
     async fn quarters_until_disconnected(states: &[PeerState]) -> Option<u128> {
         let left = Mutex::new(VecDeque::from(states.to_vec()));
         let client = ClientConnection::new(move || {

@@ -1,11 +1,10 @@
-//! Other services' clients, answered in their own formats.
+//! Serves other services' clients in their own formats.
 //!
-//! Each format is a thin translation to and from the native types: the request goes the
-//! same way as a native one (keys, limits, deadlines, batcher, metrics), so that a post
-//! has the same scores whatever it came by. `docs/compat.md` says what differs from the
-//! originals.
+//! Each format is a thin translation to and from the native types. Its requests take the same
+//! path as native ones (keys, limits, deadlines, batcher, metrics), so that a post has the same
+//! scores in every format. `docs/compat.md` lists the differences from the originals.
 //!
-//! | module | whose clients |
+//! | module | clients or purpose |
 //! |---|---|
 //! | [`huggingface`] | Hugging Face text-classification |
 //! | [`comprehend`], [`sigv4`] | Amazon Comprehend, and its signatures |
@@ -13,9 +12,9 @@
 //! | [`azure`] | Azure AI Language |
 //! | [`google`] | Google Cloud Natural Language v2 |
 //! | [`sagemaker`], [`vertex`] | containers on SageMaker and Vertex AI |
-//! | [`inputs`], [`strict_json`], [`native_or`] | what they share: parsing bodies, each once |
-//! | [`score`], [`error`] | and the way to scores, and errors |
-//! | [`openapi`] | their routes in the description of the API |
+//! | [`inputs`], [`strict_json`], [`native_or`] | shared: parsing bodies |
+//! | [`score`], [`error`] | shared: scoring and errors |
+//! | [`openapi`] | their part of the OpenAPI document |
 
 mod azure;
 mod comprehend;
@@ -50,7 +49,7 @@ use axum::routing::{MethodRouter, get, post};
 /// A route of another service's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
-    /// Hugging Face's and Comprehend's, told apart by a header.
+    /// Shared by Hugging Face and Comprehend, which are told apart by a header.
     Root,
     Models,
     Comprehend,
@@ -64,7 +63,7 @@ enum Route {
 }
 
 impl Route {
-    /// Those that are below any prefix. The others' paths are their platforms' choice.
+    /// The routes below the prefix. The paths of the others are prescribed by their platforms.
     const PREFIXED: [Self; 6] = [
         Self::Root,
         Self::Models,
@@ -74,7 +73,7 @@ impl Route {
         Self::Google,
     ];
 
-    /// By what metrics and logs know it: its path, where a configuration has no say.
+    /// Its name in metrics and logs: its path, or a placeholder where that is configurable.
     fn template(self) -> &'static str {
         match self {
             Self::Root => "/",
@@ -90,22 +89,22 @@ impl Route {
         }
     }
 
-    /// Whether a platform that wants to know of health asks for it.
+    /// Whether it is a health check.
     fn is_health(self) -> bool {
         matches!(self, Self::Ping | Self::VertexHealth)
     }
 
-    fn is_spoken(self, compat: &Compat) -> bool {
+    fn is_served(self, compat: &Compat) -> bool {
         match self {
             Self::Root => [Self::Models, Self::Comprehend]
                 .iter()
-                .any(|it| it.is_spoken(compat)),
-            Self::Models => compat.speaks(Service::HuggingFace),
-            Self::Comprehend => compat.speaks(Service::Comprehend),
-            Self::Predict => compat.speaks(Service::Tei),
-            Self::Azure => compat.speaks(Service::Azure),
-            Self::Google => compat.speaks(Service::Google),
-            Self::Ping | Self::Invocations => compat.speaks(Service::SageMaker),
+                .any(|it| it.is_served(compat)),
+            Self::Models => compat.serves(Service::HuggingFace),
+            Self::Comprehend => compat.serves(Service::Comprehend),
+            Self::Predict => compat.serves(Service::Tei),
+            Self::Azure => compat.serves(Service::Azure),
+            Self::Google => compat.serves(Service::Google),
+            Self::Ping | Self::Invocations => compat.serves(Service::SageMaker),
             Self::VertexHealth => compat.vertex_health.is_some(),
             Self::VertexPredict => compat.vertex_predict.is_some(),
         }
@@ -115,7 +114,7 @@ impl Route {
         match self {
             Self::Root => post(root),
             Self::Models => post(huggingface::classify),
-            Self::Comprehend => post(comprehend::call),
+            Self::Comprehend => post(comprehend::handle),
             Self::Predict => post(tei::predict),
             Self::Azure => post(azure::analyze),
             Self::Google => post(google::analyze),
@@ -126,84 +125,88 @@ impl Route {
     }
 }
 
-/// The paths that the formats that are spoken ask for. Those who come first keep them.
-fn wanted(compat: &Compat) -> Vec<(String, Route)> {
-    let mut wanted = Vec::new();
+/// The paths that the enabled formats would use. On a conflict the first keeps the path.
+fn candidates(compat: &Compat) -> Vec<(String, Route)> {
+    let mut candidates = Vec::new();
     // The operator names these paths one by one, so they come first.
     let named = [
         (&compat.vertex_health, Route::VertexHealth),
         (&compat.vertex_predict, Route::VertexPredict),
     ];
     for (path, route) in named {
-        wanted.extend(
+        candidates.extend(
             path.as_deref()
                 .map(|path| (trimmed(path).to_owned(), route)),
         );
     }
     for route in [Route::Ping, Route::Invocations] {
-        wanted.push((route.template().to_owned(), route));
+        candidates.push((route.template().to_owned(), route));
     }
     for route in Route::PREFIXED {
         let path = format!("{}{}", compat.prefix, route.template());
-        wanted.push((trimmed(&path).to_owned(), route));
+        candidates.push((trimmed(&path).to_owned(), route));
     }
-    wanted.retain(|(_, route)| route.is_spoken(compat));
-    wanted
+    candidates.retain(|(_, route)| route.is_served(compat));
+    candidates
 }
 
-/// Where the formats that are spoken are answered. A path that a platform's variable or
-/// the prefix moves onto one of the service's own, or onto another format's, keeps the
-/// meaning that it has.
-fn places(compat: &Compat) -> Vec<(String, Route)> {
-    let mut places: Vec<(String, Route)> = Vec::new();
-    for (path, route) in wanted(compat) {
-        // What is posted to the page is for others to read.
+/// The paths and routes of the enabled formats. If a prefix or a platform's variable gives a
+/// route the path of a native route or of another format's, that path keeps its meaning.
+fn route_table(compat: &Compat) -> Vec<(String, Route)> {
+    let mut route_table: Vec<(String, Route)> = Vec::new();
+    for (path, route) in candidates(compat) {
+        // `GET /` is the web page, but `POST /` is free.
         let is_native = routes::NATIVE.contains(&path.as_str());
         let is_native = is_native && (path != "/" || route.is_health());
-        let is_taken = places.iter().any(|(taken, by)| {
+        let is_taken = route_table.iter().any(|(taken, by)| {
             let is_vertex = (*by, route) == (Route::VertexHealth, Route::VertexPredict);
             *taken == path && !is_vertex
         });
         if !is_native && !is_taken {
-            places.push((path, route));
+            route_table.push((path, route));
         }
     }
-    places
+    route_table
 }
 
-/// The routes of all formats that are spoken. They check keys themselves, for each
-/// format has its own way to reject.
+/// The routes of all enabled formats. They check keys themselves, because each format has its
+/// own error response.
 pub(super) fn routes(compat: &Compat) -> Router<AppState> {
-    let places = places(compat);
-    for (path, _) in wanted(compat).iter().filter(|it| !places.contains(it)) {
+    let route_table = route_table(compat);
+    for (path, _) in candidates(compat)
+        .iter()
+        .filter(|it| !route_table.contains(it))
+    {
         tracing::warn!(
             path,
-            "this path has another meaning already, which it keeps"
+            "this path already belongs to another route, which keeps it"
         );
     }
-    // For `:analyze-text`, which axum would take for a slip.
+    // axum would reject `:analyze-text` as the old syntax of a path parameter.
     let router = Router::new().without_v07_checks();
-    places.into_iter().fold(router, |router, (path, route)| {
-        router.route(&path, route.handler())
-    })
+    route_table
+        .into_iter()
+        .fold(router, |router, (path, route)| {
+            router.route(&path, route.handler())
+        })
 }
 
-/// What metrics and logs call the routes of all formats that are spoken.
+/// The templates of the routes of all enabled formats, for metrics and logs.
 pub(super) fn templates(compat: &Compat) -> impl Iterator<Item = (String, Template)> {
-    places(compat).into_iter().map(|(path, route)| {
+    route_table(compat).into_iter().map(|(path, route)| {
         let (name, is_health) = (route.template(), route.is_health());
         (path, Template { name, is_health })
     })
 }
 
-/// `POST /`: an AWS client names its operation in a header; who does not is Hugging Face's.
+/// `POST /`: AWS clients name their operation in a header; all others are Hugging Face's.
 async fn root(State(app): State<AppState>, request: Request) -> Response {
     let compat = &app.0.compat;
     let is_aws = request.headers().contains_key(comprehend::TARGET);
-    if is_aws && compat.speaks(Service::Comprehend) {
-        return comprehend::call(State(app), request).await;
+    if is_aws && compat.serves(Service::Comprehend) {
+        return comprehend::handle(State(app), request).await;
     }
-    if compat.speaks(Service::HuggingFace) {
+    if compat.serves(Service::HuggingFace) {
         return huggingface::classify(State(app), request).await;
     }
     ApiError::UnknownRoute.into_response()

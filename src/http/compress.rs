@@ -1,9 +1,9 @@
-//! Replies in gzip or zstd for callers who take them.
+//! Compresses responses with gzip or zstd for clients that accept it.
 //!
-//! At the fastest level, for a reply waits for it, and not for small ones, which would
-//! gain nothing. A stream is flushed whenever it has nothing more to give at the moment,
-//! so that each row still comes as soon as it is there. Lambda's replies are left alone:
-//! whoever is in front of it compresses, and there every millisecond is paid for.
+//! At the fastest level, because the client waits, and only above a minimum size, below which
+//! nothing is gained. A stream is flushed whenever no more data is ready, so that each row is
+//! sent as soon as it is scored. On Lambda nothing is compressed: the gateway or CDN can do that
+//! without billed function time.
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -11,18 +11,18 @@ use axum::http::header::ACCEPT_ENCODING;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-/// Replies up to this many bytes are sent as they are: they fit into one packet anyway.
+/// Smaller responses fit into one packet anyway.
 const MIN_BYTES: u64 = 1024;
 
-/// What compresses replies.
+/// The compression layer.
 pub(super) fn layer() -> CompressionLayer<SizeAbove> {
     CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(MIN_BYTES))
 }
 
-/// To a caller that takes no encoding at all, not even none, an answer as it is does more
-/// good than a refusal after the work is done.
+/// Accepts `identity` on behalf of every client. One that excludes all encodings, even that one,
+/// is better served by an uncompressed response than by a 406 after the work is done.
 pub(super) async fn accept_identity(mut request: Request) -> Request {
     let sent: Vec<&[u8]> = request
         .headers()

@@ -1,15 +1,15 @@
-//! How long a request may take: the shorter of what the platform and the client allow.
-//! The server has a limit of its own beside them.
+//! A request's deadline: the earlier of the platform's and the client's. The server's own
+//! limit, `--request-timeout-ms`, applies in addition.
 
 use super::error::ApiError;
 use crate::platform::Platform;
 use axum::http::{Extensions, HeaderMap};
 use std::time::{Duration, Instant};
 
-/// The header by which a client says how long it waits, in milliseconds.
+/// The header in which a client sets a request's timeout, in milliseconds.
 pub(super) const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
-/// The outcome, if it is there before `deadline`.
+/// Fails with [`ApiError::DeadlineExceeded`] if `outcome` is not ready by `deadline`.
 pub(super) async fn within<T>(
     deadline: Instant,
     outcome: impl Future<Output = Result<T, ApiError>>,
@@ -32,7 +32,7 @@ pub(super) fn requested(
     };
     let timeout = timeout.to_str().ok().and_then(|ms| ms.trim().parse().ok());
     let ms = timeout.ok_or(ApiError::InvalidTimeout)?;
-    // A timeout of millions of years need not overflow.
+    // `None` if the timeout is too long to represent, which means no deadline.
     let client = now.checked_add(Duration::from_millis(ms));
     Ok(client.into_iter().chain(platform).min())
 }

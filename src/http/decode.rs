@@ -1,8 +1,8 @@
-//! Content encodings of request bodies, undone step by step and in constant memory.
+//! Decompresses request bodies step by step and in constant memory.
 //!
-//! A few bytes can stand for gigabytes. So what comes out is asked for in pieces of
-//! bounded length, each of them in a short time, and whoever asks decides when it is
-//! enough, waits until there is room for more, or lets others run.
+//! A few compressed bytes can expand to gigabytes. So the output comes in pieces of bounded
+//! length, each of which takes little time, and the code that asks for them decides when to
+//! stop, to wait for free memory, or to let other tasks run.
 
 use super::error::ApiError;
 use axum::http::HeaderMap;
@@ -13,19 +13,19 @@ use std::io::Write;
 #[cfg(feature = "zstd")]
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-/// How much is read, and how much comes out, at a time; of gzip up to twice as much.
+/// The input and output of one step, in bytes; gzip can give up to twice as much output.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// What a decoder of gzip holds: flate2's buffer, and a window with its tables.
+/// The memory of a gzip decoder: flate2's buffer, the window and the tables.
 const GZIP_HELD_BYTES: usize = 80 << 10;
 
-/// The window that HTTP allows zstd, 8 MB (RFC 9659): it is memory of ours.
+/// The largest zstd window that HTTP allows, 8 MB (RFC 9659). The server pays for it.
 #[cfg(feature = "zstd")]
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Undoes a body's content encoding.
+/// Decodes a body's content encoding.
 pub(super) enum Decoder {
-    /// The body is as it is.
+    /// Not compressed.
     Identity,
     Gzip(Box<MultiGzDecoder<Vec<u8>>>),
     #[cfg(feature = "zstd")]
@@ -33,7 +33,7 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
-    /// Decides by the headers alone, so that a body of the wrong kind is never read.
+    /// Decides from the headers alone, so that a body with an unsupported encoding is never read.
     pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut decoder = Self::Identity;
         for encoding in headers.get_all(CONTENT_ENCODING) {
@@ -51,8 +51,8 @@ impl Decoder {
         Ok(decoder)
     }
 
-    /// Decodes some of `input`, which is moved on, into a piece of bounded length that may
-    /// be empty. `None` says that nothing more comes out before there is more input.
+    /// Consumes some of `input` and returns a piece of bounded length, which may be empty.
+    /// `None` means that there is no more output until there is more input.
     pub(super) fn step(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ApiError> {
         match self {
             #[cfg(feature = "zstd")]
@@ -66,7 +66,7 @@ impl Decoder {
         .map(Some)
     }
 
-    /// The body is at its end: so should be what it encodes.
+    /// Fails if the body has ended before its compressed data did.
     pub(super) fn finish(&mut self) -> Result<(), ApiError> {
         let is_whole = match self {
             Self::Identity => true,
@@ -77,7 +77,7 @@ impl Decoder {
         is_whole.then_some(()).ok_or(ApiError::InvalidEncoding)
     }
 
-    /// How much memory it needs at the moment, in bytes.
+    /// The memory that the decoder holds now, in bytes.
     pub(super) fn held_bytes(&self) -> usize {
         match self {
             Self::Identity => 0,
@@ -88,8 +88,8 @@ impl Decoder {
     }
 }
 
-/// A write ends when flate2's buffer is full, and flushing brings what its window still
-/// has: nothing is held back until there is more.
+/// A write stops when flate2's buffer is full. Flushing returns all output so far, so that
+/// nothing is held back until more input arrives.
 fn gzip_step(gzip: &mut MultiGzDecoder<Vec<u8>>, input: &mut Bytes) -> std::io::Result<Bytes> {
     let read = gzip.write(&input[..input.len().min(PIECE_BYTES)])?;
     input.advance(read);
@@ -97,13 +97,13 @@ fn gzip_step(gzip: &mut MultiGzDecoder<Vec<u8>>, input: &mut Bytes) -> std::io::
     Ok(std::mem::take(gzip.get_mut()).into())
 }
 
-/// Frames of zstd, one after another.
+/// A sequence of zstd frames.
 #[cfg(feature = "zstd")]
 pub(super) struct Zstd {
     context: DCtx<'static>,
-    /// Whether the last frame is at its end.
+    /// Whether the last frame is complete.
     is_whole: bool,
-    /// Whether there may be more than the last piece had room for.
+    /// Whether there may be more output than fitted into the last piece.
     is_full: bool,
 }
 
@@ -127,13 +127,13 @@ impl Zstd {
     fn step(&mut self, input: &mut Bytes) -> Result<Bytes, ApiError> {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         let mut output = OutBuffer::around(&mut piece);
-        let mut coming = InBuffer::around(&input[..input.len().min(PIECE_BYTES)]);
-        let run = self.context.decompress_stream(&mut output, &mut coming);
+        let mut pending = InBuffer::around(&input[..input.len().min(PIECE_BYTES)]);
+        let run = self.context.decompress_stream(&mut output, &mut pending);
         let missing = run.map_err(|_| ApiError::InvalidEncoding)?;
         self.is_whole = missing == 0;
-        // What is left of a whole frame is the next frame's.
+        // Input left after a complete frame belongs to the next one.
         self.is_full = output.pos() == output.capacity() && !self.is_whole;
-        let read = coming.pos();
+        let read = pending.pos();
         input.advance(read);
         Ok(piece.into())
     }
@@ -150,12 +150,14 @@ mod tests {
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(text).expect("a Vec takes everything");
-        encoder.finish().expect("a Vec takes everything")
+        encoder
+            .write_all(text)
+            .expect("writing to a Vec cannot fail");
+        encoder.finish().expect("writing to a Vec cannot fail")
     }
 
     fn zstd(text: &[u8]) -> Vec<u8> {
-        zstd::encode_all(text, 3).expect("a Vec takes everything")
+        zstd::encode_all(text, 3).expect("writing to a Vec cannot fail")
     }
 
     type Encode = fn(&[u8]) -> Vec<u8>;
@@ -164,16 +166,16 @@ mod tests {
     async fn read_as(encoding: &'static str, max: usize, body: Vec<u8>) -> Result<Bytes, ApiError> {
         let encoding = HeaderValue::from_static(encoding);
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
-        let (decoder, budget) = (
+        let (decoder, limiter) = (
             Decoder::from_headers(&headers)?,
             MemoryLimiter::new(64 << 20, 4 << 20, std::time::Duration::from_secs(20)),
         );
         let timeout = Duration::from_mins(1);
-        read(body.into(), decoder, max, timeout, &mut budget.permit()).await
+        read(body.into(), decoder, max, timeout, &mut limiter.permit()).await
     }
 
     #[tokio::test]
-    async fn encodings_are_undone() {
+    async fn encodings_are_decoded() {
         for (name, encode) in ENCODINGS {
             let text = b"what a day ".repeat(10_000);
             let read = read_as(name, 200_000, encode(&text)).await;
@@ -190,7 +192,7 @@ mod tests {
         Decoder::from_headers(&headers).expect("known")
     }
 
-    /// What comes out by now.
+    /// All output so far.
     fn decoded(decoder: &mut Decoder, mut input: Bytes) -> Vec<u8> {
         let mut all = Vec::new();
         while let Some(piece) = decoder.step(&mut input).expect("sound") {
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_goes_off_in_small_pieces() {
+    fn a_decompression_bomb_expands_in_small_pieces() {
         let zeros = vec![0; 5 << 20];
         for (name, encode) in [("identity", <[u8]>::to_vec as Encode)]
             .into_iter()
@@ -238,27 +240,29 @@ mod tests {
     }
 
     #[test]
-    fn what_has_come_is_decoded_at_once() {
+    fn input_is_decoded_as_soon_as_it_arrives() {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let mut decoder = decoder("gzip");
         let long = "x".repeat(100_000);
         for row in [&b"what\n"[..], b"a\n", long.as_bytes()] {
-            encoder.write_all(row).expect("a Vec takes everything");
-            encoder.flush().expect("a Vec takes everything");
+            encoder
+                .write_all(row)
+                .expect("writing to a Vec cannot fail");
+            encoder.flush().expect("writing to a Vec cannot fail");
             let sent = Bytes::from(std::mem::take(encoder.get_mut()));
             assert!(decoded(&mut decoder, sent) == row);
         }
     }
 
     #[test]
-    fn a_window_is_known() {
+    fn the_window_counts_as_held_memory() {
         let held = |window_log| {
             let mut encoder = zstd::Encoder::new(Vec::new(), 3).expect("known");
             encoder.window_log(window_log).expect("known");
             encoder
                 .write_all(b"what a day")
-                .expect("a Vec takes everything");
-            let input = encoder.finish().expect("a Vec takes everything");
+                .expect("writing to a Vec cannot fail");
+            let input = encoder.finish().expect("writing to a Vec cannot fail");
             let mut decoder = decoder("zstd");
             decoded(&mut decoder, input.into());
             decoder.held_bytes()
@@ -269,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bomb_is_given_up_at_the_limit() {
+    async fn a_decompression_bomb_is_stopped_at_the_limit() {
         for (name, encode) in ENCODINGS {
             let bomb = encode(&vec![0; 50 << 20]);
             assert!(bomb.len() < 100_000);
@@ -280,19 +284,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_window_of_more_than_http_allows_is_refused() {
+    async fn a_window_larger_than_http_allows_is_rejected() {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("known");
         encoder.window_log(27).expect("known");
         encoder
             .write_all(&vec![0; 300_000])
-            .expect("a Vec takes everything");
-        let body = encoder.finish().expect("a Vec takes everything");
+            .expect("writing to a Vec cannot fail");
+        let body = encoder.finish().expect("writing to a Vec cannot fail");
         let error = read_as("zstd", 1 << 20, body).await;
         assert!(matches!(error, Err(ApiError::InvalidEncoding)));
     }
 
     #[tokio::test]
-    async fn what_is_not_whole_is_refused() {
+    async fn truncated_and_malformed_bodies_are_rejected() {
         for (name, encode) in ENCODINGS {
             let whole = encode(b"what a day");
             let cut = whole[..whole.len() - 5].to_vec();

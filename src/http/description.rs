@@ -1,5 +1,5 @@
-//! `/openapi.json`: the native API ([`openapi`]) and the formats of other services that this
-//! server answers ([`compat`]) in one description.
+//! `/openapi.json`: the native API ([`openapi`]) and the enabled formats of other services
+//! ([`compat`]) in one OpenAPI document.
 
 use super::error::json;
 use super::state::AppState;
@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-/// This description
+/// This OpenAPI document
 #[cfg_attr(test, utoipa::path(get, path = "/openapi.json", tag = "api", responses((
     status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json",
 ))))]
@@ -17,7 +17,7 @@ pub(super) async fn description(State(app): State<AppState>) -> Response {
     json(StatusCode::OK, &document(&app))
 }
 
-/// The whole description of a server.
+/// The OpenAPI document of a server.
 fn document(app: &AppState) -> Value {
     let (mut document, others) = openapi::document(app);
     let codes = openapi::codes(app, compat::native_codes(app).into_iter());

@@ -1,7 +1,7 @@
-//! The one table from a fault to its status, its code and its message.
+//! The one table from an error to its status, code and message.
 //!
-//! Codes are part of the API and never change their meaning; messages say what to
-//! do and may be reworded. What went wrong inside goes to the log only.
+//! Codes are part of the API and never change their meaning. Messages say what to do and may be
+//! reworded. The cause of an internal error goes only to the log.
 
 use crate::error::InferError;
 use crate::rows::InputError;
@@ -13,8 +13,7 @@ use coldread_engine::PostError;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Whole seconds after which a rejected client should try again, at least one. Clients add
-/// their own random spread.
+/// The value of `Retry-After`: whole seconds, at least one. Clients add their own jitter.
 fn retry_after(wait: Duration) -> HeaderValue {
     let seconds = wait.as_millis().div_ceil(1000).max(1);
     HeaderValue::from(seconds as u64)
@@ -26,38 +25,40 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Err(_) => panic!("between 100 and 999"),
 };
 
-/// Why a request as a whole fails.
+/// Why a whole request fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// The only post of a request cannot be scored.
     #[error(transparent)]
     Post(#[from] PostError),
 
-    #[error("the body is not valid UTF-8 (byte {at}); re-encode it")]
+    #[error("the body is not valid UTF-8 (first invalid byte: {at}); encode it as UTF-8")]
     InvalidUtf8 { at: usize },
     #[error("the body is not valid JSON: {0}")]
     InvalidJson(String),
-    #[error("the JSON is nested more than {max_depth} levels deep; posts are plain strings")]
+    #[error(
+        "the JSON body is nested more than {max_depth} levels deep; send posts as plain strings"
+    )]
     JsonTooDeep { max_depth: usize },
     #[error("{path} must be {expected}")]
     InvalidType {
         path: String,
         expected: &'static str,
     },
-    #[error("unknown field `{0}`; the fields are `text`, `texts` and `long_text`")]
+    #[error("unknown field `{0}`; expected `text`, `texts` or `long_text`")]
     UnknownField(String),
-    #[error("the field `{0}` is there twice; send it once")]
+    #[error("the field `{0}` appears twice; send it once")]
     DuplicateField(&'static str),
     #[error("`text` or `texts` is missing; send {{\"text\": \"...\"}} or {{\"texts\": [\"...\"]}}")]
     MissingField,
-    #[error("`text` and `texts` exclude each other; send one of them")]
+    #[error("the body has both `text` and `texts`; send one of them")]
     ConflictingFields,
     #[error("`texts` is empty; send at least one post")]
     NoTexts,
     #[error("`texts` has more than {max_posts} posts; split the request")]
     TooManyPosts { max_posts: usize },
 
-    /// A body that is not the rows that it should be.
+    /// The body cannot be read as rows.
     #[error(transparent)]
     Rows(#[from] InputError),
     #[error("{0}")]
@@ -67,18 +68,22 @@ pub(crate) enum ApiError {
     BodyTooLarge { max_bytes: usize },
     #[error("the body ended early or was malformed; send it again in full")]
     IncompleteBody,
-    #[error("the body did not arrive within {milliseconds} ms; send it again, faster or smaller")]
+    #[error(
+        "the body did not arrive within {milliseconds} ms; send a smaller body, or send it faster"
+    )]
     RequestTimeout { milliseconds: u64 },
     #[error(
         "{0}; send application/json, text/plain, application/x-ndjson or text/csv in UTF-8 (curl: -H 'content-type: application/json')"
     )]
     UnsupportedMediaType(String),
-    #[error("this content-encoding is not supported; send gzip, zstd, or the body as it is")]
+    #[error("this content-encoding is not supported; send gzip or zstd, or an uncompressed body")]
     UnsupportedEncoding,
-    #[error("the body is not whole, or not what its content-encoding says")]
+    #[error(
+        "the body is truncated or does not match its content-encoding; compress it again, or send it uncompressed"
+    )]
     InvalidEncoding,
     #[error(
-        "the response would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
+        "the response would exceed the {max_bytes} bytes that this platform allows; send fewer posts per request"
     )]
     ResponseTooLarge { max_bytes: usize },
 
@@ -88,27 +93,25 @@ pub(crate) enum ApiError {
     InvalidTimeout,
 
     #[error(
-        "a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+        "a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
     )]
     Unauthorized,
-    #[error("there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs")]
+    #[error(
+        "there is no such route; send posts to POST /v1/sentiment, and see GET /docs for all routes"
+    )]
     UnknownRoute,
-    #[error("this route does not take {0}; the Allow header lists what it takes")]
+    #[error("this route does not accept {0}; the Allow header lists the methods that it accepts")]
     MethodNotAllowed(Method),
 
-    #[error("too many posts are waiting; try again after a moment")]
+    #[error("too many posts are waiting; try again in a moment")]
     Overloaded { retry_after: Duration },
-    #[error(
-        "the request cannot be completed before its deadline; raise the timeout or send fewer posts"
-    )]
+    #[error("the request cannot finish before its deadline; allow more time or send fewer posts")]
     DeadlineExceeded,
     #[error("the client closed the connection before it received the response")]
     ClientDisconnected,
-    #[error("the service is shutting down; try again, another instance will answer")]
+    #[error("the server is shutting down; try again, and another instance will respond")]
     ShuttingDown,
-    #[error(
-        "the service failed internally; try again, and tell its operator if that does not help"
-    )]
+    #[error("internal server error; try again, and report it to the operator if it persists")]
     Internal { cause: String },
 }
 
@@ -162,7 +165,7 @@ impl ApiError {
     }
 }
 
-/// A single post's fault as a whole request's status.
+/// The status of a request whose only post cannot be scored.
 pub(super) fn post_status(error: &PostError) -> StatusCode {
     match error {
         PostError::Empty => StatusCode::UNPROCESSABLE_ENTITY,
@@ -218,7 +221,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Only the code: the message may quote the request.
+/// Logs only the code, because the message may quote the request.
 pub(super) fn log_rejection(status: StatusCode, code: &str) {
     tracing::debug!(status = status.as_u16(), code, "a request was rejected");
 }
@@ -230,7 +233,7 @@ pub(super) fn error_response(status: StatusCode, code: &'static str, message: St
     response
 }
 
-/// A JSON response. All types serialized here are our own, none of which can fail.
+/// A JSON response. Serialization cannot fail, because all types are our own.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let bytes = serde_json::to_vec(body).expect("our own types are serializable");
     let content_type = (CONTENT_TYPE, HeaderValue::from_static("application/json"));

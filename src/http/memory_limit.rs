@@ -1,17 +1,16 @@
-//! The limit on memory for request bodies, over all requests, and who has to give way when
-//! it is reached.
+//! The limit on memory for request bodies, over all requests, and the choice of an upload to
+//! cancel when it is reached.
 //!
 //! A few clients that open a large upload and then stall could otherwise hold all of the
 //! memory for as long as `--body-timeout-ms` allows, and every other client would be
 //! rejected. So while memory is short, the slowest upload is cancelled: the one that has
 //! fallen furthest behind the speed at which the largest body arrives in time
-//! (`--max-body-bytes` in `--body-timeout-ms`). Nobody is cancelled who is less than a
-//! twentieth of `--body-timeout-ms` behind, or while there is memory, or whose body is
-//! complete. Bytes that came early do not pay for a later stall, and a trickle does not keep
-//! an upload alive.
+//! (`--max-body-bytes` in `--body-timeout-ms`). An upload is not cancelled while memory is
+//! left, while it is less than a twentieth of `--body-timeout-ms` behind, or once its body is
+//! complete. A fast start does not make up for a later stall, and a trickle does not keep an
+//! upload alive.
 //!
-//! Clients are told apart by what they do and not by their address, since behind a proxy all
-//! of them have the same.
+//! The limit is not per client address, because behind a proxy all clients share one.
 
 use super::error::ApiError;
 use crate::config::Limits;
@@ -24,10 +23,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The share of the body timeout that an upload may be behind.
+/// An upload may be behind by one part in this many of the body timeout.
 const GRACE: u32 = 20;
 
-/// How many bytes of bodies may be held at a time, over all requests.
+/// Limits the memory of request bodies, over all requests.
 #[derive(Clone)]
 pub(super) struct MemoryLimiter(Arc<Shared>);
 
@@ -41,15 +40,15 @@ struct Shared {
 #[derive(Default)]
 struct Held {
     bytes: usize,
-    /// The uploads that wait for their client now.
+    /// The uploads that are waiting for their client.
     stalled: HashMap<u64, Upload>,
     next_id: u64,
 }
 
-/// An upload that waits for its client.
+/// An upload that is waiting for its client.
 struct Upload {
     held_bytes: usize,
-    /// How far it was behind when it began to wait.
+    /// How far it was behind when the wait began.
     behind: Duration,
     waiting_since: Instant,
     cancel: Arc<Notify>,
@@ -63,7 +62,7 @@ impl Upload {
 
 impl Held {
     /// Cancels the upload that is furthest behind, if one is behind by more than `grace`.
-    /// Its memory counts as free immediately; its task is about to release it.
+    /// Its memory counts as free immediately, because its task is about to release it.
     fn cancel_slowest(&mut self, grace: Duration) -> bool {
         let now = Instant::now();
         let slowest = self
@@ -99,12 +98,12 @@ impl MemoryLimiter {
         }))
     }
 
-    /// How many bytes are held now.
+    /// The number of bytes held now.
     pub(super) fn held_bytes(&self) -> usize {
         self.0.lock().bytes
     }
 
-    /// A permit for no bytes yet.
+    /// A permit that holds no bytes yet.
     pub(super) fn permit(&self) -> MemoryPermit {
         MemoryPermit {
             limiter: self.clone(),
@@ -127,13 +126,13 @@ pub(super) struct MemoryPermit {
     limiter: MemoryLimiter,
     bytes: usize,
     started: Instant,
-    /// How far the upload is behind the least speed.
+    /// How far the upload is behind the minimum speed.
     behind: Duration,
     cancelled: bool,
 }
 
 impl MemoryPermit {
-    /// Takes more, if there is room or a slow upload makes some.
+    /// Acquires more bytes if they are free or can be freed by cancelling a slow upload.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
         let shared = &self.limiter.0;
         let mut held = shared.lock();
@@ -149,7 +148,7 @@ impl MemoryPermit {
         Ok(())
     }
 
-    /// Takes what is missing to hold `bytes` in total.
+    /// Acquires what is missing to hold `bytes` in total.
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), ApiError> {
         match bytes.saturating_sub(self.bytes) {
             0 => Ok(()),
@@ -157,20 +156,20 @@ impl MemoryPermit {
         }
     }
 
-    /// Releases some of it.
+    /// Releases `bytes`.
     pub(super) fn shrink(&mut self, bytes: usize) {
         self.limiter.0.lock().bytes -= bytes;
         self.bytes -= bytes;
     }
 
-    /// Waits for the next bytes of the body, which `frame` resolves to, or fails if others
-    /// need the memory and this is the slowest upload.
+    /// Waits for the next `frame` of the body. Fails if other requests need the memory and
+    /// this is the slowest upload.
     pub(super) async fn receive<T>(
         &mut self,
         frame: impl Future<Output = T>,
     ) -> Result<T, ApiError> {
         let mut frame = pin!(frame);
-        // Most bodies have arrived by the time that they are asked for.
+        // Most bodies have already arrived.
         if let Poll::Ready(received) = poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await {
             return Ok(received);
         }
@@ -188,11 +187,11 @@ impl MemoryPermit {
         }
     }
 
-    /// So many bytes have arrived, which makes up for time spent waiting.
+    /// Records that bytes have arrived, which makes up for time spent waiting.
     pub(super) fn received(&mut self, bytes: usize) {
-        let paid = bytes as f64 / self.limiter.0.min_bytes_per_second;
-        let paid = Duration::try_from_secs_f64(paid).unwrap_or(Duration::MAX);
-        self.behind = self.behind.saturating_sub(paid);
+        let caught_up = bytes as f64 / self.limiter.0.min_bytes_per_second;
+        let caught_up = Duration::try_from_secs_f64(caught_up).unwrap_or(Duration::MAX);
+        self.behind = self.behind.saturating_sub(caught_up);
     }
 }
 
@@ -232,7 +231,7 @@ impl Drop for Wait<'_> {
         let upload = self.permit.limiter.0.lock().stalled.remove(&self.id);
         match upload {
             Some(upload) => self.permit.behind = upload.behind(Instant::now()),
-            // It was cancelled, and its memory is counted as free.
+            // It was cancelled, and its memory already counts as free.
             None => {
                 self.permit.cancelled = true;
                 self.permit.bytes = 0;
@@ -255,27 +254,27 @@ mod tests {
         MemoryLimiter::new(100, 100, 20 * SECOND)
     }
 
-    /// An upload that has sent so many bytes and then stalls for ever.
+    /// An upload that stalls forever after sending `bytes` bytes.
     fn stall(limiter: &MemoryLimiter, bytes: usize) -> tokio::task::JoinHandle<ApiError> {
         let mut permit = limiter.permit();
         permit.grow(bytes).expect("room");
         permit.received(bytes);
         tokio::spawn(async move {
             let received = permit.receive(pending::<()>()).await;
-            received.expect_err("nothing ever comes")
+            received.expect_err("nothing ever arrives")
         })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stalled_uploads_give_way_to_others() {
+    async fn stalled_uploads_are_cancelled_for_others() {
         let limiter = limiter();
         let stalled: Vec<_> = (0..4).map(|_| stall(&limiter, 25)).collect();
         sleep(SECOND / 2).await;
-        let error = limiter.permit().grow(50).expect_err("all are in time");
+        let error = limiter.permit().grow(50).expect_err("no upload is late");
         assert!(matches!(error, ApiError::Overloaded { .. }));
         sleep(SECOND / 2).await;
         let mut permit = limiter.permit();
-        permit.grow(50).expect("two have given way");
+        permit.grow(50).expect("two were cancelled");
         assert_eq!(limiter.held_bytes(), 100);
         let mut cancelled = 0;
         tokio::task::yield_now().await;
@@ -298,10 +297,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trickle_counts_as_slow_and_a_steady_upload_does_not() {
-        for (bytes, gives_way) in [(1, true), (5, false)] {
+        for (bytes, is_cancelled) in [(1, true), (5, false)] {
             let limiter = limiter();
             let mut permit = limiter.permit();
-            // The start is fast, which does not pay for what follows.
+            // A fast start does not make up for what follows.
             permit.grow(60).expect("room");
             permit.received(60);
             let upload = tokio::spawn(async move {
@@ -310,13 +309,13 @@ mod tests {
                 }
             });
             sleep(SECOND * 7 / 2).await;
-            assert_eq!(limiter.permit().grow(50).is_ok(), gives_way, "{bytes}");
+            assert_eq!(limiter.permit().grow(50).is_ok(), is_cancelled, "{bytes}");
             upload.abort();
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn complete_bodies_never_give_way() {
+    async fn complete_bodies_are_never_cancelled() {
         let limiter = limiter();
         let mut permit = limiter.permit();
         permit.grow(60).expect("room");

@@ -1,12 +1,11 @@
-//! The native API in OpenAPI 3.1, made of the code that serves it.
+//! The OpenAPI 3.1 document of the native API, derived from the code that serves it.
 //!
-//! Operations stand at their handlers and schemas are derived from the types that go
-//! over the wire, both only in tests: one of them holds `openapi.json` to be what they
-//! say, so that a program need not carry what derives them. What only a running server
-//! knows is put in here: its limits, its labels, whether it asks for keys; and the
-//! errors, each with the status, the code and the message that [`ApiError`] gives it.
-//! Integration tests look every error up that they provoke, and schemathesis compares
-//! the rest (`tests/openapi/run`).
+//! Operations are described at their handlers and schemas are derived from the types that are
+//! serialized, but only in tests: one of them keeps `openapi.json` equal to the code, so that
+//! the program does not contain what derives them. At run time this adds what only a running
+//! server knows, such as limits, labels and whether keys are required, and the errors, with the
+//! status, code and message of [`ApiError`]. Integration tests look up every error that they
+//! provoke, and schemathesis compares the document with the server (`tests/openapi/run`).
 
 use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
@@ -20,21 +19,20 @@ use coldread_engine::PostError;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// What a post has at least one of: a letter, a digit, a sign, or a mark that stands by
-/// itself. Joiners, selectors and control characters alone are no text.
+/// Matches a letter, digit, punctuation mark or symbol, of which every post has at least one. A post
+/// of only joiners, variation selectors and control characters is empty.
 const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
 
-/// What is the same on every server. A test compares it with the code; it is a file for
-/// the sake of programs that should be small.
+/// The part that is the same on every server. A test keeps it equal to the code.
 pub(super) const OPERATIONS: &str = include_str!("openapi.json");
 
-/// How a format tells of errors.
+/// The form of a format's errors.
 pub(super) struct ErrorFormat {
-    /// Their content type.
+    /// The content type.
     pub(super) media: &'static str,
-    /// What the body is called among the schemas.
+    /// The name of the body's schema.
     pub(super) schema: &'static str,
-    /// Where in the body the error's name stands, if it has one.
+    /// The path to the error's name in the body, if it has one.
     pub(super) name: &'static [&'static str],
 }
 
@@ -44,19 +42,19 @@ pub(super) const NATIVE: ErrorFormat = ErrorFormat {
     name: &["error", "code"],
 };
 
-/// An error as a format tells of it.
+/// An error in a format.
 pub(super) struct DocumentedError {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) body: Value,
-    /// Whether the response says when to try again.
+    /// Whether the response has `Retry-After`.
     pub(super) has_retry_after: bool,
-    /// Whether the response says how to send a key.
+    /// Whether the response has `WWW-Authenticate`.
     pub(super) has_challenge: bool,
 }
 
 impl DocumentedError {
-    /// An error of the native table, told with another status and body.
+    /// A native error, with the status and body of another format.
     pub(super) fn new(error: &ApiError, status: StatusCode, body: Value) -> Self {
         Self {
             status,
@@ -76,8 +74,8 @@ impl DocumentedError {
     }
 }
 
-/// The native part of a server's description, and the operations of other services' formats
-/// by their templates.
+/// The native part of a server's document, and the operations of other services' formats by their
+/// templates.
 pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
     let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
     document["x-limits"] = json!(InfoLimits::of(app));
@@ -91,8 +89,8 @@ pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
         "type": "string",
         "pattern": VISIBLE,
     });
-    requests(app, &mut document);
-    replies(app, &mut document);
+    patch_requests(app, &mut document);
+    patch_responses(app, &mut document);
     let paths = document["paths"].as_object_mut().map(std::mem::take);
     let (mut native, others): (Map<_, _>, Map<_, _>) = paths
         .into_iter()
@@ -101,7 +99,7 @@ pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
     for (path, item) in &mut native {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             let mut errors = errors(app, path);
-            if has_key(app, path) {
+            if requires_key(app, path) {
                 operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
                 errors.push(ApiError::Unauthorized);
             }
@@ -116,8 +114,8 @@ pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
     (document, others)
 }
 
-/// What is taken, within this server's limits.
-fn requests(app: &AppState, document: &mut Value) {
+/// Adds the bodies of requests, with this server's limits.
+fn patch_requests(app: &AppState, document: &mut Value) {
     let operation = &mut document["paths"]["/v1/sentiment"]["post"];
     let long_text = operation["parameters"][0]["schema"].clone();
     let text = json!({ "$ref": "#/components/schemas/Post" });
@@ -126,11 +124,11 @@ fn requests(app: &AppState, document: &mut Value) {
     for (media, rows) in [
         (
             "application/x-ndjson",
-            "A post a line, as `\"...\"` or as `{\"text\": \"...\", \"id\": ...}`, `id` being optional.",
+            "One post per line, as `\"...\"` or as `{\"text\": \"...\", \"id\": ...}`, where `id` is optional.",
         ),
         (
             "text/csv",
-            "A header, and the post in the column `text` or in the only one; `id` is taken over.",
+            "A header row, then one post per row, in the column `text` or in the only column. The column `id` is copied to the response.",
         ),
     ] {
         content[media]["schema"] = json!({ "description": rows });
@@ -144,20 +142,20 @@ fn requests(app: &AppState, document: &mut Value) {
     document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text, max_posts);
 }
 
-/// What is answered, with this server's model.
-fn replies(app: &AppState, document: &mut Value) {
+/// Adds the bodies and headers of responses, with this server's labels.
+fn patch_responses(app: &AppState, document: &mut Value) {
     let scored = &mut document["paths"]["/v1/sentiment"]["post"]["responses"]["200"];
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
-    let rows = json!("A `Row` a line");
+    let rows = json!("One `Row` per line");
     scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
-    let rows = "A header and a row for each: row, id, label, score, a column a label, truncated, windows, error";
+    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, error";
     scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
     let text = json!({ "type": "string" });
     document["components"]["headers"] = json!({
-        "RequestId": { "description": "The request's own, or a new one", "schema": text, "required": true },
-        "ServerTiming": { "description": "queue, tokenize, inference and total in milliseconds; of rows there is none", "schema": text },
-        "RetryAfter": { "description": "Seconds to wait", "schema": { "type": "integer" }, "required": true },
-        "RetryAfterOverload": { "description": "Seconds to wait, if there are too many requests", "schema": { "type": "integer" } },
+        "RequestId": { "description": "The id that the client sent, or a new one", "schema": text, "required": true },
+        "ServerTiming": { "description": "The durations of queue, tokenize, inference and total, in milliseconds; missing if rows are streamed", "schema": text },
+        "RetryAfter": { "description": "Seconds after which to retry", "schema": { "type": "integer" }, "required": true },
+        "RetryAfterOverload": { "description": "Seconds after which to retry, if the server is overloaded", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "schema": text, "required": true },
     });
     let labels = &app.batcher().model().labels;
@@ -171,23 +169,23 @@ fn replies(app: &AppState, document: &mut Value) {
     properties["scores"]["required"] = json!(labels);
 }
 
-/// Headers that every request may have.
+/// The headers that any request can have.
 fn headers() -> Value {
     let text = json!({ "type": "string" });
     let header = |name: &str, schema: &Value, description: &str| json!({ "name": name, "in": "header", "schema": schema, "description": description });
     json!({
         "Timeout": header(TIMEOUT_HEADER, &json!({ "type": "integer", "minimum": 0 }),
-            "How long the caller waits, in milliseconds; what cannot be done by then is 504 `deadline_exceeded`."),
+            "The client's timeout, in milliseconds. A request that cannot finish in time fails with 504 `deadline_exceeded`."),
         "ContentEncoding": header("content-encoding", &json!({ "enum": ["gzip", "zstd", "identity"] }),
-            "How the body is compressed. Limits hold for what comes out."),
-        "RequestId": header("x-request-id", &text, "Comes back with the answer and stands in the log."),
-        "TraceParent": header("traceparent", &text, "Its trace id stands in the log."),
-        "AmznTraceId": header("x-amzn-trace-id", &text, "Its root stands in the log and comes back."),
+            "The compression of the body. Limits apply to the decompressed body."),
+        "RequestId": header("x-request-id", &text, "An id for this request, which is logged and returned in the response."),
+        "TraceParent": header("traceparent", &text, "W3C trace context. The trace id is logged."),
+        "AmznTraceId": header("x-amzn-trace-id", &text, "X-Ray trace header. Its root is logged and returned in the response."),
     })
 }
 
-/// Whether a route asks for a key.
-fn has_key(app: &AppState, path: &str) -> bool {
+/// Whether a route requires a key.
+fn requires_key(app: &AppState, path: &str) -> bool {
     let access = &app.0.access;
     let is_public = match path {
         "/" | "/healthz" | "/readyz" => true,
@@ -198,7 +196,7 @@ fn has_key(app: &AppState, path: &str) -> bool {
     !access.is_open() && !is_public
 }
 
-/// The errors that a route can answer with, beside a missing key's.
+/// The errors of a route, except for a missing key.
 fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
     match path {
         "/v1/sentiment" => sentiment_errors(app),
@@ -207,7 +205,7 @@ fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
     }
 }
 
-/// Errors of every request that has a body of JSON.
+/// The errors of every request with a JSON body.
 pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
     let limits = app.limits();
     vec![
@@ -237,7 +235,7 @@ pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
     ]
 }
 
-/// A post that has more bytes than are taken.
+/// The error of a post that is longer than this server's limit.
 pub(super) fn too_long(app: &AppState) -> PostError {
     let max_bytes = app.batcher().max_post_bytes();
     PostError::TooLong {
@@ -266,7 +264,7 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
             expected: "a string",
         },
         ApiError::InvalidLongText,
-        ApiError::InvalidParameter("`header` must be present or absent"),
+        ApiError::InvalidParameter("`header` must be `present` or `absent`"),
         ApiError::MissingField,
         ApiError::ConflictingFields,
         ApiError::UnknownField("txt".to_owned()),
@@ -276,7 +274,7 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
     errors
 }
 
-/// Every code that there is, with those that `others` have.
+/// All error codes, including those of `others`.
 pub(super) fn codes(app: &AppState, others: impl Iterator<Item = &'static str>) -> Value {
     let mut errors = sentiment_errors(app);
     errors.extend([
@@ -294,28 +292,28 @@ pub(super) fn codes(app: &AppState, others: impl Iterator<Item = &'static str>) 
     json!(codes)
 }
 
-/// Enters errors among an operation's responses, as a format has them.
+/// Adds errors to an operation's responses, in the form of a format.
 pub(super) fn add_errors(
     operation: &mut Value,
     errors: impl IntoIterator<Item = DocumentedError>,
     format: &ErrorFormat,
 ) {
-    let replies = &mut operation["responses"];
+    let responses = &mut operation["responses"];
     for error in errors {
-        add_error(replies, error, format);
+        add_error(responses, error, format);
     }
-    for (_, reply) in replies.as_object_mut().into_iter().flatten() {
-        reply["headers"]["x-request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
+    for (_, response) in responses.as_object_mut().into_iter().flatten() {
+        response["headers"]["x-request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
     }
 }
 
-fn add_error(replies: &mut Value, error: DocumentedError, format: &ErrorFormat) {
+fn add_error(responses: &mut Value, error: DocumentedError, format: &ErrorFormat) {
     let DocumentedError { status, body, .. } = error;
-    let reply = &mut replies[status.as_str()];
-    if reply.is_null() {
-        *reply = json!({ "description": status.canonical_reason().unwrap_or_default() });
+    let response = &mut responses[status.as_str()];
+    if response.is_null() {
+        *response = json!({ "description": status.canonical_reason().unwrap_or_default() });
     }
-    let content = &mut reply["content"][format.media];
+    let content = &mut response["content"][format.media];
     if content.is_null() {
         let body = format!("#/components/schemas/{}", format.schema);
         *content = json!({ "schema": { "allOf": [{ "$ref": body }] } });
@@ -329,21 +327,21 @@ fn add_error(replies: &mut Value, error: DocumentedError, format: &ErrorFormat) 
     }
     content["examples"][error.code] = json!({ "value": body });
     if error.has_retry_after {
-        // Where others have the same status not every response has it.
+        // Optional where other errors have the same status.
         let header = match status {
             StatusCode::BAD_REQUEST => "RetryAfterOverload",
             _ => "RetryAfter",
         };
         let header = format!("#/components/headers/{header}");
-        reply["headers"]["retry-after"] = json!({ "$ref": header });
+        response["headers"]["retry-after"] = json!({ "$ref": header });
     }
     if error.has_challenge {
-        reply["headers"]["www-authenticate"] =
+        response["headers"]["www-authenticate"] =
             json!({ "$ref": "#/components/headers/WwwAuthenticate" });
     }
 }
 
-/// Adds a value to a list that has it not yet.
+/// Adds a value to a list unless the list has it.
 fn add_to(list: &mut Value, value: &Value) {
     match list.as_array_mut() {
         Some(values) if values.contains(value) => {}

@@ -1,10 +1,9 @@
 //! The posts in a JSON body: `{"text": "..."}` or `{"texts": ["...", ...]}`.
 //!
-//! Read in one pass straight into strings; no tree of the document is built, and
-//! reading ends at the first fault or at the limit, whatever the body's length.
-//! serde's own messages quote the input and do not tell a wrong type from an
-//! unknown field in a way that a program could use, so the visitors note the fault
-//! beside serde's error.
+//! Parsed in one pass straight into strings, without a tree of the document. Parsing stops at
+//! the first error or limit, however long the body is. serde's own messages quote the input, and
+//! programs cannot tell a wrong type from an unknown field by them, so the visitors record an
+//! [`ApiError`] beside serde's.
 
 use super::error::ApiError;
 use crate::json::BatchText;
@@ -13,20 +12,20 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Value, json};
 use std::fmt;
 
-/// Nesting beyond this is reported as such. A valid request has two levels.
+/// The deepest nesting of a body. A valid request has two levels.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// How much of an unknown field's name is repeated to the caller, in characters.
+/// The most characters of an unknown field's name that an error message quotes.
 const MAX_QUOTED_CHARS: usize = 64;
 
-/// What a request asks for; it decides the shape of the answer.
+/// The posts of a request, in the form that determines the form of the response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Posts {
     One(String),
     Many(Vec<String>),
 }
 
-/// What [`parse`] takes, as a JSON schema; `text` is that of a post that is alone.
+/// The JSON schema of the bodies that [`parse`] accepts; `text` is the schema of a single post.
 pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value {
     let shape = |title: &str, field: &str, schema: Value| {
         json!({
@@ -38,7 +37,7 @@ pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value
         })
     };
     let texts = json!({
-        "description": format!("The posts, at most {max_posts}. One that cannot be scored has its error in its place."),
+        "description": format!("The posts, at most {max_posts}. A post that cannot be scored gets an error in its place."),
         "type": "array",
         "items": { "type": ["string", "null"] },
         "minItems": 1,
@@ -46,27 +45,27 @@ pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value
     json!({ "oneOf": [shape("One post", "text", text.clone()), shape("Many posts", "texts", texts)] })
 }
 
-/// Reads a body that holds at most `max_posts` posts.
+/// Parses a body of at most `max_posts` posts.
 pub(crate) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongText>), ApiError> {
-    let mut notes = Notes {
+    let mut state = ParseState {
         max_posts,
-        at: Place::Body,
-        fault: None,
+        at: Location::Body,
+        error: None,
     };
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let posts = BodySeed(&mut notes).deserialize(&mut deserializer);
+    let posts = BodySeed(&mut state).deserialize(&mut deserializer);
     posts
         .and_then(|posts| deserializer.end().map(|()| posts))
-        .map_err(|error| match (fault(json, &error), notes.fault) {
+        .map_err(|error| match (syntax_error(json, &error), state.error) {
             (Some(too_deep @ ApiError::JsonTooDeep { .. }), _) => too_deep,
-            (_, Some(noted)) => noted,
-            (fault, None) => fault.unwrap_or_else(|| notes.at.wrong_type()),
+            (_, Some(recorded)) => recorded,
+            (Some(syntax_error), None) => syntax_error,
+            (None, None) => state.at.wrong_type(),
         })
 }
 
-/// What is wrong with a body of JSON that was not read to its end; `None` if it is not
-/// what the reader expected.
-pub(super) fn fault(json: &str, error: &serde_json::Error) -> Option<ApiError> {
+/// Why a body is not JSON that can be parsed; `None` if it is JSON, but not of the expected form.
+pub(super) fn syntax_error(json: &str, error: &serde_json::Error) -> Option<ApiError> {
     if is_deeper_than(json, MAX_DEPTH) {
         return Some(ApiError::JsonTooDeep {
             max_depth: MAX_DEPTH,
@@ -77,23 +76,23 @@ pub(super) fn fault(json: &str, error: &serde_json::Error) -> Option<ApiError> {
 }
 
 /// What the visitors know beyond serde's error.
-struct Notes {
+struct ParseState {
     max_posts: usize,
-    /// Where the value being read stands.
-    at: Place,
-    /// The fault, if it is not one of JSON itself.
-    fault: Option<ApiError>,
+    /// The location of the value being parsed.
+    at: Location,
+    /// The error, if the JSON itself is valid.
+    error: Option<ApiError>,
 }
 
-impl Notes {
-    /// Notes the fault; serde's error only has to end the reading.
-    fn fail<T, E: Error>(&mut self, fault: ApiError) -> Result<T, E> {
-        self.fault = Some(fault);
-        Err(E::custom("noted"))
+impl ParseState {
+    /// Records the error and stops the parser with a placeholder.
+    fn fail<T, E: Error>(&mut self, error: ApiError) -> Result<T, E> {
+        self.error = Some(error);
+        Err(E::custom("recorded"))
     }
 }
 
-enum Place {
+enum Location {
     Body,
     Text,
     Texts,
@@ -101,7 +100,7 @@ enum Place {
     Item(usize),
 }
 
-impl Place {
+impl Location {
     fn wrong_type(&self) -> ApiError {
         let (path, expected) = match self {
             Self::LongText => return ApiError::InvalidLongText,
@@ -117,7 +116,7 @@ impl Place {
     }
 }
 
-struct BodySeed<'a>(&'a mut Notes);
+struct BodySeed<'a>(&'a mut ParseState);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
     type Value = (Posts, Option<LongText>);
@@ -144,55 +143,55 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let notes = self.0;
+        let state = self.0;
         let (mut text, mut texts, mut long_text) = (None, None, None);
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Text if text.is_some() => {
-                    return notes.fail(ApiError::DuplicateField("text"));
+                    return state.fail(ApiError::DuplicateField("text"));
                 }
                 Field::Texts if texts.is_some() => {
-                    return notes.fail(ApiError::DuplicateField("texts"));
+                    return state.fail(ApiError::DuplicateField("texts"));
                 }
                 Field::LongText if long_text.is_some() => {
-                    return notes.fail(ApiError::DuplicateField("long_text"));
+                    return state.fail(ApiError::DuplicateField("long_text"));
                 }
                 Field::LongText => {
-                    notes.at = Place::LongText;
+                    state.at = Location::LongText;
                     let named = map.next_value::<String>()?.parse().ok();
                     if named.is_none() {
-                        return notes.fail(ApiError::InvalidLongText);
+                        return state.fail(ApiError::InvalidLongText);
                     }
                     long_text = named;
                 }
                 Field::Text => {
-                    notes.at = Place::Text;
+                    state.at = Location::Text;
                     text = Some(map.next_value::<String>()?);
                 }
-                Field::Texts => texts = Some(map.next_value_seed(TextsSeed(notes))?),
+                Field::Texts => texts = Some(map.next_value_seed(TextsSeed(state))?),
                 Field::Unknown(name) => {
                     let name = name.chars().take(MAX_QUOTED_CHARS).collect();
-                    return notes.fail(ApiError::UnknownField(name));
+                    return state.fail(ApiError::UnknownField(name));
                 }
             }
         }
         match (text, texts) {
-            (Some(_), Some(_)) => notes.fail(ApiError::ConflictingFields),
-            (None, None) => notes.fail(ApiError::MissingField),
+            (Some(_), Some(_)) => state.fail(ApiError::ConflictingFields),
+            (None, None) => state.fail(ApiError::MissingField),
             (Some(text), None) => Ok((Posts::One(text), long_text)),
-            (None, Some(texts)) if texts.is_empty() => notes.fail(ApiError::NoTexts),
+            (None, Some(texts)) if texts.is_empty() => state.fail(ApiError::NoTexts),
             (None, Some(texts)) => Ok((Posts::Many(texts), long_text)),
         }
     }
 }
 
-struct TextsSeed<'a>(&'a mut Notes);
+struct TextsSeed<'a>(&'a mut ParseState);
 
 impl<'de> DeserializeSeed<'de> for TextsSeed<'_> {
     type Value = Vec<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
-        self.0.at = Place::Texts;
+        self.0.at = Location::Texts;
         deserializer.deserialize_seq(self)
     }
 }
@@ -205,14 +204,14 @@ impl<'de> Visitor<'de> for TextsSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
-        let notes = self.0;
+        let state = self.0;
         let mut texts = Vec::new();
         loop {
-            notes.at = Place::Item(texts.len());
-            if texts.len() == notes.max_posts {
+            state.at = Location::Item(texts.len());
+            if texts.len() == state.max_posts {
                 if seq.next_element::<IgnoredAny>()?.is_some() {
-                    let max_posts = notes.max_posts;
-                    return notes.fail(ApiError::TooManyPosts { max_posts });
+                    let max_posts = state.max_posts;
+                    return state.fail(ApiError::TooManyPosts { max_posts });
                 }
                 return Ok(texts);
             }
@@ -224,8 +223,7 @@ impl<'de> Visitor<'de> for TextsSeed<'_> {
     }
 }
 
-/// What is wrong with the JSON. serde's messages of this kind name the place and
-/// quote nothing.
+/// serde's messages about syntax give the position and do not quote the input.
 fn invalid_json(json: &str, error: &serde_json::Error) -> ApiError {
     if json.trim_ascii().is_empty() {
         return ApiError::InvalidJson("it is empty; send {\"text\": \"...\"}".to_owned());
@@ -235,7 +233,7 @@ fn invalid_json(json: &str, error: &serde_json::Error) -> ApiError {
 
 /// Whether brackets outside strings nest deeper than `max_depth`.
 ///
-/// Only looked at when a request is refused anyway: no valid one is deep.
+/// Only called for requests that are rejected anyway, because no valid one is that deep.
 fn is_deeper_than(json: &str, max_depth: usize) -> bool {
     let mut depth = 0_usize;
     let mut bytes = json.bytes();
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn posts_are_taken_as_they_are() {
+    fn posts_are_not_changed() {
         check(r#" {"text" : "a b" } "#, &one("a b"));
         check(
             r#"{"te\u0078t":"\u0000 \ud83d\ude00 \n"}"#,
@@ -295,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_field_at_fault_is_named() {
+    fn the_wrong_field_is_named() {
         check_error(r#"{"texts":["a",5]}"#, "`texts[1]` must be a string");
         check_error(r#"{"texts":["a",["b"]]}"#, "`texts[1]` must be a string");
         check_error(r#"{"texts":"a"}"#, "`texts` must be a list of strings");
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_do_with_long_text_is_read() {
+    fn long_text_is_parsed() {
         let long_text = |json: &str| parse(json, 3).map(|(_, long_text)| long_text);
         assert_eq!(long_text(r#"{"text":"a"}"#).expect("fine"), None);
         let window = long_text(r#"{"long_text":"window","text":"a"}"#);
@@ -323,12 +321,12 @@ mod tests {
         let quoted = "é".repeat(64);
         check_error(
             &format!(r#"{{"{name}":1}}"#),
-            &format!("unknown field `{quoted}`; the fields are `text`, `texts` and `long_text`"),
+            &format!("unknown field `{quoted}`; expected `text`, `texts` or `long_text`"),
         );
     }
 
     #[test]
-    fn posts_are_counted_before_they_are_kept() {
+    fn the_number_of_posts_is_limited_while_parsing() {
         check_error(
             r#"{"texts":["a","b","c",4]}"#,
             "`texts` has more than 3 posts; split the request",
@@ -336,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_told_from_other_faults() {
+    fn too_deep_is_told_from_other_errors() {
         let deep = |json: &str| matches!(parse(json, 3), Err(ApiError::JsonTooDeep { .. }));
         assert!(deep(&"[".repeat(100_000)));
         assert!(deep(&format!(r#"{{"text":{}"#, "[".repeat(32))));
@@ -347,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_json_says_where() {
+    fn invalid_json_is_reported_with_its_position() {
         for (json, expected) in [
             ("", "it is empty; send {\"text\": \"...\"}"),
             (

@@ -1,8 +1,8 @@
 //! The telemetry of every request: its ids, its log line, its metrics and the
 //! `Server-Timing` of its response.
 //!
-//! Nothing that a client wrote goes into any of them. Routes appear as templates, methods
-//! and codes are from closed sets, and ids were checked to be ids.
+//! None of it contains text that a client chose. Routes appear as templates, methods and codes
+//! come from closed sets, and ids are validated.
 
 use super::error::ErrorCode;
 use super::routes::{Routes, Template};
@@ -25,11 +25,11 @@ pub(super) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 const XRAY: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A request's id, for handlers that repeat it under another name.
+/// A request's id, for handlers that return it in another header as well.
 #[derive(Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// What a handler has scored; it puts this into the extensions of its response.
+/// What a handler scored. It puts this into the extensions of its response.
 #[derive(Clone, Copy)]
 pub(super) struct ScoringStats {
     pub(super) posts: usize,
@@ -78,19 +78,19 @@ pub(super) async fn record(
     let took = began.elapsed();
     let status = response.status().as_u16();
     let code = response.extensions().get().map(|&ErrorCode(code)| code);
-    let done: Option<ScoringStats> = response.extensions().get().copied();
+    let stats: Option<ScoringStats> = response.extensions().get().copied();
 
     metrics.request(route.name, status, code, took);
     if is_cold && let Some(emf) = &app.0.emf {
         emf.cold_start();
     }
-    if let Some(done) = done {
-        metrics.stages(done.posts, &done.stages);
+    if let Some(stats) = stats {
+        metrics.stages(stats.posts, &stats.stages);
         if let Some(emf) = &app.0.emf {
-            emf.request(done.posts, &done.stages, took);
+            emf.request(stats.posts, &stats.stages, took);
         }
     }
-    span.in_scope(|| log(method, route, status, code, done, took));
+    span.in_scope(|| log(method, route, status, code, stats, took));
 
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
@@ -101,8 +101,8 @@ pub(super) async fn record(
     {
         headers.insert(XRAY, value);
     }
-    if let Some(done) = done {
-        headers.insert(SERVER_TIMING, server_timing(&done.stages, took));
+    if let Some(stats) = stats {
+        headers.insert(SERVER_TIMING, server_timing(&stats.stages, took));
     }
     response
 }
@@ -115,22 +115,22 @@ fn log(
     }: Template,
     status: u16,
     code: Option<&str>,
-    done: Option<ScoringStats>,
+    stats: Option<ScoringStats>,
     took: Duration,
 ) {
     let duration_ms = ms(took);
-    // Platforms check the health every few seconds, all day long.
+    // Platforms check health every few seconds.
     if is_health {
         tracing::debug!(method, route, status, code, duration_ms, "request");
         return;
     }
-    let stages = done.map(|done| done.stages);
+    let stages = stats.map(|stats| stats.stages);
     tracing::info!(
         method,
         route,
         status,
         code,
-        posts = done.map(|done| done.posts),
+        posts = stats.map(|stats| stats.posts),
         duration_ms,
         queue_ms = stages.map(|stages| ms(stages.queue)),
         tokenize_ms = stages.map(|stages| ms(stages.tokenize)),
@@ -139,7 +139,7 @@ fn log(
     );
 }
 
-/// What became of a stream of rows.
+/// The statistics of a stream of rows.
 pub(super) struct StreamStats {
     pub(super) code: Option<&'static str>,
     pub(super) rows: u64,
@@ -149,8 +149,8 @@ pub(super) struct StreamStats {
     pub(super) took: Duration,
 }
 
-/// Records the telemetry of a stream of rows at its end. The request's own line was written
-/// when the first row was yet to come, and the metrics count its posts chunk by chunk.
+/// Records the telemetry of a stream of rows at its end. The request's own log line was written
+/// before the first row, and the metrics count posts chunk by chunk.
 pub(super) fn record_stream(app: &AppState, stats: &StreamStats) {
     let StreamStats {
         code,
@@ -176,7 +176,7 @@ pub(super) fn record_stream(app: &AppState, stats: &StreamStats) {
     );
 }
 
-/// Milliseconds, to the microsecond.
+/// Milliseconds, with microsecond precision.
 fn ms(took: Duration) -> f64 {
     took.as_micros() as f64 / 1e3
 }
@@ -195,7 +195,7 @@ fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 
-/// Clients can send any word as a method, too.
+/// Clients can send any word as a method, so others are grouped.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,6 +1,6 @@
-//! The routes by their paths, for metrics and logs.
+//! Route templates for metrics and logs, looked up by path.
 
-/// The service's own routes, by the templates that metrics and logs know them by.
+/// The native routes. Their paths are also their templates.
 pub(super) const NATIVE: [&str; 12] = [
     "/",
     "/page.css",
@@ -16,16 +16,16 @@ pub(super) const NATIVE: [&str; 12] = [
     "/readyz",
 ];
 
-/// A route as metrics and logs know it.
+/// How a route appears in metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Template {
-    /// From a closed set, whatever path a configuration gives the route.
+    /// From a closed set, whatever path the configuration gives the route.
     pub(super) name: &'static str,
-    /// Whether platforms probe it every few seconds.
+    /// Whether it is a health check, which platforms send every few seconds.
     pub(super) is_health: bool,
 }
 
-/// All routes of this server.
+/// The templates of all routes of this server.
 pub(super) struct Routes(Vec<(String, Template)>);
 
 impl Routes {
@@ -38,8 +38,8 @@ impl Routes {
         Self(native.chain(others).collect())
     }
 
-    /// The route at a path that the router matched. A path that matches none was chosen by the
-    /// client, so it has no name.
+    /// The template of a path that the router matched. Any other path was chosen by the client
+    /// and is not recorded.
     pub(super) fn find(&self, path: &str) -> Template {
         let found = self.0.iter().find(|(known, _)| known == path);
         found.map_or(

@@ -1,24 +1,23 @@
-//! `POST /v1/sentiment` with rows: rows in, results out as they are ready, in order and in
-//! constant memory.
+//! `POST /v1/sentiment` with rows: results are streamed in order, as soon as they are ready and
+//! in constant memory.
 //!
-//! Rows are read as they arrive and cut into small requests to the batcher, one after
-//! another, so that a stream has the share of one request and no more. Little is read
-//! beyond the one under way: a slow model slows the sender down and not the service. A row
-//! that is no post has an error in its place; a body that breaks off, an error as the last
-//! row.
+//! Rows are read as they arrive and sent to the batcher in small chunks, one after another, so
+//! that a stream gets the share of one request. At most one chunk is read ahead, so a slow model
+//! slows the client down (backpressure) and does not fill the server's memory. A row without a
+//! valid post gets an error in its place. If the body breaks off, the last row is an error.
 //!
-//! A stream is three tasks with room for little between them: one decodes and cuts into
-//! rows, one has these scored and writes, and the connection's sends what was written.
+//! A stream has three tasks, joined by short channels: one decodes the body and parses rows, one
+//! has them scored and writes the results, and the connection's task sends them.
 
 use super::decode::Decoder;
 use super::error::ApiError;
 use super::memory_limit::MemoryPermit;
 use super::request_telemetry::{StreamStats, record_stream};
 use super::state::AppState;
-use crate::batcher::{BatchResponse, Batcher, RequestOptions};
+use crate::batcher::{Batcher, RequestOptions, ScoredPosts};
 use crate::error::InferError;
 use crate::rows::{
-    Failure, Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError,
+    Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError, RowFailure,
     RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
 use crate::telemetry::StageTimings;
@@ -38,45 +37,48 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{Instrument, Span};
 
-/// Rows that are scored together. Fewer would answer sooner, more would batch better.
+/// Rows that are scored together: fewer would lower latency, more would improve batching.
 const ROWS_PER_CHUNK: usize = ROWS_PER_READ;
 
-/// Chunks that are read ahead, for the next to be there when one is done.
+/// Chunks that are read ahead, so that the next is ready when one is done.
 const CHUNKS_AHEAD: usize = 1;
 
-/// How long to wait for room when the queue is full. A stream that was let in is slowed
-/// down, not broken off.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait before trying again when the queue is full. A stream that was admitted is
+/// slowed down, not rejected.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How rows are read and written.
+/// The formats in which rows are read and written.
 pub(super) struct Formats {
     options: RowOptions,
     output: ResultFormat,
 }
 
 impl Formats {
-    /// What the query and the headers of a request say; `None` if its body is no rows.
+    /// Decides from the query and the headers of a request; `None` if its body has no rows.
     ///
-    /// `?format=` wins over the content type, and what else the query says over the content
-    /// type's parameters.
+    /// `?format=` takes precedence over the content type, and other query parameters over the
+    /// content type's parameters.
     pub(super) fn from_request(
         uri: &Uri,
         headers: &HeaderMap,
         by_content_type: Option<RowFormat>,
         max_post_bytes: usize,
     ) -> Result<Option<Self>, ApiError> {
-        let query: Query<Vec<(String, String)>> = Query::try_from_uri(uri)
-            .map_err(|_| ApiError::InvalidParameter("the query is not readable"))?;
-        let asked = |name: &str| {
+        let query: Query<Vec<(String, String)>> = Query::try_from_uri(uri).map_err(|_| {
+            ApiError::InvalidParameter(
+                "the query string is not valid; percent-encode special characters",
+            )
+        })?;
+        let parameter = |name: &str| {
             let pair = query
                 .0
                 .iter()
                 .find(|(key, value)| key == name && !value.is_empty());
             pair.map(|(_, value)| value.as_str())
         };
-        let format = match asked("format") {
+        let format = match parameter("format") {
             Some(name) => Some(name.parse().map_err(|()| {
-                ApiError::InvalidParameter("`format` must be text, jsonl, csv or tsv")
+                ApiError::InvalidParameter("`format` must be `text`, `jsonl`, `csv` or `tsv`")
             })?),
             None => by_content_type,
         };
@@ -84,15 +86,15 @@ impl Formats {
             return Ok(None);
         };
         let mut options = RowOptions::new(format, max_post_bytes);
-        options.field = asked("field").map(str::to_owned);
-        options.delimiter = asked("delimiter")
+        options.field = parameter("field").map(str::to_owned);
+        options.delimiter = parameter("delimiter")
             .map(|name| {
                 parse_delimiter(name).ok_or(ApiError::InvalidParameter(
-                    "`delimiter` must be one character of ASCII, or `tab`",
+                    "`delimiter` must be one ASCII character, or `tab`",
                 ))
             })
             .transpose()?;
-        let header = asked("header").map(str::to_owned);
+        let header = parameter("header").map(str::to_owned);
         options.header = match header.or_else(|| content_type_parameter(headers, "header")) {
             None => Header::Present,
             Some(header) => match header.to_ascii_lowercase().as_str() {
@@ -100,7 +102,7 @@ impl Formats {
                 "absent" => Header::Absent,
                 _ => {
                     return Err(ApiError::InvalidParameter(
-                        "`header` must be present or absent",
+                        "`header` must be `present` or `absent`",
                     ));
                 }
             },
@@ -109,7 +111,7 @@ impl Formats {
             RowFormat::Text | RowFormat::Json => ResultFormat::JsonLines,
             RowFormat::Csv | RowFormat::Tsv => ResultFormat::Csv,
         };
-        let output = accepted(headers).unwrap_or(by_input);
+        let output = accepted_format(headers).unwrap_or(by_input);
         Ok(Some(Self { options, output }))
     }
 }
@@ -119,13 +121,13 @@ fn content_type_parameter(headers: &HeaderMap, name: &str) -> Option<String> {
     let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     content_type.split(';').skip(1).find_map(|parameter| {
         let (key, value) = parameter.split_once('=')?;
-        let is_it = key.trim().eq_ignore_ascii_case(name);
-        is_it.then(|| value.trim().trim_matches('"').to_owned())
+        let is_match = key.trim().eq_ignore_ascii_case(name);
+        is_match.then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 
-/// A format that the client asks for, if it asks for one of rows.
-fn accepted(headers: &HeaderMap) -> Option<ResultFormat> {
+/// The row format in the `Accept` header, if any.
+fn accepted_format(headers: &HeaderMap) -> Option<ResultFormat> {
     let accept = headers.get(ACCEPT)?.to_str().ok()?;
     accept.split(',').find_map(|media| {
         let essence = media.split(';').next().unwrap_or_default().trim();
@@ -144,7 +146,7 @@ fn content_type(format: ResultFormat) -> &'static str {
     }
 }
 
-/// Answers with a row of results for each row of `body`.
+/// Streams a result for each row of `body`.
 pub(super) fn respond(
     app: &AppState,
     body: Body,
@@ -152,112 +154,112 @@ pub(super) fn respond(
     formats: &Formats,
     request_options: RequestOptions,
 ) -> Response {
-    let mut source = Source {
+    let mut body = BodyReader {
         app: app.clone(),
         body,
         frame: Bytes::new(),
-        share: app.0.memory.permit(),
+        permit: app.0.memory.permit(),
         decoder,
     };
-    if let Err(error) = source.hold() {
-        return app.rejection(error).into_response();
+    if let Err(error) = body.grow_permit() {
+        return app.adjust_for_shutdown(error).into_response();
     }
     let (chunks, read_ahead) = mpsc::channel(CHUNKS_AHEAD);
     let reader = RowReader::new(&formats.options);
-    let reading = tokio::spawn(read(source, reader, chunks));
-    let writer = Writer::new(formats.output, app.batcher());
-    let answer = Lines::written_by(|lines| {
-        let written = write(
+    let reading = tokio::spawn(read(body, reader, chunks));
+    let writer = StreamWriter::new(formats.output, app.batcher());
+    let results = StreamedBody::written_by(|output| {
+        let writing = write(
             app.clone(),
             writer,
             request_options,
             read_ahead,
             reading,
-            lines,
+            output,
         );
-        written.instrument(Span::current())
+        writing.instrument(Span::current())
     });
     let content_type = HeaderValue::from_static(content_type(formats.output));
-    ([(CONTENT_TYPE, content_type)], Body::new(answer)).into_response()
+    ([(CONTENT_TYPE, content_type)], Body::new(results)).into_response()
 }
 
-/// Some rows, or what ended the body before its time.
+/// Some rows, or the error that ended the body early.
 enum Chunk {
     Rows(Vec<Row>),
-    Broken(ApiError),
+    Error(ApiError),
 }
 
-/// Reads the body to its end, as fast as chunks are taken.
-async fn read(mut source: Source, mut reader: RowReader, chunks: mpsc::Sender<Chunk>) {
-    let read = read_all(&mut source, &mut reader, &chunks).await;
-    if let Err(Stopped::Broken(error)) = read {
-        // Whoever would read it has gone, otherwise.
-        let _ = chunks.send(Chunk::Broken(error)).await;
+/// Reads the body to its end, as fast as chunks are received.
+async fn read(mut body: BodyReader, mut reader: RowReader, chunks: mpsc::Sender<Chunk>) {
+    let read = read_all(&mut body, &mut reader, &chunks).await;
+    if let Err(ReadError::Body(error)) = read {
+        // Fails only if the receiver is gone.
+        let _ = chunks.send(Chunk::Error(error)).await;
     }
 }
 
-/// Why reading ended before the body did.
-enum Stopped {
-    Broken(ApiError),
-    /// Nobody takes the rows.
-    Gone,
+/// Why reading stopped before the end of the body.
+enum ReadError {
+    Body(ApiError),
+    /// The receiver of the rows is gone.
+    ReceiverGone,
 }
 
-impl From<ApiError> for Stopped {
+impl From<ApiError> for ReadError {
     fn from(error: ApiError) -> Self {
-        Self::Broken(error)
+        Self::Body(error)
     }
 }
 
-impl From<InputError> for Stopped {
+impl From<InputError> for ReadError {
     fn from(error: InputError) -> Self {
-        Self::Broken(error.into())
+        Self::Body(error.into())
     }
 }
 
 async fn read_all(
-    source: &mut Source,
+    body: &mut BodyReader,
     reader: &mut RowReader,
     chunks: &mpsc::Sender<Chunk>,
-) -> Result<(), Stopped> {
-    while let Some(piece) = source.next().await? {
+) -> Result<(), ReadError> {
+    while let Some(piece) = body.next().await? {
         let mut rest = &piece[..];
         while !rest.is_empty() {
-            // Few rows that came together are never held back for more.
+            // Rows are never held back until there are more.
             send(reader.read(&mut rest)?, chunks).await?;
         }
-        // A few bytes can stand for very many that are no row.
+        // A few compressed bytes can expand to very many that contain no row.
         tokio::task::yield_now().await;
     }
     send(reader.finish()?, chunks).await
 }
 
-/// The first bytes of an input can be more rows than are scored together.
-async fn send(rows: Vec<Row>, chunks: &mpsc::Sender<Chunk>) -> Result<(), Stopped> {
+/// The first read can return more rows than fit into a chunk.
+async fn send(rows: Vec<Row>, chunks: &mpsc::Sender<Chunk>) -> Result<(), ReadError> {
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
         let some = rows.by_ref().take(ROWS_PER_CHUNK).collect();
         let sent = chunks.send(Chunk::Rows(some)).await;
-        sent.map_err(|_| Stopped::Gone)?;
+        sent.map_err(|_| ReadError::ReceiverGone)?;
     }
     Ok(())
 }
 
-/// A body that is decoded no faster than it is read.
-struct Source {
+/// Decodes a body no faster than its pieces are consumed.
+struct BodyReader {
     app: AppState,
     body: Body,
-    /// What has come of it and is not decoded yet.
+    /// What has arrived and is not decoded yet.
     frame: Bytes,
     decoder: Decoder,
-    /// What the decoder holds, for as long as the stream lasts.
-    share: MemoryPermit,
+    /// For the decoder's memory, for as long as the stream lasts.
+    permit: MemoryPermit,
 }
 
-impl Source {
-    /// Takes what the decoder has come to hold.
-    fn hold(&mut self) -> Result<(), ApiError> {
-        self.share.grow_to(self.decoder.held_bytes())
+impl BodyReader {
+    /// Grows the permit to what the decoder holds.
+    fn grow_permit(&mut self) -> Result<(), ApiError> {
+        self.permit.grow_to(self.decoder.held_bytes())
     }
 
     /// The next piece of the body; `None` at its end.
@@ -265,11 +267,11 @@ impl Source {
         let timeout = Duration::from_millis(self.app.limits().body_timeout_ms.get());
         loop {
             if let Some(piece) = self.decoder.step(&mut self.frame)? {
-                self.hold()?;
+                self.grow_permit()?;
                 return Ok(Some(piece));
             }
             let frame = tokio::time::timeout(timeout, self.body.frame());
-            let frame = self.share.receive(frame).await?;
+            let frame = self.permit.receive(frame).await?;
             let frame = frame.map_err(|_| ApiError::RequestTimeout {
                 milliseconds: timeout.as_millis() as u64,
             })?;
@@ -277,73 +279,73 @@ impl Source {
                 self.decoder.finish()?;
                 return Ok(None);
             };
-            // Trailers say nothing that is of use here.
+            // Trailers are ignored.
             if let Ok(data) = frame.map_err(|_| ApiError::IncompleteBody)?.into_data() {
-                self.share.received(data.len());
+                self.permit.received(data.len());
                 self.frame = data;
             }
         }
     }
 }
 
-/// Scores the posts among `rows`, as soon as there is room for them.
+/// Scores the posts of `rows` as soon as the queue has room for them.
 async fn score(
     app: &AppState,
     rows: &mut [Row],
     request_options: RequestOptions,
-) -> Result<BatchResponse, InferError> {
+) -> Result<ScoredPosts, InferError> {
     let posts = rows.iter_mut().filter_map(|row| row.post.as_mut().ok());
     let posts: Vec<String> = posts.map(std::mem::take).collect();
-    let longest = Duration::from_millis(app.limits().request_timeout_ms.get());
-    let patience = Instant::now() + longest;
+    let timeout = Duration::from_millis(app.limits().request_timeout_ms.get());
+    let latest = Instant::now() + timeout;
     let deadline = request_options
         .deadline
-        .map_or(patience, |asked| asked.min(patience));
+        .map_or(latest, |requested| requested.min(latest));
     let request_options = RequestOptions {
         deadline: Some(deadline),
         ..request_options
     };
     let bytes = posts.iter().map(String::len).sum();
     loop {
-        let room = room(app, bytes);
-        let is_last = Instant::now() + PAUSE >= deadline;
-        if is_last || (room.is_some() && !app.batcher().is_full()) {
-            let answer = app.batcher().classify(posts, request_options).await?;
+        let permit = memory_permit(app, bytes);
+        let is_last_try = Instant::now() + RETRY_INTERVAL >= deadline;
+        if is_last_try || (permit.is_some() && !app.batcher().is_full()) {
+            let scored = app.batcher().classify(posts, request_options).await?;
             let metrics = app.batcher().metrics();
-            metrics.stages(answer.results.len(), &answer.stages);
-            return Ok(answer);
+            metrics.stages(scored.results.len(), &scored.stages);
+            return Ok(scored);
         }
-        drop(room);
-        tokio::time::sleep(PAUSE).await;
+        drop(permit);
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-fn room(app: &AppState, bytes: usize) -> Option<MemoryPermit> {
-    let mut share = app.0.memory.permit();
-    share.grow(bytes).ok().map(|()| share)
+fn memory_permit(app: &AppState, bytes: usize) -> Option<MemoryPermit> {
+    let mut permit = app.0.memory.permit();
+    permit.grow(bytes).ok().map(|()| permit)
 }
 
-/// Has rows scored and writes their results, until the caller leaves, and says what was
-/// done: the request's own line was written when the first row was yet to come.
+/// Has rows scored and writes their results until the end or until the client disconnects.
+/// Then logs the stream, because the request's own log line was written before the first row.
 async fn write(
     app: AppState,
-    mut writer: Writer,
+    mut writer: StreamWriter,
     request_options: RequestOptions,
     chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
-    lines: mpsc::Sender<Bytes>,
+    output: mpsc::Sender<Bytes>,
 ) {
     let began = Instant::now();
     let mut stages = StageTimings::default();
     let ended = tokio::select! {
-        ended = write_all(&app, &mut writer, request_options, chunks, reading, &lines, &mut stages) => ended,
-        () = lines.closed() => Err(ApiError::ClientDisconnected),
+        ended = write_all(&app, &mut writer, request_options, chunks, reading, &output, &mut stages) => ended,
+        () = output.closed() => Err(ApiError::ClientDisconnected),
     };
-    let Tally {
+    let RowCounts {
         rows,
         posts,
         errors,
-    } = writer.tally;
+    } = writer.counts;
     let stats = StreamStats {
         code: ended.err().map(|error| error.status_and_code().1),
         rows,
@@ -355,19 +357,19 @@ async fn write(
     record_stream(&app, &stats);
 }
 
-/// Fails with what ended the stream before its time.
+/// Fails with the error that ended the stream early.
 async fn write_all(
     app: &AppState,
-    writer: &mut Writer,
+    writer: &mut StreamWriter,
     request_options: RequestOptions,
     mut chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
-    lines: &mpsc::Sender<Bytes>,
+    output: &mpsc::Sender<Bytes>,
     stages: &mut StageTimings,
 ) -> Result<(), ApiError> {
     let mut ended = Ok(());
     let send = async |bytes: Bytes| {
-        let sent = lines.send(bytes).await;
+        let sent = output.send(bytes).await;
         sent.map_err(|_| ApiError::ClientDisconnected)
     };
     let head = writer.take();
@@ -377,90 +379,95 @@ async fn write_all(
     while let Some(chunk) = chunks.recv().await {
         match chunk {
             Chunk::Rows(mut rows) => {
-                let answer = score(app, &mut rows, request_options).await;
-                if let Ok(answer) = &answer {
-                    stages.add(&answer.stages);
+                let scored = score(app, &mut rows, request_options).await;
+                if let Ok(scored) = &scored {
+                    stages.add(&scored.stages);
                 }
-                writer.rows(&rows, answer);
+                writer.rows(&rows, scored);
                 send(writer.take()).await?;
             }
-            Chunk::Broken(error) => ended = Err(app.rejection(error)),
+            Chunk::Error(error) => ended = Err(app.adjust_for_shutdown(error)),
         }
     }
     if reading.await.is_err() {
         ended = Err(ApiError::panicked());
     }
     if let Err(error) = &ended {
-        writer.broken(error);
+        writer.final_error(error);
         send(writer.take()).await?;
     }
     ended
 }
 
 /// Writes results and counts them.
-struct Writer {
+struct StreamWriter {
     results: ResultWriter,
     batcher: Batcher,
-    tally: Tally,
+    counts: RowCounts,
 }
 
-/// What was written by now.
+/// What has been written so far.
 #[derive(Debug, Default, Clone, Copy)]
-struct Tally {
-    /// Rows, counted from 1.
+struct RowCounts {
+    /// All rows of the input.
     rows: u64,
-    /// Those that were scored.
+    /// Rows whose post was scored.
     posts: u64,
-    /// Errors: of the others, and what ended the body before its time.
+    /// Rows with an error, including one for a body that ended early.
     errors: u64,
 }
 
-impl Writer {
+impl StreamWriter {
     fn new(format: ResultFormat, batcher: &Batcher) -> Self {
         Self {
             results: ResultWriter::new(format, batcher.model().labels.clone()),
             batcher: batcher.clone(),
-            tally: Tally::default(),
+            counts: RowCounts::default(),
         }
     }
 
-    /// What was written since it was last taken.
+    /// Takes what has been written since the last call.
     fn take(&mut self) -> Bytes {
         self.results.take().into()
     }
 
-    /// Writes a row of results for each of `rows`.
-    fn rows(&mut self, rows: &[Row], answer: Result<BatchResponse, InferError>) {
-        let (results, failed) = match answer {
-            Ok(answer) => (answer.results, None),
+    /// Writes a result for each of `rows`.
+    fn rows(&mut self, rows: &[Row], scored: Result<ScoredPosts, InferError>) {
+        let (results, failed) = match scored {
+            Ok(scored) => (scored.results, None),
             Err(error) => (Vec::new(), Some(ApiError::from(error))),
         };
         let mut results = results.into_iter();
         for row in rows {
             let result = match (&row.post, &failed) {
-                (Err(error), _) => Err(Failure::of_row(row, error)),
+                (Err(error), _) => Err(RowFailure::new(row, error)),
                 (Ok(_), Some(error)) => Err(failure(error)),
                 (Ok(_), None) => match results.next() {
                     Some(Ok(sentiment)) => Ok(sentiment),
-                    Some(Err(error)) => Err(Failure::of_row(row, &RowError::Post(error))),
+                    Some(Err(error)) => Err(RowFailure::new(row, &RowError::Post(error))),
                     None => Err(failure(&ApiError::panicked())),
                 },
             };
-            self.tally.rows += 1;
-            self.line(Some(self.tally.rows), row.id.as_ref(), &result);
+            self.counts.rows += 1;
+            self.write(Some(self.counts.rows), row.id.as_ref(), &result);
         }
     }
 
     /// Writes why there are no further rows.
-    fn broken(&mut self, error: &ApiError) {
-        self.line(None, None, &Err(failure(error)));
+    fn final_error(&mut self, error: &ApiError) {
+        self.write(None, None, &Err(failure(error)));
     }
 
-    fn line(&mut self, row: Option<u64>, id: Option<&RowId>, result: &Result<Sentiment, Failure>) {
+    fn write(
+        &mut self,
+        row: Option<u64>,
+        id: Option<&RowId>,
+        result: &Result<Sentiment, RowFailure>,
+    ) {
         match result {
-            Ok(_) => self.tally.posts += 1,
+            Ok(_) => self.counts.posts += 1,
             Err(error) => {
-                self.tally.errors += 1;
+                self.counts.errors += 1;
                 self.batcher.metrics().error(error.code);
             }
         }
@@ -468,34 +475,34 @@ impl Writer {
     }
 }
 
-fn failure(error: &ApiError) -> Failure {
+fn failure(error: &ApiError) -> RowFailure {
     let body = ErrorBody::from_api_error(error);
-    Failure {
+    RowFailure {
         code: body.code(),
         message: body.message().to_owned(),
     }
 }
 
-/// A body of what a task writes; if that panics, the body ends with an error, for it
-/// must not be taken for whole.
-struct Lines {
-    lines: mpsc::Receiver<Bytes>,
-    /// None once it has ended: compression asks again behind the end.
+/// A response body that a task writes. If the task panics, the body ends with an error, so that
+/// the client does not mistake it for complete.
+struct StreamedBody {
+    chunks: mpsc::Receiver<Bytes>,
+    /// `None` once it has ended, because the compression layer polls again after the end.
     writing: Option<JoinHandle<()>>,
 }
 
-impl Lines {
+impl StreamedBody {
     fn written_by<F>(write: impl FnOnce(mpsc::Sender<Bytes>) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (sender, lines) = mpsc::channel(1);
+        let (sender, chunks) = mpsc::channel(1);
         let writing = Some(tokio::spawn(write(sender)));
-        Self { lines, writing }
+        Self { chunks, writing }
     }
 }
 
-impl HttpBody for Lines {
+impl HttpBody for StreamedBody {
     type Data = Bytes;
     type Error = ApiError;
 
@@ -503,7 +510,7 @@ impl HttpBody for Lines {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ApiError>>> {
-        if let Some(bytes) = ready!(self.lines.poll_recv(cx)) {
+        if let Some(bytes) = ready!(self.chunks.poll_recv(cx)) {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         let Some(writing) = &mut self.writing else {
@@ -511,7 +518,7 @@ impl HttpBody for Lines {
         };
         let written = ready!(Pin::new(writing).poll(cx));
         self.writing = None;
-        // What it panicked with may quote a post.
+        // The panic message may quote a post, so it is not passed on.
         Poll::Ready(written.err().map(|_| Err(ApiError::panicked())))
     }
 }
@@ -521,16 +528,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_answer_whose_writer_panics_is_not_whole() {
-        let mut whole = Lines::written_by(async |lines: mpsc::Sender<Bytes>| {
-            lines.send(Bytes::from("1\n")).await.expect("it is read");
+    async fn a_body_whose_writer_panics_ends_with_an_error() {
+        let mut complete = StreamedBody::written_by(async |output: mpsc::Sender<Bytes>| {
+            output
+                .send(Bytes::from("1\n"))
+                .await
+                .expect("the receiver exists");
         });
-        assert!(matches!(whole.frame().await, Some(Ok(_))));
+        assert!(matches!(complete.frame().await, Some(Ok(_))));
         for _ in 0..2 {
-            assert!(whole.frame().await.is_none());
+            assert!(complete.frame().await.is_none());
         }
-        let mut broken = Lines::written_by(async |lines: mpsc::Sender<Bytes>| {
-            lines.send(Bytes::from("1\n")).await.expect("it is read");
+        let mut broken = StreamedBody::written_by(async |output: mpsc::Sender<Bytes>| {
+            output
+                .send(Bytes::from("1\n"))
+                .await
+                .expect("the receiver exists");
             panic!("in the middle");
         });
         assert!(matches!(broken.frame().await, Some(Ok(_))));

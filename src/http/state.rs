@@ -23,19 +23,19 @@ pub(super) struct Shared {
     pub(super) emf: Option<Emf>,
     pub(super) compress: bool,
     pub(super) request_ids: RequestIds,
-    /// For bodies that are being read, or whose posts wait for their results.
+    /// For bodies that are being read, and for posts that wait for their results.
     pub(super) memory: MemoryLimiter,
     pub(super) draining: AtomicBool,
 }
 
-/// How the router responds.
+/// The options of the router.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
-    /// What the server accepts.
+    /// The limits for requests.
     pub limits: Limits,
     /// Who may send requests.
     pub access: Access,
-    /// Other services whose clients are served.
+    /// The formats of other services.
     pub compat: Compat,
     /// CloudWatch metrics, if any.
     pub emf: Option<Emf>,
@@ -56,7 +56,7 @@ impl From<Limits> for AppOptions {
 }
 
 impl AppState {
-    /// A state that is ready for requests: a [`Batcher`] has a loaded model.
+    /// A state that is ready for requests, because a [`Batcher`] has a loaded model.
     pub fn new(batcher: Batcher, options: impl Into<AppOptions>) -> Self {
         let AppOptions {
             limits,
@@ -79,13 +79,13 @@ impl AppState {
         }))
     }
 
-    /// What the server accepts.
+    /// The limits for requests.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// From now on `/readyz` fails, so that new traffic goes elsewhere. Requests that arrive
-    /// nevertheless are served for as long as the server runs.
+    /// Makes `/readyz` fail from now on, so that new traffic goes elsewhere. Requests that still
+    /// arrive are served until the server stops.
     pub fn start_draining(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -104,9 +104,9 @@ impl AppState {
         self.0.draining.load(Ordering::Acquire)
     }
 
-    /// A request that is rejected for load while this instance is shutting down is told so:
-    /// waiting does not help here, but another instance may have room.
-    pub(super) fn rejection(&self, error: ApiError) -> ApiError {
+    /// During a graceful shutdown, replaces "overloaded" with "shutting down": waiting for this
+    /// instance does not help, but another one may have room.
+    pub(super) fn adjust_for_shutdown(&self, error: ApiError) -> ApiError {
         match error {
             ApiError::Overloaded { .. } if self.is_draining() => ApiError::ShuttingDown,
             other => other,

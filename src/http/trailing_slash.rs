@@ -1,4 +1,4 @@
-//! `/v1/sentiment/` is `/v1/sentiment`: a slash at the end of a path makes no other route.
+//! Ignores trailing slashes: `/v1/sentiment/` is the same route as `/v1/sentiment`.
 
 use crate::platform::OriginalPath;
 use axum::extract::Request;
@@ -6,12 +6,12 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-/// The one path with a slash that is a route, because a page loads its parts relative to its
-/// path.
+/// The one path whose trailing slash matters, because the page loads its scripts and styles
+/// relative to its path.
 const DOCS: &str = "/docs/";
 
-/// Removes slashes at the end of a request's path before it is routed. The path that the
-/// client signed is kept beside it.
+/// Removes trailing slashes from a request's path before routing. The original path, which the
+/// client may have signed, is kept in the extensions.
 pub(super) fn trim(mut request: Request) -> Request {
     let path = request.uri().path();
     let trimmed = trimmed(path);
@@ -30,7 +30,7 @@ pub(super) fn trim(mut request: Request) -> Request {
     request
 }
 
-/// A path without slashes at its end; the root stays.
+/// A path without trailing slashes; the root stays `/`.
 pub(super) fn trimmed(path: &str) -> &str {
     match path.trim_end_matches('/') {
         "" => "/",

@@ -8,7 +8,7 @@
 use super::error::InputError;
 use super::signature;
 
-/// How much of an input is looked at, at most.
+/// The most bytes of an input that are examined.
 pub(super) const WINDOW_BYTES: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Charset {
 
 const MARKS: [(&[u8], Charset); 5] = [
     (b"\xef\xbb\xbf", Charset::Utf8),
-    // Before UTF-16's, which is its beginning.
+    // Before UTF-16's, which is a prefix of it.
     (b"\xff\xfe\0\0", Charset::Utf32 { big_endian: false }),
     (b"\0\0\xfe\xff", Charset::Utf32 { big_endian: true }),
     (b"\xff\xfe", Charset::Utf16 { big_endian: false }),
@@ -28,7 +28,7 @@ const MARKS: [(&[u8], Charset); 5] = [
 ];
 
 /// The charset of an input that begins with `first`, and the length of its byte order mark.
-/// `None` asks for more of it. The result is the same however the input comes in pieces.
+/// `None` means that more bytes are needed. The result does not depend on how the input is split.
 pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, usize)>, InputError> {
     let first = &first[..first.len().min(WINDOW_BYTES)];
     if (is_whole || first.len() >= 4)
@@ -36,7 +36,7 @@ pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, us
     {
         return Ok(Some((*charset, mark.len())));
     }
-    // A first line of sound text decides: who types it waits for the result.
+    // A valid first line is enough, because a user who typed it waits for the result.
     if let Some(end) = first.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = &first[..=end];
         if !line.iter().any(|&byte| is_control(byte)) && std::str::from_utf8(line).is_ok() {
@@ -63,7 +63,7 @@ pub(super) fn detect(first: &[u8], is_whole: bool) -> Result<Option<(Charset, us
     without_mark(first).map(|charset| Some((charset, 0)))
 }
 
-/// Bytes that text has none of, or few.
+/// Bytes that text rarely has.
 fn is_control(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0x1b)
 }
@@ -72,7 +72,7 @@ fn without_mark(first: &[u8]) -> Result<Charset, InputError> {
     let count = |is: fn(&u8) -> bool| first.iter().filter(|byte| is(byte)).count();
     let is_utf8 = match std::str::from_utf8(first) {
         Ok(_) => true,
-        // A character that the window cuts.
+        // A character cut off by the window.
         Err(error) => error.error_len().is_none(),
     };
     // UTF-16 has a zero byte in each space and line end, and its other bytes are seldom letters.
@@ -149,13 +149,13 @@ fn unit32(bytes: [u8; 4], big_endian: bool) -> u32 {
     }
 }
 
-/// Turns UTF-16 and UTF-32 into UTF-8, piece by piece. What is no character becomes U+FFFD.
+/// Decodes UTF-16 and UTF-32 piece by piece. Invalid units become U+FFFD.
 #[derive(Debug)]
 pub(super) struct Decoder {
     charset: Charset,
-    /// Bytes of a unit that is not whole yet.
+    /// The bytes of an incomplete unit.
     rest: Vec<u8>,
-    /// The first half of a pair of surrogates.
+    /// The first half of a surrogate pair.
     high: Option<u16>,
 }
 
@@ -187,7 +187,7 @@ impl Decoder {
                 text.extend(units.iter().map(character));
                 self.rest = rest.to_vec();
             }
-            Charset::Utf8 => unreachable!("UTF-8 is read as it is"),
+            Charset::Utf8 => unreachable!("UTF-8 needs no decoding"),
         }
         text
     }
@@ -201,7 +201,7 @@ impl Decoder {
                 text.push(or_replacement(0x1_0000 + (high << 10) + low));
             }
             (high, _) => {
-                // The first half stood alone.
+                // The first half was unpaired.
                 text.extend(high.map(|_| '\u{fffd}'));
                 if (0xd800..0xdc00).contains(&unit) {
                     self.high = Some(unit);
@@ -212,7 +212,7 @@ impl Decoder {
         }
     }
 
-    /// What is left at the end of the input.
+    /// The last character, if the input ended in the middle of it.
     pub(super) fn finish(&mut self) -> &'static str {
         let is_cut = self.high.take().is_some() || !self.rest.is_empty();
         self.rest.clear();

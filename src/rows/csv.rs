@@ -1,9 +1,9 @@
 //! Rows of delimited columns, parsed with `csv-core`.
 //!
 //! Only the post and the id of a row are kept, however many columns it has. csv-core accepts
-//! every input, so faults are detected here: a number of columns other than the header's, a
+//! every input, so errors are detected here: a number of columns other than the header's, a
 //! quote that is never closed, and a column that continues after its closing quote. Each would
-//! yield another text than the one that was written.
+//! give a text that nobody wrote.
 //!
 //! **Quotes.** Within quotes, a quote is doubled (RFC 4180). Spark and others escape it with a
 //! backslash instead. Both are accepted: a quote after a backslash that is not followed by a
@@ -19,11 +19,10 @@ use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 /// The longest header.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// What separates columns, if the header has the post's column between these; the likeliest
-/// first.
+/// Delimiters to try until the header has the post's column, most likely first.
 const DELIMITERS: &[u8] = b",;\t|:^~\x01\x1f#!*/";
 
-/// Those that are looked for where no name tells.
+/// Delimiters to look for if the post's column cannot be found by name.
 const USUAL: &[u8] = b",;\t|";
 
 /// How columns are separated and named.
@@ -40,7 +39,7 @@ pub(super) struct Dialect {
 pub(super) struct Csv {
     dialect: Dialect,
     limits: Limits,
-    /// The first row, until it is whole.
+    /// The first row, until it is complete.
     head: Option<Head>,
     body: Option<Body>,
 }
@@ -62,7 +61,7 @@ impl Csv {
         }
     }
 
-    /// Reads on in `bytes`, which are moved on: to their end, or to that of a row.
+    /// Consumes `bytes` up to the end of a row, or all of them if they have none.
     pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Result<Option<Row>, InputError> {
         let max_bytes = self.max_head_bytes();
         while self.body.is_none() {
@@ -91,7 +90,7 @@ impl Csv {
         }
     }
 
-    /// The rows that are left at the end of the input.
+    /// The last rows, at the end of the input.
     pub(super) fn finish(&mut self) -> Result<Vec<Row>, InputError> {
         let mut rows = Vec::new();
         if self.body.is_none() {
@@ -106,7 +105,7 @@ impl Csv {
         Ok(rows)
     }
 
-    /// The first row is whole, unless it is blank, or only names the delimiter.
+    /// Handles a complete line at the beginning: the first row, a blank line, or `sep=`.
     fn begin(&mut self) -> Result<Option<Row>, InputError> {
         let head = self.head.take().unwrap_or_default();
         let mut count = head.count.clone();
@@ -142,7 +141,7 @@ impl Csv {
         if header == Header::Present {
             let id = find(&names, "id").filter(|&id| id != post);
             count.add(&head.bytes);
-            // Columns without a name at the end may be missing.
+            // Trailing columns without a name may be missing.
             let named = names.iter().rposition(|name| !name.trim().is_empty());
             let min_columns = named.map_or(names.len(), |last| last + 1).max(post + 1);
             let columns = Columns {
@@ -187,7 +186,7 @@ impl Csv {
         }
     }
 
-    /// What separates the columns of the first row.
+    /// The delimiter of the first row.
     fn delimiter(&self, first: &[u8]) -> Result<u8, InputError> {
         if let Some(delimiter) = self.dialect.delimiter {
             return Ok(delimiter);
@@ -208,7 +207,7 @@ impl Csv {
         match (&used[..], self.dialect.header) {
             ([] | [b','], _) => Ok(b','),
             ([only], Header::Present | Header::Detect) => Ok(*only),
-            // Of a post or between posts: without names nobody can tell.
+            // Without names, a delimiter cannot be told from punctuation in a post.
             _ => {
                 let shown = used.iter().map(|&delimiter| match delimiter {
                     b'\t' => "tabs".to_owned(),
@@ -222,7 +221,7 @@ impl Csv {
 }
 
 fn missing(wanted: &str, names: &[String]) -> InputError {
-    // Where the header is missing these are posts, which do not belong in messages.
+    // Without a header these may be posts, which must not appear in messages.
     let are_names = names.iter().all(|name| name.chars().count() <= 30);
     InputError::MissingColumn {
         wanted: wanted.to_owned(),
@@ -234,7 +233,7 @@ fn missing(wanted: &str, names: &[String]) -> InputError {
     }
 }
 
-/// The column of this name, in whatever case if there is none in this one.
+/// The column with this name, or else with this name in another case.
 fn find(names: &[String], wanted: &str) -> Option<usize> {
     let position = |is: fn(&str, &str) -> bool| names.iter().position(|it| is(it.trim(), wanted));
     position(|name, wanted| name == wanted).or_else(|| position(str::eq_ignore_ascii_case))
@@ -270,7 +269,7 @@ fn columns(row: &[u8], delimiter: u8, has_quotes: bool) -> Vec<String> {
     }
 }
 
-/// Which columns there are.
+/// The layout of the columns.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
     post: usize,
@@ -279,7 +278,7 @@ struct Columns {
     max: usize,
 }
 
-/// A column that is kept, up to a limit.
+/// The content of a column, up to a limit.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
@@ -306,7 +305,7 @@ impl Kept {
     }
 }
 
-/// The rows behind the header.
+/// The rows after the header.
 struct Body {
     reader: Reader,
     delimiter: u8,
@@ -314,64 +313,64 @@ struct Body {
     columns: Columns,
     limits: Limits,
     count: LineCount,
-    /// Whether a backslash in front of a quote makes it text.
+    /// Whether a backslash escapes a quote.
     has_escapes: bool,
     row: Open,
 }
 
-/// The row that is under way.
+/// The row that is being parsed.
 #[derive(Default)]
 struct Open {
-    /// Where it begins, if it has begun.
+    /// The line where it begins, if it has begun.
     line: Option<u64>,
-    /// Columns that are at their end.
+    /// The number of complete columns.
     columns: usize,
     post: Kept,
     id: Kept,
     has_surplus: bool,
     is_stray: bool,
     quote: Quote,
-    place: Place,
-    /// How many backslashes the last bytes are.
+    position: Position,
+    /// The number of backslashes at the end of the bytes so far.
     backslashes: usize,
 }
 
-/// Where in a column the last byte was, which csv-core knows and does not tell.
+/// The position of the last byte in its column, which csv-core does not expose.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     #[default]
     Start,
     Plain,
     InQuotes,
-    /// Perhaps behind the column; a further quote would be text in it.
-    BehindQuotes,
+    /// After a quote that closes the column, unless another quote follows.
+    AfterQuotes,
 }
 
-impl Place {
-    /// Where a quote, or a run of bytes without any, leads to.
+impl Position {
+    /// The position after a quote, or after a run of bytes without quotes.
     fn after(self, bytes: &[u8], is_field: bool) -> Self {
         match self {
             _ if is_field => Self::Start,
-            Self::Start | Self::BehindQuotes if bytes == b"\"" => Self::InQuotes,
-            Self::InQuotes if bytes == b"\"" => Self::BehindQuotes,
+            Self::Start | Self::AfterQuotes if bytes == b"\"" => Self::InQuotes,
+            Self::InQuotes if bytes == b"\"" => Self::AfterQuotes,
             Self::InQuotes => Self::InQuotes,
             _ => Self::Plain,
         }
     }
 }
 
-/// What of quotes is not decided before further bytes are there.
+/// A quote whose meaning depends on the next bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Quote {
     #[default]
     None,
-    /// The last byte was a quote; perhaps it closed its column.
+    /// The last byte was a quote, which may close its column.
     Last,
-    /// The column is closed, and spaces came behind.
+    /// The column is closed, and spaces follow.
     Closed,
-    /// A quote behind a backslash, which csv-core has not seen yet.
+    /// A quote after a backslash, not yet passed to csv-core.
     Escaped,
-    /// The same and another quote.
+    /// The same, followed by another quote.
     EscapedTwice,
 }
 
@@ -412,7 +411,8 @@ impl Body {
             }
             if byte == b'"' && self.has_quotes {
                 *bytes = &bytes[1..];
-                let is_escaped = self.row.backslashes % 2 == 1 && self.row.place == Place::InQuotes;
+                let is_escaped =
+                    self.row.backslashes % 2 == 1 && self.row.position == Position::InQuotes;
                 self.row.backslashes = 0;
                 if is_escaped {
                     self.row.quote = Quote::Escaped;
@@ -427,7 +427,7 @@ impl Body {
                 Some(quote) if self.has_quotes => quote,
                 _ => bytes.len(),
             };
-            self.look_behind_quote(byte);
+            self.check_after_quote(byte);
             let run = if self.row.quote == Quote::Closed {
                 1
             } else {
@@ -442,10 +442,10 @@ impl Body {
         None
     }
 
-    /// Sees whether `next` may stand where it stands, if that is behind quotes.
-    fn look_behind_quote(&mut self, next: u8) {
+    /// Checks whether `next` may follow a closing quote.
+    fn check_after_quote(&mut self, next: u8) {
         let is_closed = match self.row.quote {
-            Quote::Last => self.row.place == Place::BehindQuotes,
+            Quote::Last => self.row.position == Position::AfterQuotes,
             Quote::Closed => true,
             _ => return,
         };
@@ -459,11 +459,11 @@ impl Body {
         };
     }
 
-    /// Decides what a quote behind a backslash was.
+    /// Decides the meaning of a quote after a backslash.
     fn decide(&mut self, is_end: bool) {
         let is_twice = self.row.quote == Quote::EscapedTwice;
         // `\""` is a backslash and a doubled quote, unless the column ends there; `\"` is text,
-        // unless the column ends there and no other input taught otherwise.
+        // unless the column ends there and no escape has been seen.
         let is_escape = self.has_escapes || is_twice == is_end;
         self.has_escapes |= is_escape;
         if is_escape {
@@ -472,7 +472,7 @@ impl Body {
             } else if Some(self.row.columns) == self.columns.id {
                 self.row.id.pop();
             }
-            // Doubled, as csv-core knows it.
+            // Doubled, which csv-core understands.
             self.feed(b"\"");
         }
         self.feed(b"\"");
@@ -482,7 +482,8 @@ impl Body {
         self.row.quote = Quote::Last;
     }
 
-    /// Has csv-core read `bytes` up to the end of the row; says how many those are.
+    /// Passes `bytes` to csv-core up to the end of the row. Returns how many were consumed, and
+    /// whether the row ended.
     fn feed(&mut self, bytes: &[u8]) -> (usize, bool) {
         let (mut rest, mut is_row) = (bytes, false);
         let mut written_bytes = [0; 4096];
@@ -498,7 +499,7 @@ impl Body {
             rest = &rest[read..];
             self.keep(&written_bytes[..written]);
             let is_field = matches!(result, ReadFieldResult::Field { .. });
-            self.row.place = self.row.place.after(of_run, is_field);
+            self.row.position = self.row.position.after(of_run, is_field);
             if let ReadFieldResult::Field { record_end } = result {
                 self.row.columns += 1;
                 is_row = record_end;
@@ -518,7 +519,7 @@ impl Body {
         }
     }
 
-    /// The row that is at its end, and what is known to be wrong with it.
+    /// Builds the row that has ended; `error` is what is already known to be wrong with it.
     fn finish_row(&mut self, error: Option<RowError>) -> Row {
         let row = std::mem::take(&mut self.row);
         let line = row.line.unwrap_or(self.count.current());
@@ -566,9 +567,9 @@ impl Body {
         if matches!(self.row.quote, Quote::Escaped | Quote::EscapedTwice) {
             self.decide(true);
         }
-        let is_open = self.row.place == Place::InQuotes;
+        let is_open = self.row.position == Position::InQuotes;
         let unclosed = is_open.then_some(RowError::UnclosedQuote);
-        // csv-core takes nothing for the end of the input.
+        // csv-core treats empty input as the end.
         let (result, _, _) = self.reader.read_field(b"", &mut [0; 4]);
         self.row.columns += usize::from(matches!(result, ReadFieldResult::Field { .. }));
         Some(self.finish_row(unclosed))

@@ -3,7 +3,7 @@
 use super::signature::FileType;
 use coldread_engine::PostError;
 
-/// Why one row has no score. Its neighbours do.
+/// Why one row was not scored. Other rows are not affected.
 ///
 /// Messages say what to do and never quote the row; codes are stable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum RowError {
     /// The row has a post, which cannot be scored.
     #[error(transparent)]
     Post(#[from] PostError),
-    /// The row is longer than a row may be.
+    /// The row is longer than the limit.
     #[error("the row has {bytes} bytes; at most {max_bytes} are allowed, so shorten or split it")]
     RowTooLong {
         /// The row's length.
@@ -28,14 +28,14 @@ pub enum RowError {
     InvalidJson(String),
     /// There is no string where the post should be.
     #[error(
-        "there is no string at `{0}`; say where the post is with `--field` (`?field=` over HTTP)"
+        "there is no string at `{0}`; name the post's field with `--field` (`?field=` over HTTP)"
     )]
     MissingField(String),
-    /// There is something else than a string where the post should be.
+    /// The value where the post should be is not a string.
     #[error("the value at `{0}` is not a string")]
     InvalidType(String),
     /// The row has more or fewer columns than the header, or than the first row if there is no
-    /// header, so that nobody can tell which of them is the post.
+    /// header, so the post's column is uncertain.
     #[error(
         "the row has {found} columns; expected {expected}, so quote posts that contain the delimiter or a line end"
     )]
@@ -48,7 +48,7 @@ pub enum RowError {
     /// The input ended inside quotes.
     #[error("a quote in this row is never closed; close it, or double it if it is text")]
     UnclosedQuote,
-    /// A quoted column goes on behind its closing quote.
+    /// A quoted column continues after its closing quote.
     #[error(
         "a quoted column continues after its closing quote (up to line {last_line}); double the quotes inside it"
     )]
@@ -59,13 +59,13 @@ pub enum RowError {
     /// Data that should be base64 is not.
     #[error("the record's data is not base64")]
     InvalidBase64,
-    /// A change of a table came without the changed item.
+    /// A table's change without the changed item.
     #[error("the record has no new image; set the stream's view type to include it")]
     MissingImage,
 }
 
 impl RowError {
-    /// A stable name for programs.
+    /// A stable code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Post(error) => error.code(),
@@ -81,7 +81,7 @@ impl RowError {
         }
     }
 
-    /// The message, with the line in front where the row's form is at fault.
+    /// The message, prefixed with the line if the row is malformed.
     pub fn message_at(&self, line: u64) -> String {
         match self {
             Self::Post(error) => error.to_string(),
@@ -97,27 +97,27 @@ pub enum InputError {
     /// A file of another kind.
     #[error("this is {}, not text; {}", .0.name(), .0.conversion())]
     NotText(FileType),
-    /// Text in an encoding that cannot be told.
+    /// Text in an unknown encoding.
     #[error(
         "this is not UTF-8 text; if it is UTF-16 without a byte order mark, convert it with `iconv -f UTF-16LE -t UTF-8`"
     )]
     UnknownCharset,
-    /// A header without the post's column.
+    /// The header has no column for the post.
     #[error(
         "the header has no column {wanted:?}{}; name the post's column with `--field` (`?field=` over HTTP), or use `--no-header` (`?header=absent`) if the first row is data", list(.found)
     )]
     MissingColumn {
         /// The column's name.
         wanted: String,
-        /// The names that there are, unless they may be text of a user.
+        /// The columns' names, unless they may be posts.
         found: Vec<String>,
     },
-    /// A delimiter that cannot be told.
+    /// The delimiter is ambiguous.
     #[error(
         "the delimiter is ambiguous: {0} occur in the first row; name it with `--delimiter` (`?delimiter=` over HTTP)"
     )]
     UnknownDelimiter(String),
-    /// A first row that is too long to be a header, or whose quotes never end.
+    /// The first row is too long to be a header, or has a quote that is never closed.
     #[error(
         "the first row has more than {max_bytes} bytes, or a quote that is never closed; check that this is CSV"
     )]
@@ -136,7 +136,7 @@ fn list(names: &[String]) -> String {
 }
 
 impl InputError {
-    /// A stable name for programs.
+    /// A stable code for programs.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotText(_) | Self::UnknownCharset => "unsupported_media_type",

@@ -1,4 +1,4 @@
-//! Rows of a file or a pipe, decompressed if necessary.
+//! Reads rows from a file or pipe, and decompresses it if necessary.
 
 use super::signature::{GZIP, ZSTD};
 use super::{InputError, Row, RowOptions, RowReader};
@@ -7,15 +7,15 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Large enough that reading costs nothing beside scoring.
+/// Large enough that the cost of reading is negligible next to scoring.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Rows of any reader, one at a time.
+/// Reads rows one at a time.
 pub struct RowFile {
     source: Box<dyn Read + Send>,
     reader: RowReader,
     buffer: Box<[u8]>,
-    /// What of the buffer is not read yet.
+    /// The part of the buffer that has not been parsed.
     unread: std::ops::Range<usize>,
     rows: VecDeque<Row>,
     is_at_end: bool,
@@ -23,7 +23,7 @@ pub struct RowFile {
 }
 
 impl RowFile {
-    /// Looks at the first bytes, and reads what gzip or zstd make of them if that is what they are.
+    /// Detects gzip and zstd by the first bytes, and decompresses the input if it is either.
     pub fn new(source: impl Read + Send + 'static, options: &RowOptions) -> io::Result<Self> {
         let bytes_read = Arc::<AtomicU64>::default();
         let mut source = Counted {
@@ -31,7 +31,7 @@ impl RowFile {
             bytes: Arc::clone(&bytes_read),
         };
         let mut first = Vec::new();
-        // No more than tells it, for the next byte may take its time.
+        // Reads no more than needed, because the next byte may be slow to arrive.
         while first.is_empty()
             || [GZIP, ZSTD]
                 .iter()
@@ -65,40 +65,40 @@ impl RowFile {
         })
     }
 
-    /// The next row. `Err` means that the input cannot be read on; what is wrong with what it
-    /// holds is an [`InputError`] inside.
+    /// The next row. After an `Err`, the input cannot be read any further. If the content is at
+    /// fault, the error contains an [`InputError`].
     pub fn next_row(&mut self) -> io::Result<Option<Row>> {
         self.read_ahead()?;
         Ok(self.rows.pop_front())
     }
 
-    /// Reads until there is a row, or the end.
+    /// Reads until there is a row or the input ends.
     pub fn read_ahead(&mut self) -> io::Result<()> {
-        let refused = |error: InputError| io::Error::new(io::ErrorKind::InvalidData, error);
+        let invalid = |error: InputError| io::Error::new(io::ErrorKind::InvalidData, error);
         while self.rows.is_empty() && !self.is_at_end {
             if self.unread.is_empty() {
                 self.unread = 0..read(&mut self.source, &mut self.buffer)?;
                 if self.unread.is_empty() {
                     self.is_at_end = true;
-                    self.rows.extend(self.reader.finish().map_err(refused)?);
+                    self.rows.extend(self.reader.finish().map_err(invalid)?);
                     continue;
                 }
             }
             let mut bytes = &self.buffer[self.unread.clone()];
-            let rows = self.reader.read(&mut bytes).map_err(refused)?;
+            let rows = self.reader.read(&mut bytes).map_err(invalid)?;
             self.unread.start = self.unread.end - bytes.len();
             self.rows.extend(rows);
         }
         Ok(())
     }
 
-    /// Whether the next row may have to be waited for: the moment to answer what came before,
-    /// since on a pipe or terminal the rest may take its time.
+    /// Whether the next row may have to be waited for. Then it is time to write the results so
+    /// far, because a pipe or terminal can be slow.
     pub fn may_wait(&self) -> bool {
         self.rows.is_empty() && self.unread.is_empty() && !self.is_at_end
     }
 
-    /// How much of the input is used up.
+    /// The number of bytes read from the input.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }

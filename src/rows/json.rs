@@ -1,7 +1,7 @@
 //! Rows of JSON: one value per line, the elements of an array, or objects over several lines.
 //!
-//! A row is never parsed into a tree: only the post and the id of an object are read, so depth
-//! costs nothing, and an id keeps its digits.
+//! A row is never parsed into a tree: only the post and the id of an object are read, so that
+//! nesting costs no memory and an id keeps its digits.
 
 use super::error::RowError;
 use super::lines::{Line, LineCount, Lines};
@@ -16,16 +16,16 @@ use std::fmt;
 /// The longest `window.YTD.tweets.part0 =` in front of an array.
 const MAX_ASSIGNMENT_BYTES: usize = 256;
 
-/// Where post and id stand in an object.
+/// The paths of the post and the id in an object.
 #[derive(Debug, Clone)]
-struct Place {
+struct FieldPaths {
     text: Vec<String>,
     id: Vec<String>,
-    /// The post's place as it was asked for.
+    /// The post's path as the user wrote it.
     name: String,
 }
 
-impl Place {
+impl FieldPaths {
     fn new(text: &str, id: &str) -> Self {
         Self {
             text: tokens(text),
@@ -48,18 +48,18 @@ fn tokens(field: &str) -> Vec<String> {
     }
 }
 
-/// Reads JSON of any of these forms, told by its beginning.
+/// Reads JSON in any of these forms, which it recognizes by the beginning.
 pub(super) struct Json {
     form: Form,
-    /// What was looked at, and is read yet.
-    again: Vec<u8>,
-    places: Vec<Place>,
+    /// Bytes that were examined to recognize the form and remain to be parsed.
+    pending: Vec<u8>,
+    field_paths: Vec<FieldPaths>,
     is_default: bool,
     limits: Limits,
 }
 
 enum Form {
-    /// Not known yet: what there is of it.
+    /// Not known yet: the bytes so far.
     Unknown(Vec<u8>, LineCount),
     Lines(Lines),
     Values(Values),
@@ -69,27 +69,27 @@ impl Json {
     pub(super) fn new(field: Option<&str>, limits: Limits) -> Self {
         Self {
             form: Form::Unknown(Vec::new(), LineCount::default()),
-            again: Vec::new(),
-            places: vec![Place::new(field.unwrap_or("text"), "id")],
+            pending: Vec::new(),
+            field_paths: vec![FieldPaths::new(field.unwrap_or("text"), "id")],
             is_default: field.is_none(),
             limits,
         }
     }
 
-    /// Reads on in `bytes`, which are moved on: to their end, or to that of a row.
+    /// Consumes `bytes` up to the end of a row, or all of them if they have none.
     pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Option<Row> {
         if matches!(self.form, Form::Unknown(..)) {
             self.recognize(bytes);
         }
-        self.read_again().or_else(|| self.read_known(bytes))
+        self.read_pending().or_else(|| self.read_known(bytes))
     }
 
-    /// Reads on in the bytes that were looked at to recognize the form.
-    fn read_again(&mut self) -> Option<Row> {
-        let first = std::mem::take(&mut self.again);
+    /// Parses the pending bytes.
+    fn read_pending(&mut self) -> Option<Row> {
+        let first = std::mem::take(&mut self.pending);
         let mut rest = &first[..];
         let row = self.read_known(&mut rest);
-        self.again = rest.to_vec();
+        self.pending = rest.to_vec();
         row
     }
 
@@ -115,16 +115,16 @@ impl Json {
         }
     }
 
-    /// The rows that are left at the end of the input: of a short input, all of it.
+    /// The last rows, at the end of the input; all rows if it is short.
     pub(super) fn finish(&mut self) -> Vec<Row> {
         if let Form::Unknown(first, count) = &mut self.form {
-            self.again = std::mem::take(first);
+            self.pending = std::mem::take(first);
             let count = std::mem::take(count);
             self.form = Form::Lines(Lines::new(self.limits.max_row_bytes, count));
         }
         let mut rows = Vec::new();
-        while !self.again.is_empty() {
-            rows.extend(self.read_again());
+        while !self.pending.is_empty() {
+            rows.extend(self.read_pending());
         }
         rows.extend(match &mut self.form {
             Form::Lines(lines) => lines.finish().and_then(|line| self.line(&line)),
@@ -141,7 +141,7 @@ impl Json {
         self.row(line.number, &line.bytes)
     }
 
-    /// Decides what the input is, as soon as there is enough of it.
+    /// Recognizes the form as soon as there are enough bytes.
     fn recognize(&mut self, bytes: &mut &[u8]) {
         let Form::Unknown(first, count) = &mut self.form else {
             return;
@@ -161,16 +161,16 @@ impl Json {
                     let mut lines = std::mem::take(count);
                     lines.add(first);
                     if first.len() > 1 && self.is_default {
-                        self.places = vec![
-                            Place::new("/tweet/full_text", "/tweet/id_str"),
-                            Place::new("full_text", "id_str"),
-                            Place::new("text", "id_str"),
+                        self.field_paths = vec![
+                            FieldPaths::new("/tweet/full_text", "/tweet/id_str"),
+                            FieldPaths::new("full_text", "id_str"),
+                            FieldPaths::new("text", "id_str"),
                         ];
                     }
                     self.form = Form::Values(Values::new(Container::Array, lines, self.limits));
                     return;
                 }
-                // As tools that print for people begin an object.
+                // The beginning of a pretty-printed object.
                 b'{' if is_end && first.trim_ascii() == b"{" => Form::Values(Values::new(
                     Container::Sequence,
                     std::mem::take(count),
@@ -186,7 +186,7 @@ impl Json {
                 }
                 _ => Form::Lines(Lines::new(self.limits.max_row_bytes, std::mem::take(count))),
             };
-            self.again = std::mem::take(first);
+            self.pending = std::mem::take(first);
             self.form = form;
             return;
         }
@@ -207,12 +207,12 @@ impl Json {
         }
         let row = self.row(value.line, &value.bytes);
         row.unwrap_or_else(|| {
-            let reason = "there is nothing before a comma".to_owned();
+            let reason = "a comma has no value before it".to_owned();
             Row::failed(value.line, RowError::InvalidJson(reason))
         })
     }
 
-    /// One row; nothing if it is blank.
+    /// Parses one row; `None` if it is blank.
     fn row(&self, line: u64, bytes: &[u8]) -> Option<Row> {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Some(Row::failed(line, RowError::InvalidUtf8));
@@ -235,27 +235,27 @@ impl Json {
         if json.starts_with('"') {
             return (None, string(json).ok_or_else(|| self.missing()));
         }
-        for place in &self.places {
-            if let Some(text) = at(json, &place.text) {
-                let id = at(json, &place.id).and_then(row_id);
+        for paths in &self.field_paths {
+            if let Some(text) = at(json, &paths.text) {
+                let id = at(json, &paths.id).and_then(row_id);
                 return (id, string(text).ok_or_else(|| self.missing()));
             }
         }
-        let id = at(json, &self.places[0].id).and_then(row_id);
+        let id = at(json, &self.field_paths[0].id).and_then(row_id);
         (id, Err(self.missing()))
     }
 
     fn missing(&self) -> RowError {
-        RowError::MissingField(self.places[0].name.clone())
+        RowError::MissingField(self.field_paths[0].name.clone())
     }
 }
 
-/// Whether all of this is `name.of.something = [`.
+/// Whether this is exactly `name.of.something = [`.
 fn is_assignment(first: &[u8]) -> bool {
     first.ends_with(b"[") && may_be_assignment(first) && first.contains(&b'=')
 }
 
-/// Whether this may become one.
+/// Whether this may be the beginning of one.
 fn may_be_assignment(first: &[u8]) -> bool {
     let (name, value) = match first.iter().position(|&byte| byte == b'=') {
         Some(equals) => (&first[..equals], &first[equals + 1..]),
@@ -265,12 +265,12 @@ fn may_be_assignment(first: &[u8]) -> bool {
     name.iter().all(in_name) && matches!(value.trim_ascii(), b"" | b"[")
 }
 
-/// Whether this is one JSON value, and nothing else.
+/// Checks that this is exactly one JSON value.
 fn check(json: &str) -> Result<(), RowError> {
     let checked: Result<&RawValue, _> = serde_json::from_str(json);
     checked.map(drop).map_err(|error| {
         let reason = error.to_string();
-        // Its line is one of the row.
+        // serde's line number counts from the beginning of the row.
         let reason = reason.split(" at line ").next().unwrap_or_default();
         RowError::InvalidJson(format!("{reason} at column {}", error.column()))
     })
@@ -288,7 +288,7 @@ fn row_id(json: &str) -> Option<RowId> {
     }
 }
 
-/// The value at a place in valid JSON, as it is written.
+/// The value at a path in valid JSON, as written.
 fn at<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
     path.iter().try_fold(json, |json, token| child(json, token))
 }
@@ -306,7 +306,7 @@ fn child<'a>(json: &'a str, token: &str) -> Option<&'a str> {
     Some(value.get())
 }
 
-/// The last member of this name.
+/// The last member with this name.
 struct Member<'t>(&'t str);
 
 impl<'de> Visitor<'de> for Member<'_> {
@@ -318,8 +318,8 @@ impl<'de> Visitor<'de> for Member<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(is_it) = map.next_key_seed(IsName(self.0))? {
-            if is_it {
+        while let Some(is_match) = map.next_key_seed(IsName(self.0))? {
+            if is_match {
                 found = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -351,7 +351,7 @@ impl Visitor<'_> for IsName<'_> {
     }
 }
 
-/// A value that stands among others.
+/// One of several values.
 struct Value {
     bytes: Vec<u8>,
     length: usize,
@@ -361,21 +361,21 @@ struct Value {
 
 enum Step {
     Value(Value),
-    /// The array is at its end; what follows is not of it.
+    /// The array has ended; what follows is not part of it.
     End,
 }
 
-/// What values stand in.
+/// What contains the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Container {
     Array,
-    /// The array is at its end.
+    /// An array that has ended.
     Closed,
-    /// One value after another.
+    /// A sequence of values.
     Sequence,
 }
 
-/// Values in an array, or one after another.
+/// Splits an array or a sequence into its values.
 struct Values {
     container: Container,
     bytes: Vec<u8>,
@@ -487,7 +487,7 @@ impl Values {
         })
     }
 
-    /// What is not at its end when the input is.
+    /// The last value, which may be cut off.
     fn finish(&mut self) -> Option<Value> {
         let line = self.count.current();
         let is_cut = self.container == Container::Array || self.length > 0;

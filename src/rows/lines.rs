@@ -4,18 +4,18 @@
 
 /// One line without its end.
 pub(super) struct Line {
-    /// The line, or nothing of it where it is longer than the limit.
+    /// The line; empty if it is longer than the limit.
     pub(super) bytes: Vec<u8>,
-    /// How long it is.
+    /// Its length, even if over the limit.
     pub(super) length: usize,
-    /// Counted from 1.
+    /// Its number, from 1.
     pub(super) number: u64,
 }
 
-/// Counts line ends in bytes that come in pieces.
+/// Counts line ends in bytes that arrive in pieces.
 #[derive(Debug, Default, Clone)]
 pub(super) struct LineCount {
-    /// Lines that are at their end.
+    /// The number of complete lines.
     pub(super) ended: u64,
     after_cr: bool,
 }
@@ -28,7 +28,7 @@ impl LineCount {
         }
     }
 
-    /// The line that comes next, or the one that is under way.
+    /// The number of the current line, from 1.
     pub(super) fn current(&self) -> u64 {
         self.ended + 1
     }
@@ -43,7 +43,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Lines of which `count` were read by others.
+    /// Continues after the lines in `count`.
     pub(super) fn new(max_bytes: usize, count: LineCount) -> Self {
         Self {
             line: Vec::new(),
@@ -58,7 +58,7 @@ impl Lines {
         self.max_bytes
     }
 
-    /// Reads on in `bytes`, which are moved on: to their end, or to that of a line.
+    /// Consumes `bytes` up to the end of a line, or all of them if they have none.
     pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Option<Line> {
         if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
             *bytes = &bytes[1..];
@@ -91,7 +91,7 @@ impl Lines {
         }
     }
 
-    /// The last line, if it has no end.
+    /// The last line, if it has no line end.
     pub(super) fn finish(&mut self) -> Option<Line> {
         (self.length > 0).then(|| self.take())
     }

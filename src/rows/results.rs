@@ -1,32 +1,32 @@
-//! Rows of results: the same fields and columns over HTTP and on the command line.
+//! Writes results, with the same fields and columns over HTTP and on the command line.
 
 use super::{Row, RowError, RowId};
-use crate::wire::{ErrorBody, Item, Scored};
+use crate::wire::{ErrorBody, Scored, ScoredOrError};
 use coldread_engine::Sentiment;
 use csv_core::WriteResult;
 use serde::Serialize;
 
-/// How results are written.
+/// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultFormat {
-    /// A JSON object a line.
+    /// One JSON object per line.
     JsonLines,
     /// Comma-separated columns with a header.
     Csv,
 }
 
-/// Why a row has no score: a stable code, and a message that says what to do.
+/// Why a row was not scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// For programs.
+pub struct RowFailure {
+    /// A stable code.
     pub code: &'static str,
-    /// For people.
+    /// A message that says what to do.
     pub message: String,
 }
 
-impl Failure {
-    /// Of a row of an input.
-    pub fn of_row(row: &Row, error: &RowError) -> Self {
+impl RowFailure {
+    /// The failure of a row.
+    pub fn new(row: &Row, error: &RowError) -> Self {
         Self {
             code: error.code(),
             message: error.message_at(row.line),
@@ -34,35 +34,35 @@ impl Failure {
     }
 }
 
-/// A row of results: a post that was scored, or why it was not.
+/// The result of one row: its scores, or why it was not scored.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[cfg_attr(test, schema(as = Row))]
 pub struct ResultRow<'a> {
-    /// Counted from 1; missing where it is the input that broke off.
+    /// The number of the row, from 1; missing if the whole input ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     row: Option<u64>,
-    /// The row's own, a string or a number.
+    /// The row's own id, a string or a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, value_type = Option<serde_json::Value>))]
     id: Option<&'a RowId>,
     #[serde(flatten)]
-    outcome: Item<'a>,
+    outcome: ScoredOrError<'a>,
 }
 
-/// Writes results into memory; nothing is sent before its user does.
+/// Writes results into a buffer.
 pub struct ResultWriter {
     format: ResultFormat,
     labels: Vec<String>,
     csv: csv_core::Writer,
     in_row: bool,
-    /// What was written and not taken yet.
+    /// What has been written since the last [`Self::take`].
     bytes: Vec<u8>,
 }
 
 impl ResultWriter {
-    /// Writes the header where there is one.
+    /// Creates a writer. For CSV it writes the header.
     pub fn new(format: ResultFormat, labels: Vec<String>) -> Self {
         let mut writer = Self {
             format,
@@ -83,7 +83,7 @@ impl ResultWriter {
         writer
     }
 
-    /// What was written since it was last taken.
+    /// Takes what has been written since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
@@ -93,16 +93,21 @@ impl ResultWriter {
         &mut self,
         row: Option<u64>,
         id: Option<&RowId>,
-        result: Result<&Sentiment, &Failure>,
+        result: Result<&Sentiment, &RowFailure>,
     ) {
         match self.format {
             ResultFormat::JsonLines => {
                 let outcome = match result {
-                    Ok(sentiment) => Item::Scored(Scored::new(sentiment, &self.labels, None)),
-                    Err(error) => Item::Failed(ErrorBody::new(error.code, error.message.clone())),
+                    Ok(sentiment) => {
+                        ScoredOrError::Scored(Scored::new(sentiment, &self.labels, None))
+                    }
+                    Err(error) => {
+                        ScoredOrError::Failed(ErrorBody::new(error.code, error.message.clone()))
+                    }
                 };
                 let line = ResultRow { row, id, outcome };
-                serde_json::to_writer(&mut self.bytes, &line).expect("a Vec takes everything");
+                serde_json::to_writer(&mut self.bytes, &line)
+                    .expect("writing to a Vec cannot fail");
                 self.bytes.push(b'\n');
             }
             ResultFormat::Csv => {
@@ -142,7 +147,7 @@ impl ResultWriter {
         }
     }
 
-    /// A column, and the comma in front of it unless it is the row's first.
+    /// Writes a column, after a delimiter unless it is the first of its row.
     fn column(&mut self, column: &str) {
         let mut column = column.as_bytes();
         let mut written = [0; 256];

@@ -1,6 +1,6 @@
 //! Files that are not text, recognized by their first bytes, and how to convert them.
 
-/// A kind of file that is no text.
+/// A type of file that is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileType {
     name: &'static str,
@@ -8,12 +8,12 @@ pub struct FileType {
 }
 
 impl FileType {
-    /// What people call it, with its article.
+    /// Its name, with an article.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What to do about it: a command that writes text.
+    /// How to convert it to text.
     pub fn conversion(&self) -> &'static str {
         self.conversion
     }
@@ -44,20 +44,20 @@ const IMAGE: &str = "read its text with `tesseract FILE -`";
 const DUCKDB: &str = "convert it with `duckdb -c \"COPY (FROM 'FILE') TO 'FILE.csv'\"`";
 const PROGRAM: &str = "send text";
 
-/// First bytes that no text has. Those of letters alone are as long as they can be.
+/// First bytes that do not occur in text. Those that consist of letters are as long as possible.
 const SIGNATURES: &[(&[u8], FileType)] = &[
     (
         GZIP,
         file_type(
             "gzip",
-            "over HTTP say `content-encoding: gzip`, or unpack it with `gzip -dc FILE`",
+            "over HTTP send the header `content-encoding: gzip`, or unpack it with `gzip -dc FILE`",
         ),
     ),
     (
         ZSTD,
         file_type(
             "zstd",
-            "over HTTP say `content-encoding: zstd`, or unpack it with `zstd -dc FILE`",
+            "over HTTP send the header `content-encoding: zstd`, or unpack it with `zstd -dc FILE`",
         ),
     ),
     (
@@ -167,7 +167,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// What a file is that begins with `bytes`, if it is none of text.
+/// The type of a file that begins with `bytes`; `None` if it may be text.
 pub(super) fn find(bytes: &[u8]) -> Option<FileType> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return Some(if contains(bytes, b"application/vnd.oasis.opendocument") {
@@ -180,7 +180,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<FileType> {
             ZIP
         });
     }
-    // Nine levels, and the digits of pi.
+    // The level is any digit; the magic of the first block is the digits of pi.
     if bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY") {
         return Some(file_type("bzip2", "unpack it with `bzip2 -dc FILE`"));
     }

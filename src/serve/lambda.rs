@@ -21,7 +21,7 @@ pub use response::HttpResponse;
 
 use super::{ServeError, stop_signal};
 use crate::config::ResponseMode;
-use crate::events::{Events, InvocationError, Kind};
+use crate::events::{EventKind, Events, InvocationError};
 use crate::http::{AppState, app};
 use crate::platform::Platform;
 use crate::timings::{self, Phase};
@@ -121,9 +121,9 @@ pub fn function(
               }: LambdaEvent<Event>| {
             let (router, events) = (router.clone(), Arc::clone(&events));
             async move {
-                let kind = Kind::from_event(payload.text());
+                let kind = EventKind::from_event(payload.text());
                 let (kind, received) = match kind {
-                    Kind::Http => (Kind::Other, request::read(payload.text())),
+                    EventKind::Http => (EventKind::Other, request::read(payload.text())),
                     kind => (kind, None),
                 };
                 match received {
@@ -170,7 +170,7 @@ async fn respond(
 async fn invoke(
     events: &Events,
     event: &str,
-    kind: Kind,
+    kind: EventKind,
     context: &Context,
 ) -> Result<Response, InvocationError> {
     let trace = context.xray_trace_id.as_deref();

@@ -50,7 +50,7 @@ fn help_texts() {
 fn error_messages() {
     let mut table = String::new();
     let mut add = |code: &str, message: String| {
-        writeln!(table, "{code}: {message}").expect("a string takes everything");
+        writeln!(table, "{code}: {message}").expect("writing to a String cannot fail");
     };
     for error in [
         RowError::Post(PostError::Empty),

@@ -2,7 +2,7 @@
 
 use crate::cli::terminal::{shorten, width};
 use clap::ValueEnum;
-use coldread::rows::{Failure, ResultFormat, ResultWriter, Row};
+use coldread::rows::{ResultFormat, ResultWriter, Row, RowFailure};
 use coldread_engine::Sentiment;
 use std::io::{self, BufWriter, Write};
 
@@ -55,7 +55,7 @@ impl<W: Write> Results<W> {
         &mut self,
         number: u64,
         row: &Row,
-        result: Result<&Sentiment, &Failure>,
+        result: Result<&Sentiment, &RowFailure>,
     ) -> io::Result<()> {
         match &mut self.form {
             Form::Table(table) => {
@@ -88,7 +88,7 @@ impl Table {
         }
     }
 
-    fn row(&self, post: &str, result: Result<&Sentiment, &Failure>) -> String {
+    fn row(&self, post: &str, result: Result<&Sentiment, &RowFailure>) -> String {
         let label_columns = self.label_columns;
         let (label, score, text) = match result {
             Ok(sentiment) => {
@@ -130,7 +130,7 @@ mod tests {
         let post = row(Ok("a post that is far too long to fit"));
         results.write(2, &post, Ok(&sentiment)).unwrap();
         let empty = row(Err(PostError::Empty));
-        let failure = Failure::of_row(&empty, empty.post.as_ref().unwrap_err());
+        let failure = RowFailure::new(&empty, empty.post.as_ref().unwrap_err());
         results.write(3, &empty, Err(&failure)).unwrap();
         results.flush().unwrap();
         let printed = String::from_utf8(results.out.into_inner().unwrap()).unwrap();

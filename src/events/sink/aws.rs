@@ -1,7 +1,7 @@
 //! Amazon's queues and buses.
 //!
-//! Clients take region and credentials from the environment, as Lambda sets them, and
-//! connect when there is something to send.
+//! Clients get their region and credentials from the environment, as set by Lambda, and connect
+//! when there is something to send.
 
 use super::groups::CallLimits;
 use super::{Arrived, Outgoing, Sink};
@@ -12,27 +12,27 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use std::error::Error;
 use tokio::task::JoinSet;
 
-/// What events on a bus say that they come from.
+/// The `source` of events on a bus, and the group of messages that have none.
 const EVENT_SOURCE: &str = "coldread";
 const SCORED: &str = "Post Scored";
 const NOT_SCORED: &str = "Post Not Scored";
 
-/// `SendMessageBatch` takes ten messages of 1 MiB together. What an entry has beside its
-/// body, ids and names, is counted generously.
+/// `SendMessageBatch` accepts ten messages of 1 MiB together. The rest of an entry, its ids and
+/// names, is estimated generously.
 const MESSAGES: CallLimits = CallLimits {
     entries: 10,
     bytes: 1_048_576,
     overhead: 2048,
 };
 
-/// `PutEvents` takes ten events of 256 KB together.
+/// `PutEvents` accepts ten events of 256 KB together.
 const EVENTS: CallLimits = CallLimits {
     bytes: 256_000,
     ..MESSAGES
 };
 
-/// The places of results that have arrived out of one call's.
-type Places = Vec<usize>;
+/// The indexes of the results of one call that were confirmed.
+type Confirmed = Vec<usize>;
 
 /// A queue of SQS.
 pub(super) struct Queue {
@@ -62,13 +62,13 @@ impl Queue {
     fn call(
         &self,
         results: &[&Outgoing],
-        places: &[usize],
-    ) -> impl Future<Output = Places> + Send + use<> {
-        let entries = places.iter().map(|&place| {
-            let result = results[place];
+        indexes: &[usize],
+    ) -> impl Future<Output = Confirmed> + Send + use<> {
+        let entries = indexes.iter().map(|&index| {
+            let result = results[index];
             let entry = SendMessageBatchRequestEntry::builder()
                 // The id that the response refers to.
-                .id(place.to_string())
+                .id(index.to_string())
                 .message_body(&result.body);
             let entry = if self.is_fifo() {
                 let group = result.group.as_deref().unwrap_or(EVENT_SOURCE);
@@ -90,7 +90,7 @@ impl Queue {
                 Err(error) => return undelivered(&error),
             };
             for failed in answer.failed() {
-                not_taken(failed.code());
+                log_rejected(failed.code());
             }
             let arrived = answer.successful().iter();
             arrived
@@ -106,17 +106,17 @@ impl Sink for Queue {
             let groups = MESSAGES.group(results);
             let mut arrived = vec![false; results.len()];
             if !self.is_fifo() {
-                let calls = groups.iter().map(|places| self.call(results, places));
+                let calls = groups.iter().map(|indexes| self.call(results, indexes));
                 mark(
                     &mut arrived,
                     calls.collect::<JoinSet<_>>().join_all().await.concat(),
                 );
                 return arrived;
             }
-            // In order, and none behind one that failed.
-            for places in groups {
-                let taken = self.call(results, &places).await;
-                let is_whole = taken.len() == places.len();
+            // In order, and none after a failure.
+            for indexes in groups {
+                let taken = self.call(results, &indexes).await;
+                let is_whole = taken.len() == indexes.len();
                 mark(&mut arrived, taken);
                 if !is_whole {
                     break;
@@ -145,10 +145,10 @@ impl Bus {
     fn call(
         &self,
         results: &[&Outgoing],
-        places: Places,
-    ) -> impl Future<Output = Places> + Send + use<> {
-        let entries = places.iter().map(|&place| {
-            let result = results[place];
+        indexes: Confirmed,
+    ) -> impl Future<Output = Confirmed> + Send + use<> {
+        let entries = indexes.iter().map(|&index| {
+            let result = results[index];
             let kind = if result.is_error { NOT_SCORED } else { SCORED };
             PutEventsRequestEntry::builder()
                 .event_bus_name(&self.name)
@@ -168,14 +168,14 @@ impl Bus {
                 Err(error) => return undelivered(&error),
             };
             // The response's entries are in the order of the request's.
-            let entries = places.into_iter().zip(answer.entries());
+            let entries = indexes.into_iter().zip(answer.entries());
             let taken = entries.filter(|(_, entry)| {
                 if entry.event_id().is_none() {
-                    not_taken(entry.error_code().unwrap_or_default());
+                    log_rejected(entry.error_code().unwrap_or_default());
                 }
                 entry.event_id().is_some()
             });
-            taken.map(|(place, _)| place).collect()
+            taken.map(|(index, _)| index).collect()
         }
     }
 }
@@ -184,7 +184,7 @@ impl Sink for Bus {
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a> {
         Box::pin(async move {
             let groups = EVENTS.group(results).into_iter();
-            let calls = groups.map(|places| self.call(results, places));
+            let calls = groups.map(|indexes| self.call(results, indexes));
             let mut arrived = vec![false; results.len()];
             mark(
                 &mut arrived,
@@ -195,23 +195,23 @@ impl Sink for Bus {
     }
 }
 
-fn mark(arrived: &mut [bool], places: Places) {
-    for place in places {
-        if let Some(arrived) = arrived.get_mut(place) {
+fn mark(arrived: &mut [bool], indexes: Confirmed) {
+    for index in indexes {
+        if let Some(arrived) = arrived.get_mut(index) {
             *arrived = true;
         }
     }
 }
 
-/// Logs why a call has failed; nothing of it has arrived.
-fn undelivered(error: &dyn Error) -> Places {
+/// Logs why a call failed; none of its results is confirmed.
+fn undelivered(error: &dyn Error) -> Confirmed {
     let error = DisplayErrorContext(error).to_string();
     tracing::error!(error, "results were not delivered");
-    Places::new()
+    Confirmed::new()
 }
 
-/// Logs why one entry of a call was not taken.
-fn not_taken(code: &str) {
+/// Logs why one entry of a call was rejected.
+fn log_rejected(code: &str) {
     tracing::error!(code, "the sink rejected a result");
 }
 

@@ -1,25 +1,25 @@
-//! Results in groups as large as one call takes.
+//! Splits results into groups that fit into one API call.
 
 use super::Outgoing;
 
-/// What one call takes.
+/// The limits of one API call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLimits {
-    /// Entries.
+    /// The number of entries.
     pub(super) entries: usize,
-    /// Bytes of all entries.
+    /// The size of all entries, in bytes.
     pub(super) bytes: usize,
-    /// Bytes of an entry beside its body.
+    /// The size of an entry in addition to its body, in bytes.
     pub(super) overhead: usize,
 }
 
 impl CallLimits {
-    /// The places of results in groups, in order. One that is too large for a call of
-    /// its own is in none.
+    /// The indexes of results in groups, in order. A result that is too large for any call is in
+    /// no group.
     pub(super) fn group(self, results: &[&Outgoing]) -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut bytes = self.bytes;
-        for (place, result) in results.iter().enumerate() {
+        for (index, result) in results.iter().enumerate() {
             let size = result.body.len() + self.overhead;
             if size > self.bytes {
                 continue;
@@ -27,11 +27,11 @@ impl CallLimits {
             match groups.last_mut() {
                 Some(group) if group.len() < self.entries && bytes + size <= self.bytes => {
                     bytes += size;
-                    group.push(place);
+                    group.push(index);
                 }
                 _ => {
                     bytes = size;
-                    groups.push(vec![place]);
+                    groups.push(vec![index]);
                 }
             }
         }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_as_large_as_they_may_be() {
+    fn groups_are_as_large_as_allowed() {
         assert_eq!(groups(&[]), Vec::<Vec<usize>>::new());
         assert_eq!(groups(&[1; 7]), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
         assert_eq!(groups(&[40, 40, 40]), [vec![0, 1], vec![2]]);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_call_is_in_no_group() {
+    fn a_result_too_large_for_any_call_is_in_no_group() {
         assert_eq!(groups(&[91, 1, 200, 1]), [vec![1, 3]]);
     }
 }

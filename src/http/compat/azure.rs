@@ -1,10 +1,10 @@
 //! Azure AI Language's `POST /language/:analyze-text` with the kind `SentimentAnalysis`.
 //!
-//! A post is one sentence here: it has the document's own scores. What of a batch cannot
-//! be scored errs alone, unless it is the request that is wrong.
+//! Each document counts as one sentence, whose scores are the document's. A document that cannot
+//! be scored gets an error of its own; an invalid request fails as a whole.
 
-use super::error::CompatFailure::{self, Api, Format};
-use super::error::{CompatError, reject, with_id};
+use super::error::CompatError::{self, Api, Format};
+use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each};
 use super::strict_json::{self, BoundedVec, StrictObject};
 use crate::http::buffered_request::{BufferedRequest, with_stats};
@@ -20,38 +20,41 @@ use coldread_engine::Sentiment;
 use coldread_engine::polarity::{Polarities, Polarity};
 use serde::{Deserialize, Serialize};
 
-/// Azure's own limits; a document's is in characters.
+/// Azure's own limits: documents per request, and characters per document.
 pub(super) const MAX_DOCUMENTS: usize = 10;
 const MAX_CHARS: usize = 5120;
 
-/// How many characters Azure counts as one transaction.
+/// The number of characters that Azure counts as one transaction.
 const CHARS_PER_TRANSACTION: usize = 1000;
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
                      {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}}";
 
-/// What Azure calls a request that it makes nothing of.
+/// Azure's code for a body that it cannot parse.
 const BAD_FORMAT: &str = "InvalidRequestBodyFormat";
 
-pub(super) const OTHER_KIND: &str = "only the kind SentimentAnalysis is there";
+pub(super) const UNSUPPORTED_KIND: &str =
+    "`kind` must be SentimentAnalysis; no other kind is supported";
 
-pub(super) const SAME_ID: &str = "the request has duplicated ids; give each document a unique id";
+pub(super) const DUPLICATE_ID: &str =
+    "two documents have the same id; give each document a unique id";
 
-/// The sentiment of documents
+/// Score documents
 ///
-/// What of a batch cannot be scored errs alone. A document is one sentence.
+/// A document that cannot be scored gets an error of its own. Each document counts as one
+/// sentence.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/language/:analyze-text",
     tag = "Azure AI Language",
     operation_id = "azure",
     params(
-        ("api-version" = Option<String>, Query, description = "Not looked at"),
-        ("showStats" = Option<String>, Query, description = "`true` has documents and characters counted"),
+        ("api-version" = Option<String>, Query, description = "Ignored"),
+        ("showStats" = Option<String>, Query, description = "`true` adds statistics about documents and characters to the response"),
     ),
     request_body(
         description = "The documents",
-        content = Asked,
+        content = RequestBody,
         example = json!({
             "kind": "SentimentAnalysis",
             "analysisInput": {"documents": [{"id": "0", "text": "I love this phone", "language": "en"}]},
@@ -60,56 +63,55 @@ pub(super) const SAME_ID: &str = "the request has duplicated ids; give each docu
     responses((
         status = 200,
         description = "A result or an error for each document",
-        body = Reply,
+        body = ResponseBody,
         headers(("apim-request-id" = String, description = "The request's id")),
     )),
 ))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
-    let answer = answer(&app, request).await;
-    let response = answer.unwrap_or_else(|fault| error(fault.on(&app)));
+    let response = into_format(try_analyze(&app, request).await, &app, status_and_body);
     with_id(response, "apim-request-id", id)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+async fn try_analyze(app: &AppState, request: Request) -> Result<Response, CompatError> {
     let query = request.uri().query().unwrap_or_default();
     let with_statistics = query.split('&').any(|pair| pair == "showStats=true");
     let mut request = BufferedRequest::receive(app, request).await?;
-    let asked: Asked = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
-    if asked.kind != "SentimentAnalysis" {
-        return Err(CompatError::Request(OTHER_KIND).into());
+    let body: RequestBody = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    if body.kind != "SentimentAnalysis" {
+        return Err(FormatError::Request(UNSUPPORTED_KIND).into());
     }
-    let parameters = asked.parameters.unwrap_or_default().0;
-    let sides = polarities(&request)?;
-    let documents = asked.analysis_input.0.documents.some()?;
+    let parameters = body.parameters.unwrap_or_default().0;
+    let polarities = polarities(&request)?;
+    let documents = body.analysis_input.0.documents.checked()?;
     let documents: Vec<Document> = documents.into_iter().map(|StrictObject(it)| it).collect();
-    let is_same = |i: usize| {
+    let is_duplicate = |i: usize| {
         documents[..i]
             .iter()
             .any(|other| other.id == documents[i].id)
     };
-    if (1..documents.len()).any(is_same) {
-        return Err(CompatError::Request(SAME_ID).into());
+    if (1..documents.len()).any(is_duplicate) {
+        return Err(FormatError::Request(DUPLICATE_ID).into());
     }
-    let items = documents.iter().map(checked).collect();
-    let outcome = score_each(&request, items).await?;
+    let items = documents.iter().map(validate).collect();
+    let scored = score_each(&request, items).await?;
 
-    let mut results = Results {
+    let mut results = AnalysisResults {
         documents: Vec::new(),
         errors: Vec::new(),
         statistics: None,
         model_version: request.model(),
     };
-    for (document, item) in documents.iter().zip(outcome.items) {
+    for (document, item) in documents.iter().zip(scored.items) {
         match item {
             Ok(sentiment) => {
-                let form = (&parameters, with_statistics);
-                let analyzed = Analyzed::of(document, &sentiment, sides, form);
+                let options = (&parameters, with_statistics);
+                let analyzed = AnalyzedDocument::new(document, &sentiment, polarities, options);
                 results.documents.push(analyzed);
             }
-            Err(fault) => results.errors.push(DocumentError {
+            Err(invalid) => results.errors.push(DocumentError {
                 id: &document.id,
-                error: fault.detail(),
+                error: invalid.detail(),
             }),
         }
     }
@@ -119,19 +121,19 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFail
         erroneous_documents_count: results.errors.len(),
         transactions_count: documents.iter().map(transactions).sum(),
     });
-    let reply = Reply {
+    let body = ResponseBody {
         kind: "SentimentAnalysisResults",
         results,
     };
-    let response = json(StatusCode::OK, &reply);
-    Ok(with_stats(response, documents.len(), outcome.stages))
+    let response = json(StatusCode::OK, &body);
+    Ok(with_stats(response, documents.len(), scored.stages))
 }
 
-/// What is asked.
+/// The body of a request.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Request))]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct RequestBody {
     #[cfg_attr(test, schema(pattern = "^SentimentAnalysis$"))]
     kind: String,
     #[cfg_attr(test, schema(value_type = AnalysisInput))]
@@ -150,13 +152,13 @@ struct AnalysisInput {
 }
 
 #[derive(Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InputDocument))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Document))]
 struct Document {
     id: String,
-    /// One that is empty, null or too long errs in its place.
+    /// A document whose text is empty, null or too long gets an error of its own.
     #[cfg_attr(test, schema(value_type = Option<String>, required = true))]
     text: BatchText,
-    /// A language's code, such as `en`.
+    /// A language code, such as `en`.
     #[serde(default)]
     language: Option<String>,
 }
@@ -165,22 +167,22 @@ struct Document {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Parameters))]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
-    /// There are none: lists of them are empty.
+    /// Not supported: `true` adds empty lists of targets and assessments.
     #[serde(default)]
     opinion_mining: Option<bool>,
-    /// `Utf16CodeUnit` has lengths counted so; otherwise they are in code points.
+    /// With `Utf16CodeUnit` lengths are in UTF-16 code units, otherwise in code points.
     #[serde(default)]
     string_index_type: Option<String>,
 }
 
-/// Why a document has no sentiment.
-enum DocumentFault {
+/// Why a document cannot be scored.
+enum InvalidDocument {
     Empty,
     TooLong,
     Language,
 }
 
-impl From<PostError> for DocumentFault {
+impl From<PostError> for InvalidDocument {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { .. } | PostError::TooManyTokens { .. } => Self::TooLong,
@@ -189,8 +191,8 @@ impl From<PostError> for DocumentFault {
     }
 }
 
-impl DocumentFault {
-    fn detail(&self) -> Detail {
+impl InvalidDocument {
+    fn detail(&self) -> ErrorDetail {
         let (code, message) = match self {
             Self::Empty => ("InvalidDocument", "Document text is empty.".to_owned()),
             Self::TooLong => (
@@ -202,24 +204,24 @@ impl DocumentFault {
             ),
             Self::Language => (
                 "UnsupportedLanguageCode",
-                "The language is not a language code, such as en.".to_owned(),
+                "Invalid language code. Send a code such as en.".to_owned(),
             ),
         };
-        Detail {
+        ErrorDetail {
             code: "InvalidArgument",
             message: "Invalid document in request.".to_owned(),
-            innererror: Some(Inner { code, message }),
+            innererror: Some(InnerError { code, message }),
         }
     }
 }
 
-fn checked(document: &Document) -> Result<String, DocumentFault> {
+fn validate(document: &Document) -> Result<String, InvalidDocument> {
     let language = document.language.as_deref().unwrap_or_default();
     if !language.is_empty() && !strict_json::is_language(language) {
-        return Err(DocumentFault::Language);
+        return Err(InvalidDocument::Language);
     }
     if document.text.0.chars().count() > MAX_CHARS {
-        return Err(DocumentFault::TooLong);
+        return Err(InvalidDocument::TooLong);
     }
     Ok(document.text.0.clone())
 }
@@ -233,22 +235,22 @@ fn transactions(document: &Document) -> usize {
         .div_ceil(CHARS_PER_TRANSACTION)
 }
 
-/// What is answered.
+/// The body of a response.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Reply))]
-struct Reply<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Response))]
+struct ResponseBody<'a> {
     kind: &'static str,
-    results: Results<'a>,
+    results: AnalysisResults<'a>,
 }
 
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Results))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::AnalysisResults))]
 #[serde(rename_all = "camelCase")]
-struct Results<'a> {
+struct AnalysisResults<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     statistics: Option<RequestStatistics>,
-    documents: Vec<Analyzed<'a>>,
+    documents: Vec<AnalyzedDocument<'a>>,
     errors: Vec<DocumentError<'a>>,
     model_version: &'a str,
 }
@@ -265,9 +267,9 @@ struct RequestStatistics {
 
 /// A document's sentiment.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Document))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::AnalyzedDocument))]
 #[serde(rename_all = "camelCase")]
-struct Analyzed<'a> {
+struct AnalyzedDocument<'a> {
     id: &'a str,
     #[cfg_attr(test, schema(pattern = "^(negative|neutral|positive)$"))]
     sentiment: &'static str,
@@ -308,7 +310,7 @@ struct Sentence<'a> {
     offset: usize,
     length: usize,
     text: &'a str,
-    /// Opinions are not mined; who asks for them gets none.
+    /// Always empty, and present only with `opinionMining`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(value_type = Vec<String>, required = false, max_items = 0))]
     targets: Option<[(); 0]>,
@@ -317,14 +319,14 @@ struct Sentence<'a> {
     assessments: Option<[(); 0]>,
 }
 
-impl<'a> Analyzed<'a> {
-    fn of(
+impl<'a> AnalyzedDocument<'a> {
+    fn new(
         document: &'a Document,
         sentiment: &Sentiment,
-        sides: &Polarities,
+        polarities: &Polarities,
         (parameters, with_statistics): (&Parameters, bool),
     ) -> Self {
-        let scores = sides.scores(sentiment);
+        let scores = polarities.scores(sentiment);
         let confidence_scores = ConfidenceScores {
             positive: scores.positive,
             neutral: scores.neutral,
@@ -363,69 +365,66 @@ impl<'a> Analyzed<'a> {
     }
 }
 
-/// Why a document has no sentiment.
+/// The error of a document.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::DocumentError))]
 struct DocumentError<'a> {
     id: &'a str,
-    error: Detail,
+    error: ErrorDetail,
 }
 
 /// `{"error": {"code": "...", "message": "..."}}`
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Refusal))]
-pub(super) struct Refusal {
-    error: Detail,
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::ErrorResponse))]
+pub(super) struct ErrorResponse {
+    error: ErrorDetail,
 }
 
-/// What is wrong.
+/// The error: a code and a message.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Error))]
-struct Detail {
+struct ErrorDetail {
     code: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
-    innererror: Option<Inner>,
+    innererror: Option<InnerError>,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InnerError))]
-struct Inner {
+struct InnerError {
     code: &'static str,
     message: String,
 }
 
-fn error(error: CompatFailure) -> Response {
-    let (status, body) = refusal(&error);
-    reject(error, status, &body)
-}
-
-/// Its status and body.
-pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
-    let (own, code) = error.status_and_code();
+/// The status and body of an error.
+pub(super) fn status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse) {
+    let (native_status, code) = error.status_and_code();
     let message = error.to_string();
     let (status, code, inner) = match error {
-        Api(ApiError::Unauthorized) => (own, "401", None),
-        Api(ApiError::Overloaded { .. }) => (own, "429", None),
-        Api(ApiError::ShuttingDown) => (own, "ServiceUnavailable", None),
-        Api(ApiError::Internal { .. }) => (own, "InternalServerError", None),
-        Api(ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. }) => (own, "Timeout", None),
-        Api(ApiError::BodyTooLarge { .. }) => (own, "InvalidRequest", Some(BAD_FORMAT)),
-        Format(CompatError::BatchTooLarge { .. }) => (
+        Api(ApiError::Unauthorized) => (native_status, "401", None),
+        Api(ApiError::Overloaded { .. }) => (native_status, "429", None),
+        Api(ApiError::ShuttingDown) => (native_status, "ServiceUnavailable", None),
+        Api(ApiError::Internal { .. }) => (native_status, "InternalServerError", None),
+        Api(ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. }) => {
+            (native_status, "Timeout", None)
+        }
+        Api(ApiError::BodyTooLarge { .. }) => (native_status, "InvalidRequest", Some(BAD_FORMAT)),
+        Format(FormatError::BatchTooLarge { .. }) => (
             StatusCode::BAD_REQUEST,
             "InvalidRequest",
             Some("InvalidDocumentBatch"),
         ),
-        Format(CompatError::EmptyBatch) => (
+        Format(FormatError::EmptyBatch) => (
             StatusCode::BAD_REQUEST,
             "InvalidRequest",
             Some("MissingInputDocuments"),
         ),
-        Format(CompatError::NoPolarity) => (StatusCode::BAD_REQUEST, "InvalidRequest", Some(code)),
+        Format(FormatError::NoPolarity) => (StatusCode::BAD_REQUEST, "InvalidRequest", Some(code)),
         _ => (StatusCode::BAD_REQUEST, "InvalidRequest", Some(BAD_FORMAT)),
     };
-    let innererror = inner.map(|code| Inner {
+    let innererror = inner.map(|code| InnerError {
         code,
         message: message.clone(),
     });
@@ -433,8 +432,8 @@ pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
         Some(_) => "Invalid request.".to_owned(),
         None => message,
     };
-    let body = Refusal {
-        error: Detail {
+    let body = ErrorResponse {
+        error: ErrorDetail {
             code,
             message,
             innererror,

@@ -1,14 +1,14 @@
 //! Amazon Comprehend's `DetectSentiment`, `DetectDominantLanguage` and their batch forms, as
-//! the AWS SDKs call them: AWS JSON 1.1, the operation in a header, the client's key in a
-//! signature.
+//! the AWS SDKs call them: AWS JSON 1.1, with the operation in a header and the client
+//! authenticated by a signature.
 //!
-//! Overload is a 400 named `ThrottlingException`, which the SDKs try again. A model of
-//! three classes has none for mixed feelings: `Mixed` is 0.
+//! Overload is a 400 named `ThrottlingException`, which the SDKs retry. The model has no class for
+//! mixed sentiment, so `Mixed` is always 0.
 
-use super::error::CompatFailure::{self, Api, Format};
-use super::error::{CompatError, reject, with_id};
+use super::error::CompatError::{self, Api, Format};
+use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each, score_one};
-use super::sigv4::{Claim, SignatureError};
+use super::sigv4::{ClaimedSignature, SignatureError};
 use super::strict_json::{self, BoundedVec};
 use crate::http::access;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
@@ -36,7 +36,7 @@ pub(super) const JSON_1_1: &str = "application/x-amz-json-1.1";
 pub(super) const MAX_TEXTS: usize = 25;
 pub(super) const MAX_TEXT_BYTES: usize = 5000;
 
-/// The codes that Comprehend knows; `boto3` sends any.
+/// The language codes that Comprehend accepts; `boto3` does not validate them.
 pub(super) const LANGUAGES: [&str; 12] = [
     "en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW",
 ];
@@ -44,13 +44,13 @@ pub(super) const LANGUAGES: [&str; 12] = [
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
                      {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}";
 
-/// The same for the operations that detect the language.
+/// The expected body of the operations that detect the language.
 const EXPECTED_LANGUAGE_BODY: &str =
     "the body must be {\"Text\": \"...\"} or {\"TextList\": [\"...\"]}";
 
-/// The sentiment or the language of one text or many
+/// Detect the sentiment or the language of one text or many
 ///
-/// `Mixed` is 0. In a batch a text that cannot be scored errs alone.
+/// `Mixed` is always 0. In a batch, a text that cannot be scored gets an error of its own.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/comprehend",
@@ -58,7 +58,7 @@ const EXPECTED_LANGUAGE_BODY: &str =
     operation_id = "comprehend",
     params(("x-amz-target" = String, Header, description = "The operation")),
     request_body(
-        description = "What the operation asks for",
+        description = "The body of the operation's request",
         content((
             Object = "application/x-amz-json-1.1",
             example = json!({"Text": "I love this phone", "LanguageCode": "en"}),
@@ -66,35 +66,35 @@ const EXPECTED_LANGUAGE_BODY: &str =
     ),
     responses((
         status = 200,
-        description = "What the operation answers",
+        description = "The operation's response",
         content((Object = "application/x-amz-json-1.1")),
         headers(("x-amzn-requestid" = String, description = "The request's id")),
     )),
 ))]
-pub(super) async fn call(State(app): State<AppState>, request: Request) -> Response {
+pub(super) async fn handle(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
-    let answer = answer(&app, request).await;
-    let mut response = answer.unwrap_or_else(|fault| error(fault.on(&app)));
+    let mut response = into_format(try_handle(&app, request).await, &app, status_and_body);
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(JSON_1_1));
     with_id(response, "x-amzn-requestid", id)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
-    let operation = Operation::of(request.headers())?;
+async fn try_handle(app: &AppState, request: Request) -> Result<Response, CompatError> {
+    let operation = Operation::from_headers(request.headers())?;
     let keys = &app.0.access.sigv4_keys;
-    // A key is as good as a signature; where there is no key of any kind, both pass.
-    let claim = match access::check(app, &request) {
+    // Either an API key or a signature will do; a server without any keys accepts all requests.
+    let signature = match access::check(app, &request) {
         Ok(()) => None,
         Err(_) => Some(
-            Claim::read(request.headers(), keys, SystemTime::now()).map_err(CompatError::from)?,
+            ClaimedSignature::from_headers(request.headers(), keys, SystemTime::now())
+                .map_err(FormatError::from)?,
         ),
     };
     let mut request = BufferedRequest::read(app, request).await?;
-    if let Some(claim) = claim {
-        let verified = claim.verify(&request.parts, request.body());
-        verified.map_err(CompatError::from)?;
+    if let Some(signature) = signature {
+        let verified = signature.verify(&request.parts, request.body());
+        verified.map_err(FormatError::from)?;
     }
     match operation {
         Operation::Detect => detect(&mut request).await,
@@ -127,14 +127,14 @@ impl Operation {
         ),
     ];
 
-    fn of(headers: &HeaderMap) -> Result<Self, CompatFailure> {
-        let asked = headers.get(TARGET).ok_or(CompatError::UnknownOperation)?;
-        let known = Self::ALL.into_iter().find(|(name, _)| asked == name);
-        Ok(known.ok_or(CompatError::UnknownOperation)?.1)
+    fn from_headers(headers: &HeaderMap) -> Result<Self, CompatError> {
+        let target = headers.get(TARGET).ok_or(FormatError::UnknownOperation)?;
+        let known = Self::ALL.into_iter().find(|(name, _)| target == name);
+        Ok(known.ok_or(FormatError::UnknownOperation)?.1)
     }
 }
 
-/// What `DetectSentiment` is asked.
+/// The request of `DetectSentiment`.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DetectRequest))]
 #[serde(rename_all = "PascalCase")]
@@ -145,7 +145,7 @@ pub(super) struct Detect {
     language_code: Option<String>,
 }
 
-/// What `BatchDetectSentiment` is asked.
+/// The request of `BatchDetectSentiment`.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchRequest))]
 #[serde(rename_all = "PascalCase")]
@@ -156,40 +156,40 @@ pub(super) struct BatchDetect {
     language_code: Option<String>,
 }
 
-async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
-    let asked: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
-    let text = asked.text.ok_or(missing("text"))?;
-    check_language(asked.language_code.as_deref())?;
+async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
+    let body: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let text = body.text.ok_or(missing("text"))?;
+    check_language(body.language_code.as_deref())?;
     if text.is_empty() {
         return Err(EMPTY_TEXT.into());
     }
-    let sides = polarities(request)?;
+    let polarities = polarities(request)?;
     check_length(&text)?;
     let (sentiment, stages) = score_one(request, text).await?;
-    let detected = Detected::of(&sentiment, sides);
+    let detected = DetectedSentiment::new(&sentiment, polarities);
     Ok(with_stats(json(StatusCode::OK, &detected), 1, stages))
 }
 
-async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
-    let asked: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
-    let texts = asked.text_list.ok_or(missing("textList"))?;
-    check_language(asked.language_code.as_deref())?;
-    let sides = polarities(request)?;
-    let texts = texts.some()?.into_iter();
+async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
+    let body: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let texts = body.text_list.ok_or(missing("textList"))?;
+    check_language(body.language_code.as_deref())?;
+    let polarities = polarities(request)?;
+    let texts = texts.checked()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
-    let outcome = score_each(request, items.collect()).await?;
-    let count = outcome.items.len();
-    let items = outcome.items.into_iter();
-    let detected = |sentiment| Answer::Sentiment(Detected::of(&sentiment, sides));
-    let batch = Batch::of(items.map(|item| item.map(detected)));
+    let scored = score_each(request, items.collect()).await?;
+    let count = scored.items.len();
+    let items = scored.items.into_iter();
+    let detected = |sentiment| Detection::Sentiment(DetectedSentiment::new(&sentiment, polarities));
+    let batch = BatchResponse::new(items.map(|item| item.map(detected)));
     Ok(with_stats(
         json(StatusCode::OK, &batch),
         count,
-        outcome.stages,
+        scored.stages,
     ))
 }
 
-/// What `DetectDominantLanguage` is asked.
+/// The request of `DetectDominantLanguage`.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageRequest))]
 #[serde(rename_all = "PascalCase")]
@@ -198,7 +198,7 @@ pub(super) struct DetectLanguage {
     text: Option<String>,
 }
 
-/// What `BatchDetectDominantLanguage` is asked.
+/// The request of `BatchDetectDominantLanguage`.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageBatchRequest))]
 #[serde(rename_all = "PascalCase")]
@@ -207,10 +207,10 @@ pub(super) struct BatchDetectLanguage {
     text_list: Option<BoundedVec<BatchText, MAX_TEXTS>>,
 }
 
-fn detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
-    let asked: DetectLanguage =
+fn detect_language(request: &mut BufferedRequest) -> Result<Response, CompatError> {
+    let body: DetectLanguage =
         request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
-    let text = asked.text.ok_or(missing("text"))?;
+    let text = body.text.ok_or(missing("text"))?;
     if text.is_empty() {
         return Err(EMPTY_TEXT.into());
     }
@@ -218,50 +218,50 @@ fn detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFail
     Ok(json(StatusCode::OK, &detected))
 }
 
-fn batch_detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
-    let asked: BatchDetectLanguage =
+fn batch_detect_language(request: &mut BufferedRequest) -> Result<Response, CompatError> {
+    let body: BatchDetectLanguage =
         request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
-    let texts = asked.text_list.ok_or(missing("textList"))?;
-    let texts = texts.some()?.into_iter();
-    let detected = |BatchText(text)| DominantLanguage::of(&text).map(Answer::Language);
-    let batch = Batch::of(texts.map(detected));
+    let texts = body.text_list.ok_or(missing("textList"))?;
+    let texts = texts.checked()?.into_iter();
+    let detected = |BatchText(text)| DominantLanguage::of(&text).map(Detection::Language);
+    let batch = BatchResponse::new(texts.map(detected));
     Ok(json(StatusCode::OK, &batch))
 }
 
-/// AWS validates requests before the service sees them, in words of its own.
-pub(super) const EMPTY_TEXT: CompatError = CompatError::Validation {
+/// AWS validates requests before the service sees them, with messages of this form.
+pub(super) const EMPTY_TEXT: FormatError = FormatError::Validation {
     value: "''",
     field: "text",
     constraint: "Member must have length greater than or equal to 1",
 };
 
-fn missing(field: &'static str) -> CompatError {
-    CompatError::Validation {
+fn missing(field: &'static str) -> FormatError {
+    FormatError::Validation {
         value: "null",
         field,
         constraint: "Member must not be null",
     }
 }
 
-fn check_language(code: Option<&str>) -> Result<(), CompatError> {
+fn check_language(code: Option<&str>) -> Result<(), FormatError> {
     let code = code.ok_or(missing("languageCode"))?;
     if LANGUAGES.contains(&code) {
         return Ok(());
     }
-    Err(CompatError::UnsupportedLanguage)
+    Err(FormatError::UnsupportedLanguage)
 }
 
-fn check_length(text: &str) -> Result<(), CompatError> {
+fn check_length(text: &str) -> Result<(), FormatError> {
     if text.len() <= MAX_TEXT_BYTES {
         return Ok(());
     }
-    Err(CompatError::TextTooLong {
+    Err(FormatError::TextTooLong {
         bytes: text.len(),
         max_bytes: MAX_TEXT_BYTES,
     })
 }
 
-impl From<PostError> for CompatError {
+impl From<PostError> for FormatError {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { bytes, max_bytes } => Self::TextTooLong { bytes, max_bytes },
@@ -272,9 +272,9 @@ impl From<PostError> for CompatError {
 
 /// A text's sentiment.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Detected))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DetectedSentiment))]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Detected {
+pub(super) struct DetectedSentiment {
     #[cfg_attr(test, schema(pattern = "^(NEGATIVE|NEUTRAL|POSITIVE)$"))]
     sentiment: &'static str,
     sentiment_score: SentimentScore,
@@ -290,9 +290,9 @@ struct SentimentScore {
     mixed: f32,
 }
 
-impl Detected {
-    fn of(sentiment: &Sentiment, sides: &Polarities) -> Self {
-        let scores = sides.scores(sentiment);
+impl DetectedSentiment {
+    fn new(sentiment: &Sentiment, polarities: &Polarities) -> Self {
+        let scores = polarities.scores(sentiment);
         Self {
             sentiment: match scores.polarity() {
                 Polarity::Negative => "NEGATIVE",
@@ -309,7 +309,7 @@ impl Detected {
     }
 }
 
-/// A text's language. Comprehend lists several; here it is the most likely one.
+/// A text's language. Comprehend can list several; this lists only the most likely one.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DominantLanguage))]
 #[serde(rename_all = "PascalCase")]
@@ -327,12 +327,12 @@ struct LanguageScore {
 }
 
 impl DominantLanguage {
-    fn of(text: &str) -> Result<Self, CompatError> {
+    fn of(text: &str) -> Result<Self, FormatError> {
         check_length(text)?;
         if text.is_empty() {
-            return Err(CompatError::EmptyText);
+            return Err(FormatError::EmptyText);
         }
-        // Clients take the first one without looking, so a text without words has one too.
+        // Clients use the first language without a check, so the list is never empty.
         let undetermined = Language {
             code: "und",
             confidence: 0.0,
@@ -347,17 +347,17 @@ impl DominantLanguage {
     }
 }
 
-/// Results and errors of a batch; both lists are always there.
+/// The results and errors of a batch; both lists are always present.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchResponse))]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Batch {
+pub(super) struct BatchResponse {
     result_list: Vec<BatchItem>,
     error_list: Vec<BatchError>,
 }
 
-impl Batch {
-    fn of<E: Into<CompatFailure>>(items: impl Iterator<Item = Result<Answer, E>>) -> Self {
+impl BatchResponse {
+    fn new<E: Into<CompatError>>(items: impl Iterator<Item = Result<Detection, E>>) -> Self {
         let mut batch = Self {
             result_list: Vec::new(),
             error_list: Vec::new(),
@@ -365,12 +365,12 @@ impl Batch {
         for (index, item) in items.enumerate() {
             match item {
                 Ok(detected) => batch.result_list.push(BatchItem { index, detected }),
-                Err(fault) => {
-                    let fault = fault.into();
+                Err(error) => {
+                    let error = error.into();
                     batch.error_list.push(BatchError {
                         index,
-                        error_code: name(&fault).1,
-                        error_message: fault.to_string(),
+                        error_code: status_and_exception(&error).1,
+                        error_message: error.to_string(),
                     });
                 }
             }
@@ -385,15 +385,15 @@ impl Batch {
 struct BatchItem {
     index: usize,
     #[serde(flatten)]
-    detected: Answer,
+    detected: Detection,
 }
 
-/// What a text is answered with.
+/// What was detected in a text.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Answer))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Detection))]
 #[serde(untagged)]
-enum Answer {
-    Sentiment(Detected),
+enum Detection {
+    Sentiment(DetectedSentiment),
     Language(DominantLanguage),
 }
 
@@ -406,36 +406,36 @@ struct BatchError {
     error_message: String,
 }
 
-/// An exception.
+/// An exception: its name and a message.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Refusal))]
-pub(super) struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::ErrorResponse))]
+pub(super) struct ErrorResponse {
     #[serde(rename = "__type")]
     kind: &'static str,
     #[serde(rename = "Message")]
     message: String,
 }
 
-/// An error's status and the name of the exception that it becomes.
-fn name(error: &CompatFailure) -> (StatusCode, &'static str) {
+/// The status of an error, and the name of the exception that it is reported as.
+fn status_and_exception(error: &CompatError) -> (StatusCode, &'static str) {
     let name = match error {
         Api(ApiError::Internal { .. } | ApiError::DeadlineExceeded) => {
             return (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException");
         }
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => "ThrottlingException",
         Api(ApiError::BodyTooLarge { .. } | ApiError::Post(PostError::TooLong { .. }))
-        | Format(CompatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
-        Format(fault) => match fault {
-            CompatError::BatchTooLarge { .. } => "BatchSizeLimitExceededException",
-            CompatError::Validation { .. } | CompatError::EmptyBatch => "ValidationException",
-            CompatError::UnsupportedLanguage => "UnsupportedLanguageException",
-            CompatError::UnknownOperation => "UnknownOperationException",
-            CompatError::Signature(SignatureError::Missing) => {
+        | Format(FormatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
+        Format(error) => match error {
+            FormatError::BatchTooLarge { .. } => "BatchSizeLimitExceededException",
+            FormatError::Validation { .. } | FormatError::EmptyBatch => "ValidationException",
+            FormatError::UnsupportedLanguage => "UnsupportedLanguageException",
+            FormatError::UnknownOperation => "UnknownOperationException",
+            FormatError::Signature(SignatureError::Missing) => {
                 "MissingAuthenticationTokenException"
             }
-            CompatError::Signature(SignatureError::Incomplete) => "IncompleteSignatureException",
-            CompatError::Signature(SignatureError::UnknownKey) => "UnrecognizedClientException",
-            CompatError::Signature(SignatureError::Skewed | SignatureError::Mismatch) => {
+            FormatError::Signature(SignatureError::Incomplete) => "IncompleteSignatureException",
+            FormatError::Signature(SignatureError::UnknownKey) => "UnrecognizedClientException",
+            FormatError::Signature(SignatureError::Skewed | SignatureError::Mismatch) => {
                 "InvalidSignatureException"
             }
             _ => "InvalidRequestException",
@@ -445,15 +445,10 @@ fn name(error: &CompatFailure) -> (StatusCode, &'static str) {
     (StatusCode::BAD_REQUEST, name)
 }
 
-fn error(error: CompatFailure) -> Response {
-    let (status, body) = refusal(&error);
-    reject(error, status, &body)
-}
-
-/// Its status and body.
-pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
-    let (status, kind) = name(error);
-    let body = Refusal {
+/// The status and body of an error.
+pub(super) fn status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse) {
+    let (status, kind) = status_and_exception(error);
+    let body = ErrorResponse {
         kind,
         message: error.to_string(),
     };

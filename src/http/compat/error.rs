@@ -1,4 +1,4 @@
-//! Errors of other services' formats: those of the native table, and their own.
+//! The errors of other services' formats: those of the native API, and their own.
 
 use super::sigv4::SignatureError;
 use crate::http::error::{ApiError, error_response, log_rejection, post_status};
@@ -9,19 +9,19 @@ use axum::response::{IntoResponse, Response};
 use coldread_engine::PostError;
 use serde::Serialize;
 
-/// Why a request of another service's client fails.
+/// Why a request in another service's format fails.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::http) enum CompatFailure {
-    /// As a native request may.
+pub(in crate::http) enum CompatError {
+    /// An error that native requests have as well.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// As only one of these formats may.
+    /// An error that only other services' formats have.
     #[error(transparent)]
-    Format(#[from] CompatError),
+    Format(#[from] FormatError),
 }
 
-impl CompatFailure {
-    /// Status and code by the tables.
+impl CompatError {
+    /// The status and code that the native API would respond with.
     pub(in crate::http) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Api(error) => error.status_and_code(),
@@ -29,23 +29,23 @@ impl CompatFailure {
         }
     }
 
-    /// The same, on a server that may be about to stop.
-    pub(super) fn on(self, app: &AppState) -> Self {
+    /// See [`AppState::adjust_for_shutdown`].
+    pub(super) fn adjust_for_shutdown(self, app: &AppState) -> Self {
         match self {
-            Self::Api(error) => Self::Api(app.rejection(error)),
+            Self::Api(error) => Self::Api(app.adjust_for_shutdown(error)),
             other @ Self::Format(_) => other,
         }
     }
 }
 
-impl From<PostError> for CompatFailure {
+impl From<PostError> for CompatError {
     fn from(error: PostError) -> Self {
         Self::Api(error.into())
     }
 }
 
-/// As the native API has it.
-impl IntoResponse for CompatFailure {
+/// The response in the native API's form.
+impl IntoResponse for CompatError {
     fn into_response(self) -> Response {
         match self {
             Self::Api(error) => error.into_response(),
@@ -58,31 +58,31 @@ impl IntoResponse for CompatFailure {
     }
 }
 
-/// Faults that only other services' requests can have.
+/// Errors that only requests in other services' formats have.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::http) enum CompatError {
-    /// Not what the format's requests look like.
+pub(in crate::http) enum FormatError {
+    /// The request does not have the format's form.
     #[error("{0}")]
     Request(&'static str),
     #[error(
-        "this operation is not implemented; DetectSentiment, DetectDominantLanguage and their \
-         batch forms are"
+        "this operation is not supported; use DetectSentiment, DetectDominantLanguage or their \
+         batch forms"
     )]
     UnknownOperation,
-    #[error("this language code is not one of the format's")]
+    #[error("this language code is not supported; send a code such as `en`")]
     UnsupportedLanguage,
     #[error(
         "Input text size exceeds limit. Max length of request text allowed is {max_bytes} bytes \
          while in this request the text size is {bytes} bytes"
     )]
     TextTooLong { bytes: usize, max_bytes: usize },
-    #[error("the batch has more than {max} items; split it")]
+    #[error("the batch has more than {max} items; split the request")]
     BatchTooLarge { max: usize },
     #[error("the batch is empty; send at least one item")]
     EmptyBatch,
     #[error("the text is empty; send at least one visible character")]
     EmptyText,
-    /// As AWS words it.
+    /// In AWS's wording.
     #[error(
         "1 validation error detected: Value {value} at '{field}' failed to satisfy constraint: {constraint}"
     )]
@@ -94,16 +94,16 @@ pub(in crate::http) enum CompatError {
     #[error("item {index}: {error}")]
     Item { index: usize, error: PostError },
     #[error(
-        "this model's labels are not negative, neutral and positive, nor stars; ask for them by \
-         POST /v1/sentiment"
+        "this format needs a model whose labels are negative, neutral and positive, or stars; for \
+         this model's labels use POST /v1/sentiment"
     )]
     NoPolarity,
     #[error(transparent)]
     Signature(#[from] SignatureError),
 }
 
-impl CompatError {
-    /// Their table.
+impl FormatError {
+    /// The table of statuses and codes.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
@@ -121,17 +121,25 @@ impl CompatError {
     }
 }
 
-/// An error as the native table has it (logged, counted, with its `Retry-After`), but with
-/// another status and body.
-pub(super) fn reject(error: CompatFailure, status: StatusCode, body: &impl Serialize) -> Response {
-    let mut response = error.into_response();
-    *response.status_mut() = status;
-    let bytes = serde_json::to_vec(body).expect("our own responses are serializable");
-    *response.body_mut() = bytes.into();
-    response
+/// Turns an error into a response of a format, whose status and body `status_and_body` returns.
+/// Logging, metrics and headers such as `Retry-After` are those of the native API.
+pub(super) fn into_format<B: Serialize>(
+    result: Result<Response, CompatError>,
+    app: &AppState,
+    status_and_body: impl FnOnce(&CompatError) -> (StatusCode, B),
+) -> Response {
+    result.unwrap_or_else(|error| {
+        let error = error.adjust_for_shutdown(app);
+        let (status, body) = status_and_body(&error);
+        let mut response = error.into_response();
+        *response.status_mut() = status;
+        let bytes = serde_json::to_vec(&body).expect("our own types are serializable");
+        *response.body_mut() = bytes.into();
+        response
+    })
 }
 
-/// Repeats the request's id under the name that a client looks for it by.
+/// Returns the request's id in the header in which the format's clients expect it.
 pub(super) fn with_id(
     mut response: Response,
     name: &'static str,

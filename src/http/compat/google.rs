@@ -1,13 +1,13 @@
 //! Google Cloud Natural Language v2: `POST /v2/documents:analyzeSentiment`, JSON.
 //!
-//! A post is one sentence. Its score is P(positive) - P(negative), and its magnitude
-//! P(positive) + P(negative): near 0 for a matter-of-fact post, near 1 for one that takes
-//! sides, also where both cancel out in the score. Google's own adds up sentences.
+//! Each document counts as one sentence. Its score is P(positive) - P(negative), and its magnitude
+//! P(positive) + P(negative): near 0 for a neutral post and near 1 for one with strong sentiment,
+//! even if positive and negative cancel out in the score. Google's own adds up sentences.
 //!
-//! Overload is 503 `UNAVAILABLE`: Google's clients try that again, and 429 they do not.
+//! Overload is 503 `UNAVAILABLE`, which Google's clients retry, unlike 429.
 
-use super::error::CompatFailure::{self, Api};
-use super::error::{CompatError, reject};
+use super::error::CompatError::{self, Api};
+use super::error::{FormatError, into_format};
 use super::score::{polarities, score_one};
 use super::strict_json::{self, StrictObject};
 use crate::http::buffered_request::{BufferedRequest, with_stats};
@@ -28,13 +28,13 @@ const NO_URI: &str = "gcsContentUri is not supported; send the text as `content`
 
 const PLAIN_TEXT_ONLY: &str = "`document.type` must be PLAIN_TEXT";
 
-/// What is said of a language, where the caller does not say it: the default model's.
+/// The language if the client does not name one: that of the default model.
 const LANGUAGE: &str = "en";
 
-/// The sentiment of a document
+/// Score a document
 ///
-/// A document is one sentence. Its score is P(positive) - P(negative), its magnitude
-/// P(positive) + P(negative). Fields are taken in `snake_case` as well.
+/// Each document counts as one sentence. Its score is P(positive) - P(negative), its magnitude
+/// P(positive) + P(negative). Field names are accepted in `snake_case` as well.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/v2/documents:analyzeSentiment",
@@ -42,43 +42,42 @@ const LANGUAGE: &str = "en";
     operation_id = "google",
     request_body(
         description = "The document",
-        content = Asked,
+        content = RequestBody,
         example = json!({"document": {"type": "PLAIN_TEXT", "content": "I love this phone"}, "encodingType": "UTF8"}),
     ),
-    responses((status = 200, description = "Its sentiment", body = Reply)),
+    responses((status = 200, description = "Its sentiment", body = ResponseBody)),
 ))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
-    let answer = answer(&app, request).await;
-    answer.unwrap_or_else(|fault| error(fault.on(&app)))
+    into_format(try_analyze(&app, request).await, &app, status_and_body)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+async fn try_analyze(app: &AppState, request: Request) -> Result<Response, CompatError> {
     let mut request = BufferedRequest::receive(app, request).await?;
-    let asked: Asked = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
-    let document = asked.document.0;
+    let body: RequestBody = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let document = body.document.0;
     if document.gcs_content_uri.is_some() {
-        return Err(CompatError::Request(NO_URI).into());
+        return Err(FormatError::Request(NO_URI).into());
     }
     let content = document
         .content
-        .ok_or(CompatError::Request(EXPECTED_BODY))?;
+        .ok_or(FormatError::Request(EXPECTED_BODY))?;
     if document.kind != Some(DocumentType::PlainText) {
-        return Err(CompatError::Request(PLAIN_TEXT_ONLY).into());
+        return Err(FormatError::Request(PLAIN_TEXT_ONLY).into());
     }
     let language = document.language_code.filter(|code| !code.is_empty());
     let language = language.as_deref().unwrap_or(LANGUAGE);
     if !strict_json::is_language(language) {
-        return Err(CompatError::UnsupportedLanguage.into());
+        return Err(FormatError::UnsupportedLanguage.into());
     }
-    let sides = polarities(&request)?;
+    let polarities = polarities(&request)?;
     let (sentiment, stages) = score_one(&request, content.clone()).await?;
-    let scores = sides.scores(&sentiment);
+    let scores = polarities.scores(&sentiment);
     let sentiment = Sentiment {
         magnitude: scores.positive + scores.negative,
         score: scores.positive - scores.negative,
     };
-    let encoding = asked.encoding_type.unwrap_or(EncodingType::None);
-    let reply = Reply {
+    let encoding = body.encoding_type.unwrap_or(EncodingType::None);
+    let body = ResponseBody {
         document_sentiment: sentiment,
         language_code: language,
         sentences: [Sentence {
@@ -94,7 +93,7 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFail
         }],
         language_supported: is_english(language),
     };
-    Ok(with_stats(json(StatusCode::OK, &reply), 1, stages))
+    Ok(with_stats(json(StatusCode::OK, &body), 1, stages))
 }
 
 /// `en`, `en-GB`, ...
@@ -103,13 +102,13 @@ fn is_english(language: &str) -> bool {
     primary.eq_ignore_ascii_case(LANGUAGE)
 }
 
-/// What is asked.
+/// The body of a request.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Request))]
-struct Asked {
+struct RequestBody {
     #[cfg_attr(test, schema(value_type = Document))]
     document: StrictObject<Document>,
-    /// Whether a sentence's offset is told: it is -1 if this is missing or `NONE`.
+    /// The unit of offsets. If it is missing or `NONE`, the sentence's offset is -1.
     #[serde(default, rename = "encodingType", alias = "encoding_type")]
     #[cfg_attr(test, schema(value_type = Value))]
     encoding_type: Option<EncodingType>,
@@ -127,7 +126,7 @@ struct Document {
     #[serde(default, rename = "gcsContentUri", alias = "gcs_content_uri")]
     #[cfg_attr(test, schema(ignore))]
     gcs_content_uri: Option<serde::de::IgnoredAny>,
-    /// A language's code, such as `en`, which it is if this is missing or empty.
+    /// A language code; `en` if it is missing or empty.
     #[serde(default, rename = "languageCode", alias = "language_code")]
     #[cfg_attr(test, schema(pattern = "^([a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*)?$"))]
     language_code: Option<String>,
@@ -177,8 +176,8 @@ impl<'de> Deserialize<'de> for EncodingType {
     }
 }
 
-/// What `document.type` can be here, and `encodingType`.
-pub(super) fn types() -> (Value, Value) {
+/// The values that `document.type` and `encodingType` accept.
+pub(super) fn accepted_values() -> (Value, Value) {
     let (name, plain_text) = DocumentType::ALL[1];
     let names = EncodingType::ALL.map(|(name, _)| json!(name)).into_iter();
     let numbers = (0..EncodingType::ALL.len()).map(Value::from);
@@ -186,7 +185,7 @@ pub(super) fn types() -> (Value, Value) {
     (json!([name, plain_text as u8]), encodings.into())
 }
 
-/// An enum of protocol buffers in JSON: Google's client sends its number, people its name.
+/// A Protocol Buffers enum in JSON: Google's client sends its number, people send its name.
 struct NumberOrName<T: 'static>(&'static [(&'static str, T)]);
 
 impl<T: Copy> Visitor<'_> for NumberOrName<T> {
@@ -211,20 +210,20 @@ impl<T: Copy> Visitor<'_> for NumberOrName<T> {
     }
 }
 
-/// What is answered.
+/// The body of a response.
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Reply))]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Response))]
 #[serde(rename_all = "camelCase")]
-struct Reply<'a> {
+struct ResponseBody<'a> {
     document_sentiment: Sentiment,
     language_code: &'a str,
     #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
-    /// Whether it is English.
+    /// Whether the language is English.
     language_supported: bool,
 }
 
-/// On which side a text is, and how much it takes sides.
+/// The polarity of a text, and the strength of its sentiment.
 #[derive(Serialize, Clone, Copy)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Sentiment))]
 struct Sentiment {
@@ -250,12 +249,12 @@ struct TextSpan<'a> {
 
 /// `{"error": {"code": ..., "message": "...", "status": "..."}}`
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Refusal))]
-pub(super) struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::ErrorResponse))]
+pub(super) struct ErrorResponse {
     error: Status,
 }
 
-/// `google.rpc.Status` as HTTP carries it.
+/// `google.rpc.Status` in JSON.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Status))]
 struct Status {
@@ -265,29 +264,24 @@ struct Status {
     status: &'static str,
 }
 
-fn error(error: CompatFailure) -> Response {
-    let (status, body) = refusal(&error);
-    reject(error, status, &body)
-}
-
-/// Its status and body.
-pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
-    let (own, _) = error.status_and_code();
-    let (http, status) = match error {
-        Api(ApiError::Unauthorized) => (own, "UNAUTHENTICATED"),
+/// The status and body of an error.
+pub(super) fn status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse) {
+    let (native_status, _) = error.status_and_code();
+    let (http_status, status) = match error {
+        Api(ApiError::Unauthorized) => (native_status, "UNAUTHENTICATED"),
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
         }
-        Api(ApiError::DeadlineExceeded) => (own, "DEADLINE_EXCEEDED"),
-        Api(ApiError::Internal { .. }) => (own, "INTERNAL"),
+        Api(ApiError::DeadlineExceeded) => (native_status, "DEADLINE_EXCEEDED"),
+        Api(ApiError::Internal { .. }) => (native_status, "INTERNAL"),
         _ => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
     };
-    let body = Refusal {
+    let body = ErrorResponse {
         error: Status {
-            code: http.as_u16(),
+            code: http_status.as_u16(),
             message: error.to_string(),
             status,
         },
     };
-    (http, body)
+    (http_status, body)
 }

@@ -1,14 +1,14 @@
 //! Hugging Face text-classification, as `huggingface_hub` and `@huggingface/inference`
 //! speak it: `POST /` and `POST /models/{id}`. There is one model, whatever the id.
 //!
-//! Answers are nested even for one text: with a flat list the Python client keeps the
-//! first label only, and the JavaScript client throws. Overload is 503, which is what the
-//! JavaScript client tries again.
+//! Responses are nested lists even for one text: of a flat list the Python client keeps only the
+//! first label, and the JavaScript client throws. Overload is 503, which the JavaScript client
+//! retries.
 
-use super::error::CompatFailure::{self, Api};
-use super::error::{CompatError, reject};
+use super::error::CompatError::{self, Api};
+use super::error::{FormatError, into_format};
 use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
-use super::score::whole;
+use super::score::all_or_error;
 use super::strict_json::StrictObject;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
@@ -20,80 +20,81 @@ use coldread_engine::LongText;
 use serde::{Deserialize, Serialize};
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
-                     `parameters` of which `top_k` is a number from 1 and `function_to_apply` is \
-                     \"sigmoid\", \"softmax\" or \"none\"";
+                     optional `parameters`: `top_k`, a whole number of at least 1, and \
+                     `function_to_apply`, \"sigmoid\", \"softmax\" or \"none\"";
 
-/// Seconds after which a client may try again.
+/// Seconds after which a client may retry.
 const ESTIMATED_TIME: f32 = 1.0;
 
-/// The labels of one text or many
+/// Classify one text or many
 ///
-/// There is one model, whatever the id. A text that cannot be scored refuses all.
+/// The server has one model, whatever the id. If any text cannot be scored, the whole request
+/// fails.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/models/{id}",
     tag = "Hugging Face",
     operation_id = "huggingface",
-    params(("id" = String, Path, description = "Any, also with slashes")),
+    params(("id" = String, Path, description = "Any id, including ones with slashes")),
     request_body(
         description = "The texts",
-        content = Asked,
+        content = RequestBody,
         example = json!({"inputs": "I love this phone", "parameters": {"top_k": 1}}),
     ),
     responses((
         status = 200,
-        description = "A list of labels for each text, the highest score first",
+        description = "For each text, the labels by score, highest first",
         body = Vec<Vec<Prediction>>,
     )),
 ))]
 pub(super) async fn classify(State(app): State<AppState>, request: Request) -> Response {
-    let answer = answer(&app, request).await;
-    answer.unwrap_or_else(|fault| error(fault.on(&app)))
+    into_format(try_classify(&app, request).await, &app, status_and_body)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+async fn try_classify(app: &AppState, request: Request) -> Result<Response, CompatError> {
     let mut request = BufferedRequest::receive(app, request).await?;
     let max_posts = request.max_posts();
-    let (inputs, asked) = request
-        .parse_json(|json| inputs::parse::<Asked>(json, "inputs", max_posts, EXPECTED_BODY))?;
+    let (inputs, body) = request.parse_json(|json| {
+        inputs::parse::<RequestBody>(json, "inputs", max_posts, EXPECTED_BODY)
+    })?;
     let Parameters {
         top_k,
         function_to_apply,
-    } = asked.parameters.unwrap_or_default().0;
+    } = body.parameters.unwrap_or_default().0;
     let top_k = match top_k {
-        Some(top_k) => inputs::count(top_k).ok_or(CompatError::Request(EXPECTED_BODY))?,
+        Some(top_k) => inputs::label_count(top_k).ok_or(FormatError::Request(EXPECTED_BODY))?,
         None => usize::MAX,
     };
     let posts = texts(inputs)?;
     let count = posts.len();
-    let answer = request.score(posts, LongText::default()).await?;
-    let sentiments = whole(&answer.results)?.into_iter();
+    let scored = request.score(posts, LongText::default()).await?;
+    let sentiments = all_or_error(&scored.results)?.into_iter();
     let predict = |sentiment| predictions(sentiment, request.labels(), function_to_apply, top_k);
     let lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
     Ok(with_stats(
         json(StatusCode::OK, &lists),
         count,
-        answer.stages,
+        scored.stages,
     ))
 }
 
-/// The texts of a request; each is answered by itself.
-pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, CompatFailure> {
+/// The texts of a request.
+pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, CompatError> {
     let list = match inputs {
         Inputs::One(text) => return Ok(vec![text]),
         Inputs::Many(list) => list,
     };
     let text = |input| match input {
         Input::Text(text) => Ok(text),
-        Input::Sequence(_) => Err(CompatError::Request(EXPECTED_BODY).into()),
+        Input::Sequence(_) => Err(FormatError::Request(EXPECTED_BODY).into()),
     };
     list.into_iter().map(text).collect()
 }
 
-/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
+/// The body of a request, without the texts under `inputs`, which [`inputs::parse`] reads.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Request))]
-struct Asked {
+struct RequestBody {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Parameters>))]
     parameters: Option<StrictObject<Parameters>>,
@@ -102,7 +103,7 @@ struct Asked {
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Parameters))]
 struct Parameters {
-    /// How many labels are answered; all, if nothing is said of it.
+    /// The number of labels to return; by default all of them.
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
     top_k: Option<f64>,
@@ -112,28 +113,23 @@ struct Parameters {
 
 /// `{"error": "..."}`
 #[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Refusal))]
-pub(super) struct Refusal {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::ErrorResponse))]
+pub(super) struct ErrorResponse {
     error: String,
-    /// Seconds after which a client may try again.
+    /// Seconds after which the client may retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     estimated_time: Option<f32>,
 }
 
-fn error(error: CompatFailure) -> Response {
-    let (status, body) = refusal(&error);
-    reject(error, status, &body)
-}
-
-/// Its status and body.
-pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
+/// The status and body of an error.
+pub(super) fn status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse) {
     let (status, _) = error.status_and_code();
     let is_busy = matches!(
         error,
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown)
     );
-    let body = Refusal {
+    let body = ErrorResponse {
         error: error.to_string(),
         estimated_time: is_busy.then_some(ESTIMATED_TIME),
     };

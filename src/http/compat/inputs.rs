@@ -1,7 +1,7 @@
-//! Texts under one key of an object, and predictions for them: what Hugging Face,
-//! Text Embeddings Inference, SageMaker and Vertex AI have in common.
+//! What Hugging Face, Text Embeddings Inference, SageMaker and Vertex AI have in common: texts
+//! under one key of an object, and predictions for them.
 
-use super::error::{CompatError, CompatFailure};
+use super::error::{CompatError, FormatError};
 use super::strict_json;
 use coldread_engine::Sentiment;
 use serde::de::value::MapAccessDeserializer;
@@ -16,12 +16,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 const NO_TEXT_PAIRS: &str =
-    "this model takes no pairs; send each text by itself, without `text_pair`";
+    "text pairs are not supported; send each text by itself, without `text_pair`";
 
-/// Where an object that stands for a text has it.
+/// The keys under which an item that is an object can have its text.
 const TEXT_KEYS: [&str; 3] = ["text", "content", "inputs"];
 
-/// What stands under the key.
+/// The value of the key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Inputs {
     /// One text.
@@ -30,16 +30,16 @@ pub(super) enum Inputs {
     Many(Vec<Input>),
 }
 
-/// One place of a list.
+/// One item of the list.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
     /// `"..."`, or an object with the text under `text`, `content` or `inputs`.
     Text(String),
-    /// `["..."]`, which is one text, or a pair of them.
+    /// `["..."]`, which is one text, or `["...", "..."]`, a pair.
     Sequence(Vec<String>),
 }
 
-/// One place of a list that holds no sequences, as a JSON schema; `text` is that of a text.
+/// The JSON schema of an item that is not a sequence; `text` is the schema of a text.
 pub(super) fn schema(text: &Value) -> Value {
     let properties: serde_json::Map<_, _> = TEXT_KEYS
         .iter()
@@ -52,61 +52,60 @@ pub(super) fn schema(text: &Value) -> Value {
     }] })
 }
 
-/// Parses a body: the texts under `key`, of which at most `max`, and beside them what `T`
-/// has.
+/// Parses a body: at most `max` texts under `key`, and the other fields as `T`.
 pub(super) fn parse<T: DeserializeOwned>(
     json: &str,
     key: &'static str,
     max: usize,
     expected: &'static str,
-) -> Result<(Inputs, T), CompatFailure> {
-    let body = read(json, Reading::new(key, max, &[]), expected)?;
-    Ok(body.ok_or(CompatError::Request(expected))?)
+) -> Result<(Inputs, T), CompatError> {
+    let body = parse_body(json, ParseState::new(key, max, &[]), expected)?;
+    Ok(body.ok_or(FormatError::Request(expected))?)
 }
 
-/// Parses a body of a route that takes native bodies as well: `None` if it is one of these,
-/// or neither. A native body is recognized at its first key, so that little is parsed twice.
+/// Parses a body of a route that accepts native bodies as well; `None` if it is a native body or
+/// neither. A native body is recognized at its first key, so that little is parsed twice.
 pub(super) fn parse_unless_native<T: DeserializeOwned>(
     json: &str,
     key: &'static str,
     max: usize,
     expected: &'static str,
-) -> Result<Option<(Inputs, T)>, CompatFailure> {
-    read(json, Reading::new(key, max, &NATIVE_KEYS), expected)
+) -> Result<Option<(Inputs, T)>, CompatError> {
+    parse_body(json, ParseState::new(key, max, &NATIVE_KEYS), expected)
 }
 
 const NATIVE_KEYS: [&str; 2] = ["text", "texts"];
 
-fn read<T: DeserializeOwned>(
+fn parse_body<T: DeserializeOwned>(
     json: &str,
-    mut reading: Reading,
+    mut state: ParseState,
     expected: &'static str,
-) -> Result<Option<(Inputs, T)>, CompatFailure> {
+) -> Result<Option<(Inputs, T)>, CompatError> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let rest = Body(&mut reading, PhantomData::<T>).deserialize(&mut deserializer);
-    let rest = rest.and_then(|rest| deserializer.end().map(|()| rest));
-    match (rest, reading.inputs, reading.fault.take()) {
-        (Ok(rest), inputs, _) => Ok(inputs.map(|inputs| (inputs, rest))),
-        (Err(_), _, Some(fault)) => Err(fault.into()),
-        // The native parser says what is wrong.
-        (Err(error), ..) if reading.allows_native && !reading.seen.is_format(&error) => Ok(None),
-        (Err(error), ..) => Err(strict_json::fault(json, &error, expected)),
+    let others = BodySeed(&mut state, PhantomData::<T>).deserialize(&mut deserializer);
+    let others = others.and_then(|others| deserializer.end().map(|()| others));
+    match (others, state.inputs, state.error.take()) {
+        (Ok(others), inputs, _) => Ok(inputs.map(|inputs| (inputs, others))),
+        (Err(_), _, Some(recorded)) => Err(recorded.into()),
+        // The native parser will report the error.
+        (Err(error), ..) if state.allows_native && !state.seen.is_format(&error) => Ok(None),
+        (Err(error), ..) => Err(strict_json::body_error(json, &error, expected)),
     }
 }
 
-/// What is looked for in a body, and what was found.
-struct Reading {
+/// What to look for in a body, and what has been found.
+struct ParseState {
     key: &'static str,
     max: usize,
     native_keys: &'static [&'static str],
     allows_native: bool,
     seen: Seen,
     inputs: Option<Inputs>,
-    /// What is wrong, where serde's error does not say it.
-    fault: Cell<Option<CompatError>>,
+    /// The error, where serde's is too general.
+    error: Cell<Option<FormatError>>,
 }
 
-/// What tells native bodies and those of the format apart.
+/// How far the body is known to be a native one or of the format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Nothing,
@@ -116,18 +115,18 @@ enum Seen {
 }
 
 impl Seen {
-    /// Whether a body that has this error was meant to be of the format.
+    /// Whether a body with this error was meant to be of the format.
     fn is_format(self, error: &serde_json::Error) -> bool {
         match self {
             Self::Nothing | Self::NativeKey => false,
-            // Of the fields beside the texts, only the format's can have a wrong type.
+            // Of the fields beside the texts, only the format's have types that can be wrong.
             Self::Object => error.is_data(),
             Self::Key => true,
         }
     }
 }
 
-impl Reading {
+impl ParseState {
     fn new(key: &'static str, max: usize, native_keys: &'static [&'static str]) -> Self {
         Self {
             key,
@@ -136,15 +135,15 @@ impl Reading {
             allows_native: !native_keys.is_empty(),
             seen: Seen::Nothing,
             inputs: None,
-            fault: Cell::new(None),
+            error: Cell::new(None),
         }
     }
 }
 
-/// A body in one pass: the texts by way of [`Inputs`], the rest by that of `T`.
-struct Body<'a, T>(&'a mut Reading, PhantomData<T>);
+/// Parses a body in one pass: the texts as [`Inputs`], the other fields as `T`.
+struct BodySeed<'a, T>(&'a mut ParseState, PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Body<'_, T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for BodySeed<'_, T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
@@ -152,7 +151,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Body<'_, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Body<'_, T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BodySeed<'_, T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,19 +159,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Body<'_, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        let reading = self.0;
-        reading.seen = Seen::Object;
-        T::deserialize(MapAccessDeserializer::new(Rest { map, reading }))
+        let state = self.0;
+        state.seen = Seen::Object;
+        T::deserialize(MapAccessDeserializer::new(OtherFields { map, state }))
     }
 }
 
-/// An object's fields without the texts, which are kept aside as they come.
-struct Rest<'a, A> {
+/// An object's fields without the texts, which are stored in the state.
+struct OtherFields<'a, A> {
     map: A,
-    reading: &'a mut Reading,
+    state: &'a mut ParseState,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for OtherFields<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -180,18 +179,18 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<'_, A> {
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
         while let Some(key) = self.map.next_key::<String>()? {
-            if key == self.reading.key {
-                self.reading.seen = Seen::Key;
-                let list = List {
-                    max: self.reading.max,
-                    fault: &self.reading.fault,
+            if key == self.state.key {
+                self.state.seen = Seen::Key;
+                let inputs = InputsSeed {
+                    max: self.state.max,
+                    error: &self.state.error,
                 };
-                self.reading.inputs = Some(self.map.next_value_seed(list)?);
+                self.state.inputs = Some(self.map.next_value_seed(inputs)?);
                 continue;
             }
-            let is_native = self.reading.native_keys.contains(&key.as_str());
-            if is_native && self.reading.seen == Seen::Object {
-                self.reading.seen = Seen::NativeKey;
+            let is_native = self.state.native_keys.contains(&key.as_str());
+            if is_native && self.state.seen == Seen::Object {
+                self.state.seen = Seen::NativeKey;
                 return Err(A::Error::custom("a native body"));
             }
             return seed.deserialize(key.into_deserializer()).map(Some);
@@ -204,44 +203,44 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<'_, A> {
     }
 }
 
-/// A key of an object that stands for a text, without its letters.
-enum Key {
+/// The kinds of keys in an item that is an object; a parsed key is not kept.
+enum ItemKey {
     Text,
     Pair,
     Other,
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for ItemKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(KeyVisitor)
+        deserializer.deserialize_identifier(ItemKeyVisitor)
     }
 }
 
-struct KeyVisitor;
+struct ItemKeyVisitor;
 
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+impl Visitor<'_> for ItemKeyVisitor {
+    type Value = ItemKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+    fn visit_str<E: Error>(self, key: &str) -> Result<ItemKey, E> {
         Ok(match key {
-            "text_pair" => Key::Pair,
-            key if TEXT_KEYS.contains(&key) => Key::Text,
-            _ => Key::Other,
+            "text_pair" => ItemKey::Pair,
+            key if TEXT_KEYS.contains(&key) => ItemKey::Text,
+            _ => ItemKey::Other,
         })
     }
 }
 
 #[derive(Clone, Copy)]
-struct List<'a> {
+struct InputsSeed<'a> {
     max: usize,
-    fault: &'a Cell<Option<CompatError>>,
+    error: &'a Cell<Option<FormatError>>,
 }
 
-impl<'de> DeserializeSeed<'de> for List<'_> {
+impl<'de> DeserializeSeed<'de> for InputsSeed<'_> {
     type Value = Inputs;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Inputs, D::Error> {
@@ -249,7 +248,7 @@ impl<'de> DeserializeSeed<'de> for List<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for List<'_> {
+impl<'de> Visitor<'de> for InputsSeed<'_> {
     type Value = Inputs;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -265,29 +264,29 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Inputs, A::Error> {
-        object(map, self.fault).map(Inputs::One)
+        text_of_object(map, self.error).map(Inputs::One)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Inputs, A::Error> {
         let mut list = Vec::new();
         while list.len() < self.max {
-            match seq.next_element_seed(Place(self.fault))? {
+            match seq.next_element_seed(InputSeed(self.error))? {
                 Some(input) => list.push(input),
                 None => return Ok(Inputs::Many(list)),
             }
         }
         if seq.next_element::<IgnoredAny>()?.is_some() {
             let max = self.max;
-            self.fault.set(Some(CompatError::BatchTooLarge { max }));
-            return Err(A::Error::custom("noted"));
+            self.error.set(Some(FormatError::BatchTooLarge { max }));
+            return Err(A::Error::custom("recorded"));
         }
         Ok(Inputs::Many(list))
     }
 }
 
-struct Place<'a>(&'a Cell<Option<CompatError>>);
+struct InputSeed<'a>(&'a Cell<Option<FormatError>>);
 
-impl<'de> DeserializeSeed<'de> for Place<'_> {
+impl<'de> DeserializeSeed<'de> for InputSeed<'_> {
     type Value = Input;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Input, D::Error> {
@@ -295,7 +294,7 @@ impl<'de> DeserializeSeed<'de> for Place<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Place<'_> {
+impl<'de> Visitor<'de> for InputSeed<'_> {
     type Value = Input;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,13 +309,13 @@ impl<'de> Visitor<'de> for Place<'_> {
         Ok(Input::Text(text))
     }
 
-    /// A text that is missing is an empty one, which errs in its place where it can.
+    /// `null` is read as an empty text, so that only this item fails where the format allows it.
     fn visit_unit<E: Error>(self) -> Result<Input, E> {
         Ok(Input::Text(String::new()))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Input, A::Error> {
-        object(map, self.0).map(Input::Text)
+        text_of_object(map, self.0).map(Input::Text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Input, A::Error> {
@@ -331,42 +330,42 @@ impl<'de> Visitor<'de> for Place<'_> {
     }
 }
 
-/// The text of `{"text": "..."}`, of which there is one. With `text_pair` it would be two,
-/// of which a model of single posts can make nothing.
-fn object<'de, A: MapAccess<'de>>(
+/// The one text of `{"text": "..."}`. An object with `text_pair` has two, which a model of single
+/// posts cannot score.
+fn text_of_object<'de, A: MapAccess<'de>>(
     mut map: A,
-    fault: &Cell<Option<CompatError>>,
+    error: &Cell<Option<FormatError>>,
 ) -> Result<String, A::Error> {
     let mut text = None;
     while let Some(key) = map.next_key()? {
         match key {
-            Key::Text if text.is_some() => return Err(A::Error::custom("two texts")),
-            Key::Text => text = Some(map.next_value()?),
-            Key::Pair if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
-                fault.set(Some(CompatError::Request(NO_TEXT_PAIRS)));
-                return Err(A::Error::custom("noted"));
+            ItemKey::Text if text.is_some() => return Err(A::Error::custom("two texts")),
+            ItemKey::Text => text = Some(map.next_value()?),
+            ItemKey::Pair if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
+                error.set(Some(FormatError::Request(NO_TEXT_PAIRS)));
+                return Err(A::Error::custom("recorded"));
             }
-            Key::Pair => {}
-            Key::Other => _ = map.next_value::<IgnoredAny>()?,
+            ItemKey::Pair => {}
+            ItemKey::Other => _ = map.next_value::<IgnoredAny>()?,
         }
     }
     text.ok_or_else(|| A::Error::missing_field("text"))
 }
 
-/// How logits become scores, where the client has a say.
+/// The function that turns logits into scores, if the client chooses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Function))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Function {
     Sigmoid,
     Softmax,
-    /// The logits as they are.
+    /// The logits themselves.
     None,
 }
 
-/// How many labels are asked for, which is a whole number from 1. JSON does not tell 1.0
-/// from 1.
-pub(super) fn count(top_k: f64) -> Option<usize> {
+/// The number of labels to return, which must be a whole number of at least 1; JSON does not
+/// distinguish 1.0 from 1.
+pub(super) fn label_count(top_k: f64) -> Option<usize> {
     (top_k >= 1.0 && top_k.fract() == 0.0).then_some(top_k as usize)
 }
 
@@ -378,7 +377,7 @@ pub(super) struct Prediction<'a> {
     pub(super) score: f32,
 }
 
-/// A place of a response: one label, or a list of them.
+/// One item of a response: a label, or a list of labels.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Ranked))]
 #[serde(untagged)]
@@ -388,7 +387,7 @@ pub(super) enum Ranked<'a> {
 }
 
 impl<'a> Ranked<'a> {
-    /// The response of these lists, one a text, or of what is in them one after another.
+    /// The items of a response: the lists, one per text, or flattened into single labels.
     pub(super) fn from_lists(
         lists: impl Iterator<Item = Vec<Prediction<'a>>>,
         is_nested: bool,
@@ -401,7 +400,7 @@ impl<'a> Ranked<'a> {
     }
 }
 
-/// The labels by score, highest first, and no more than `top_k`.
+/// The `top_k` labels with the highest scores, highest first.
 pub(super) fn predictions<'a>(
     sentiment: &Sentiment,
     labels: &'a [String],
@@ -428,7 +427,7 @@ pub(super) fn predictions<'a>(
         .zip(scores)
         .map(|(label, score)| Prediction { label, score })
         .collect();
-    // Stable: the first of equals stays the first, as natively.
+    // A stable sort, so that ties keep the order of the labels, as in the native API.
     predictions.sort_by(|a, b| b.score.total_cmp(&a.score));
     predictions.truncate(top_k);
     predictions
@@ -449,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_found_in_all_their_forms() {
+    fn all_forms_of_texts_are_accepted() {
         let one = Ok(Inputs::One("a".to_owned()));
         assert_eq!(read(r#"{"inputs":"a"}"#), one);
         assert_eq!(
@@ -466,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_told_the_right_one() {
+    fn other_forms_get_an_error_with_the_right_form() {
         for json in [
             "{}",
             "[]",
@@ -485,7 +484,7 @@ mod tests {
             r#"{"inputs":[{"text_pair":"b","text":"a"}]}"#,
         ] {
             let message = read(json).expect_err("a pair");
-            assert!(message.contains("takes no pairs"), "{message}");
+            assert!(message.contains("pairs are not supported"), "{message}");
         }
         let one = Ok(Inputs::One("a".to_owned()));
         assert_eq!(read(r#"{"inputs":{"text":"a","text_pair":null}}"#), one);
@@ -529,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_are_what_the_function_makes_of_logits() {
+    fn the_function_is_applied_to_logits() {
         let mut sentiment = Sentiment::from_scores(&["a", "b"], &[0.25, 0.75]);
         sentiment.logits = vec![-1.0, 0.0];
         let labels = ["a", "b"].map(str::to_owned);

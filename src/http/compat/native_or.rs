@@ -1,6 +1,6 @@
-//! Bodies of the routes that take another service's format and native ones alike.
+//! Bodies of the routes that accept both another service's format and the native one.
 
-use super::error::CompatFailure;
+use super::error::CompatError;
 use super::inputs::{self, Inputs};
 use crate::http::body::Media;
 use crate::http::buffered_request::BufferedRequest;
@@ -12,7 +12,7 @@ use axum::response::Response;
 use coldread_engine::LongText;
 use serde::de::DeserializeOwned;
 
-/// A native body, by its response, or a body of the format.
+/// The response to a native body, or a body in the other format.
 pub(super) enum NativeOr<T> {
     Native(Response),
     Format(BufferedRequest, Inputs, T),
@@ -24,14 +24,14 @@ enum Parsed<T> {
 }
 
 impl<T: DeserializeOwned> NativeOr<T> {
-    /// Checks the client's key, reads the body, and parses what has `key` as the format and
-    /// any other body as a native one.
+    /// Checks the client's key, reads the body, and parses it as the other format if it has
+    /// `key`, else as a native body.
     pub(super) async fn receive(
         app: &AppState,
         request: Request,
         key: &'static str,
         expected: &'static str,
-    ) -> Result<Self, CompatFailure> {
+    ) -> Result<Self, CompatError> {
         access::check(app, &request)?;
         let media = Media::from_headers(request.headers())?;
         let is_rows = api::row_formats(app, &request, media)?.is_some();
@@ -44,7 +44,7 @@ impl<T: DeserializeOwned> NativeOr<T> {
         let max_posts = request.max_posts();
         let parsed = request.parse_json(|json| {
             let format = inputs::parse_unless_native(json, key, max_posts, expected)?;
-            Ok::<_, CompatFailure>(match format {
+            Ok::<_, CompatError>(match format {
                 Some((inputs, rest)) => Parsed::Format(inputs, rest),
                 None => {
                     let (posts, long_text) = posts::parse(json, max_posts)?;

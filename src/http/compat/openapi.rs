@@ -1,13 +1,12 @@
-//! The routes of other services' formats in `/openapi.json`.
+//! Other services' formats in `/openapi.json`.
 //!
-//! What is the same on every server stands at the handlers and types, as that of the
-//! native API does ([`crate::http::openapi`]). Here it is put at the paths that this
-//! server answers, and what only a running server knows is put in. A route that takes
-//! two formats is what both of them say.
+//! The part that is the same on every server is described at the handlers and types, like the
+//! native API ([`crate::http::openapi`]). This puts it at the paths that this server serves and
+//! adds what only a running server knows. A route with two formats has the operations of both.
 
-use super::error::{CompatError, CompatFailure};
+use super::error::{CompatError, FormatError};
 use super::sigv4::SignatureError;
-use super::{Route, azure, comprehend, google, huggingface, inputs, places};
+use super::{Route, azure, comprehend, google, huggingface, inputs, route_table};
 use super::{sagemaker, tei, vertex};
 use crate::http::error::ApiError;
 use crate::http::openapi::{
@@ -19,17 +18,17 @@ use axum::http::StatusCode;
 use coldread_engine::PostError;
 use serde_json::{Map, Value, json};
 
-/// A format's errors: how they look, and what an error becomes in it.
-type Errors = (ErrorFormat, fn(&CompatFailure) -> (StatusCode, Value));
+/// The form of a format's errors, and the function that gives an error this form.
+type Errors = (ErrorFormat, fn(&CompatError) -> (StatusCode, Value));
 
 const HUGGING_FACE: Errors = (
     ErrorFormat {
         media: "application/json",
-        schema: "huggingface.Refusal",
+        schema: "huggingface.ErrorResponse",
         name: &[],
     },
     |error| {
-        let (status, body) = huggingface::refusal(error);
+        let (status, body) = huggingface::status_and_body(error);
         (status, json!(body))
     },
 );
@@ -37,11 +36,11 @@ const HUGGING_FACE: Errors = (
 const COMPREHEND: Errors = (
     ErrorFormat {
         media: comprehend::JSON_1_1,
-        schema: "comprehend.Refusal",
+        schema: "comprehend.ErrorResponse",
         name: &["__type"],
     },
     |error| {
-        let (status, body) = comprehend::refusal(error);
+        let (status, body) = comprehend::status_and_body(error);
         (status, json!(body))
     },
 );
@@ -49,11 +48,11 @@ const COMPREHEND: Errors = (
 const TEI: Errors = (
     ErrorFormat {
         media: "application/json",
-        schema: "tei.Refusal",
+        schema: "tei.ErrorResponse",
         name: &["error_type"],
     },
     |error| {
-        let (status, body) = tei::refusal(error);
+        let (status, body) = tei::status_and_body(error);
         (status, json!(body))
     },
 );
@@ -61,11 +60,11 @@ const TEI: Errors = (
 const AZURE: Errors = (
     ErrorFormat {
         media: "application/json",
-        schema: "azure.Refusal",
+        schema: "azure.ErrorResponse",
         name: &["error", "code"],
     },
     |error| {
-        let (status, body) = azure::refusal(error);
+        let (status, body) = azure::status_and_body(error);
         (status, json!(body))
     },
 );
@@ -73,26 +72,26 @@ const AZURE: Errors = (
 const GOOGLE: Errors = (
     ErrorFormat {
         media: "application/json",
-        schema: "google.Refusal",
+        schema: "google.ErrorResponse",
         name: &["error", "status"],
     },
     |error| {
-        let (status, body) = google::refusal(error);
+        let (status, body) = google::status_and_body(error);
         (status, json!(body))
     },
 );
 
-/// As the native API tells of its own.
-const AS_NATIVE: Errors = (NATIVE, |error| {
+/// The native form.
+const NATIVE_ERRORS: Errors = (NATIVE, |error| {
     let (status, code) = error.status_and_code();
     (status, json!(ErrorBody::new(code, error.to_string())))
 });
 
-fn documented_error(error: &CompatFailure, (_, tell): &Errors) -> DocumentedError {
-    let (status, body) = tell(error);
+fn documented_error(error: &CompatError, (_, status_and_body): &Errors) -> DocumentedError {
+    let (status, body) = status_and_body(error);
     match error {
-        CompatFailure::Api(error) => DocumentedError::new(error, status, body),
-        CompatFailure::Format(_) => DocumentedError {
+        CompatError::Api(error) => DocumentedError::new(error, status, body),
+        CompatError::Format(_) => DocumentedError {
             status,
             code: error.status_and_code().1,
             body,
@@ -102,18 +101,17 @@ fn documented_error(error: &CompatFailure, (_, tell): &Errors) -> DocumentedErro
     }
 }
 
-/// Enters the routes of the formats that are spoken, whose `operations` stand by their
-/// templates.
+/// Adds the routes of the enabled formats; `operations` has their operations by template.
 pub(in crate::http) fn describe(
     app: &AppState,
     document: &mut Value,
     operations: &Map<String, Value>,
 ) {
-    let places = places(&app.0.compat);
-    requests(app, &mut document["components"]["schemas"]);
-    for (path, route) in &places {
+    let route_table = route_table(&app.0.compat);
+    patch_schemas(app, &mut document["components"]["schemas"]);
+    for (path, route) in &route_table {
         let path = documented(path);
-        let first = places.iter().find(|(_, other)| other == route);
+        let first = route_table.iter().find(|(_, other)| other == route);
         let first = first.map(|(path, _)| documented(path)).unwrap_or_default();
         if first != path {
             document["paths"][path] = json!({ "$ref": format!("#/paths/{}", pointer(&first)) });
@@ -123,13 +121,13 @@ pub(in crate::http) fn describe(
         let operation = operation(app, *route, &document["paths"], operations);
         document["paths"][path][method] = operation;
     }
-    if !places.is_empty() {
+    if !route_table.is_empty() {
         let schemes = &mut document["components"]["securitySchemes"];
-        for (name, place, key) in THEIR_KEYS {
-            schemes[name] = json!({ "type": "apiKey", "in": place, "name": key });
+        for (name, location, key) in VENDOR_KEYS {
+            schemes[name] = json!({ "type": "apiKey", "in": location, "name": key });
         }
     }
-    if places.iter().any(|(_, route)| is_signed(app, *route)) {
+    if route_table.iter().any(|(_, route)| is_signed(app, *route)) {
         document["components"]["securitySchemes"]["sigv4"] = json!({
             "type": "apiKey", "in": "header", "name": "Authorization",
             "description": "AWS Signature Version 4", "x-amazon-apigateway-authtype": "awsSigv4",
@@ -138,25 +136,25 @@ pub(in crate::http) fn describe(
     drop_unused(document);
 }
 
-/// Ways to send a key that other services' clients have beside the native ones.
-const THEIR_KEYS: [(&str, &str, &str); 3] = [
+/// How other services' clients can send a key, in addition to the native ways.
+const VENDOR_KEYS: [(&str, &str, &str); 3] = [
     ("azure_key", "header", "ocp-apim-subscription-key"),
     ("google_key", "header", "x-goog-api-key"),
     ("query_key", "query", "key"),
 ];
 
-/// A router's path as OpenAPI writes it.
+/// A router's path in OpenAPI's syntax.
 fn documented(path: &str) -> String {
     path.replace("{*", "{")
 }
 
-/// A key in a JSON pointer in the fragment of a URI.
+/// A key, escaped for a JSON pointer in the fragment of a URI.
 fn pointer(key: &str) -> String {
     let key = key.replace('~', "~0").replace('/', "~1");
     key.replace('%', "%25")
 }
 
-/// What a route does. `native` are the native operations, all of them complete.
+/// The operation of a route. `native` has the complete native operations.
 fn operation(
     app: &AppState,
     route: Route,
@@ -201,7 +199,7 @@ fn operation(
     operation["responses"]["200"]["headers"]["server-timing"] = timing;
     if !app.0.access.is_open() {
         let keys = ["bearer", "api_key"].into_iter();
-        let keys = keys.chain(THEIR_KEYS.map(|(name, _, _)| name));
+        let keys = keys.chain(VENDOR_KEYS.map(|(name, _, _)| name));
         let mut keys: Vec<Value> = keys.map(|name| json!({ name: [] })).collect();
         if is_signed(app, route) {
             keys.push(json!({ "sigv4": [] }));
@@ -211,19 +209,19 @@ fn operation(
     operation
 }
 
-/// What takes and answers what one of two operations does.
+/// An operation that accepts the requests of both operations.
 fn either(mut one: Value, other: &Value) -> Value {
     add_content(&mut one["requestBody"], &other["requestBody"]);
-    for (status, reply) in other["responses"].as_object().into_iter().flatten() {
+    for (status, response) in other["responses"].as_object().into_iter().flatten() {
         match &mut one["responses"][status] {
-            missing @ Value::Null => *missing = reply.clone(),
-            own => add_content(own, reply),
+            missing @ Value::Null => *missing = response.clone(),
+            own => add_content(own, response),
         }
     }
     one
 }
 
-/// Adds what a body can be, and what a reply may have at its head.
+/// Adds the content types and headers of another body.
 fn add_content(one: &mut Value, other: &Value) {
     for (name, header) in other["headers"].as_object().into_iter().flatten() {
         one["headers"][name] = header.clone();
@@ -236,26 +234,26 @@ fn add_content(one: &mut Value, other: &Value) {
     }
 }
 
-/// `POST /`, which Hugging Face's clients and Comprehend's share.
+/// `POST /`, which the clients of Hugging Face and Comprehend share.
 fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
     let compat = &app.0.compat;
     models["parameters"] = json!([]);
-    let is_both = Route::Models.is_spoken(compat) && Route::Comprehend.is_spoken(compat);
+    let is_both = Route::Models.is_served(compat) && Route::Comprehend.is_served(compat);
     let mut root = if is_both {
         comprehend["parameters"][0]["required"] = json!(false);
         let mut both = either(models, &comprehend);
-        both["summary"] = json!("The sentiment of one text or many");
+        both["summary"] = json!("Classify one text or many");
         both["description"] = json!(
-            "With `x-amz-target` this is `POST /comprehend`, and without `POST /models/{id}`."
+            "With the header `x-amz-target` this is the same as `POST /comprehend`, without it the same as `POST /models/{id}`."
         );
-        both["responses"]["200"]["description"] = json!("What the format answers");
+        both["responses"]["200"]["description"] = json!("The response in the client's format");
         both["parameters"] = comprehend["parameters"].take();
         both["tags"] = json!([both["tags"][0], comprehend["tags"][0]]);
         both
-    } else if Route::Models.is_spoken(compat) {
+    } else if Route::Models.is_served(compat) {
         models
     } else {
-        // Who names no operation is none of Comprehend's.
+        // A client that names no operation does not use Comprehend's format.
         let unknown = DocumentedError::native(&ApiError::UnknownRoute);
         add_errors(&mut comprehend, [unknown], &NATIVE);
         comprehend
@@ -264,7 +262,7 @@ fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
     root
 }
 
-/// Comprehend's are several, which a header tells apart.
+/// Comprehend has several operations on one path, told apart by a header.
 fn comprehend_operations(operation: &mut Value) {
     let names = comprehend::Operation::ALL.map(|(name, _)| name);
     operation["parameters"][0]["schema"]["enum"] = json!(names);
@@ -282,7 +280,10 @@ fn comprehend_operations(operation: &mut Value) {
     ];
     for (part, names) in [
         ("/requestBody", &requests[..]),
-        ("/responses/200", &["Detected", "DominantLanguage", "Batch"]),
+        (
+            "/responses/200",
+            &["DetectedSentiment", "DominantLanguage", "BatchResponse"],
+        ),
     ] {
         let part = operation.pointer_mut(part).expect("a test reads it");
         part["content"][comprehend::JSON_1_1]["schema"] = either(names);
@@ -291,14 +292,14 @@ fn comprehend_operations(operation: &mut Value) {
 
 fn is_signed(app: &AppState, route: Route) -> bool {
     let is_comprehends = match route {
-        Route::Root => Route::Comprehend.is_spoken(&app.0.compat),
+        Route::Root => Route::Comprehend.is_served(&app.0.compat),
         other => other == Route::Comprehend,
     };
     is_comprehends && !app.0.access.sigv4_keys.is_empty()
 }
 
-/// What the types of requests cannot say by themselves.
-fn requests(app: &AppState, schemas: &mut Value) {
+/// Adds to schemas what cannot be derived from types.
+fn patch_schemas(app: &AppState, schemas: &mut Value) {
     let max_posts = app.limits().max_posts.get();
     let post = json!({ "$ref": "#/components/schemas/Post" });
     let any = json!({ "type": "string" });
@@ -329,7 +330,7 @@ fn requests(app: &AppState, schemas: &mut Value) {
         schemas[name]["required"] = json!(["inputs"]);
     }
     schemas["vertex.Request"] = json!({
-        "description": "What is asked.",
+        "description": "The body of a request.",
         "type": "object",
         "properties": { "instances": list(inputs::schema(&any)) },
         "required": ["instances"],
@@ -356,22 +357,21 @@ fn requests(app: &AppState, schemas: &mut Value) {
     documents["maxItems"] = json!(azure::MAX_DOCUMENTS);
     let document = &mut schemas["google.Document"]["properties"];
     document["content"] = post;
-    // Texts elsewhere are not read.
+    // Texts in Cloud Storage are not supported.
     document["gcsContentUri"] = json!({ "type": "null" });
-    let (types, encodings) = google::types();
+    let (types, encodings) = google::accepted_values();
     document["type"]["enum"] = types;
     schemas["google.Request"]["properties"]["encodingType"]["enum"] = encodings;
 }
 
-/// The errors that the formats of a route have, and how they tell of them. What a route
-/// has of the native one is not among them.
-fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatFailure>, &'static Errors)> {
+/// The errors of a route in each of its formats, except for the native format.
+fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
     let max = app.limits().max_posts.get();
-    let item = |error: PostError| CompatError::Item { index: 1, error };
+    let item = |error: PostError| FormatError::Item { index: 1, error };
     let batch = |expected: &'static str| {
         vec![
-            CompatError::Request(expected),
-            CompatError::BatchTooLarge { max },
+            FormatError::Request(expected),
+            FormatError::BatchTooLarge { max },
             item(PostError::Empty),
             item(too_long(app)),
         ]
@@ -380,23 +380,23 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatFailure>, &'static Err
         Route::Ping | Route::VertexHealth => return Vec::new(),
         Route::Root => {
             let routes = [Route::Models, Route::Comprehend].into_iter();
-            let spoken = routes.filter(|route| route.is_spoken(&app.0.compat));
-            return spoken.flat_map(|route| errors(app, route)).collect();
+            let served = routes.filter(|route| route.is_served(&app.0.compat));
+            return served.flat_map(|route| errors(app, route)).collect();
         }
         Route::Models => (batch(huggingface::EXPECTED_BODY), &HUGGING_FACE),
         Route::Comprehend => (comprehend_errors(app), &COMPREHEND),
         Route::Predict => {
             let max_tokens = app.batcher().model().max_tokens;
             let mut own = batch(tei::EXPECTED_BODY);
-            own.push(CompatError::EmptyBatch);
+            own.push(FormatError::EmptyBatch);
             own.push(item(PostError::TooManyTokens { max_tokens }));
             (own, &TEI)
         }
         Route::Azure => {
             let own = vec![
-                CompatError::Request(azure::EXPECTED_BODY),
-                CompatError::EmptyBatch,
-                CompatError::BatchTooLarge {
+                FormatError::Request(azure::EXPECTED_BODY),
+                FormatError::EmptyBatch,
+                FormatError::BatchTooLarge {
                     max: azure::MAX_DOCUMENTS,
                 },
             ];
@@ -404,31 +404,31 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatFailure>, &'static Err
         }
         Route::Google => {
             let own = vec![
-                CompatError::Request(google::EXPECTED_BODY),
-                CompatError::UnsupportedLanguage,
-                CompatError::EmptyText,
+                FormatError::Request(google::EXPECTED_BODY),
+                FormatError::UnsupportedLanguage,
+                FormatError::EmptyText,
             ];
             (own, &GOOGLE)
         }
-        Route::Invocations => (batch(sagemaker::EXPECTED_BODY), &AS_NATIVE),
+        Route::Invocations => (batch(sagemaker::EXPECTED_BODY), &NATIVE_ERRORS),
         Route::VertexPredict => {
             let own = vec![
-                CompatError::Request(vertex::EXPECTED_BODY),
-                CompatError::BatchTooLarge { max },
+                FormatError::Request(vertex::EXPECTED_BODY),
+                FormatError::BatchTooLarge { max },
             ];
-            (own, &AS_NATIVE)
+            (own, &NATIVE_ERRORS)
         }
     };
-    let has_sides = [Route::Comprehend, Route::Azure, Route::Google].contains(&route);
-    if has_sides && app.0.polarities.is_none() {
-        own.push(CompatError::NoPolarity);
+    let has_polarity = [Route::Comprehend, Route::Azure, Route::Google].contains(&route);
+    if has_polarity && app.0.polarities.is_none() {
+        own.push(FormatError::NoPolarity);
     }
-    let mut errors: Vec<CompatFailure> = own.into_iter().map(CompatFailure::from).collect();
+    let mut errors: Vec<CompatError> = own.into_iter().map(CompatError::from).collect();
     if route == Route::Google {
         errors.push(too_long(app).into());
     }
     if ![Route::Invocations, Route::VertexPredict].contains(&route) {
-        errors.extend(body_errors(app).into_iter().map(CompatFailure::from));
+        errors.extend(body_errors(app).into_iter().map(CompatError::from));
         if !app.0.access.is_open() && route != Route::Comprehend {
             errors.push(ApiError::Unauthorized.into());
         }
@@ -436,21 +436,21 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatFailure>, &'static Err
     vec![(errors, format)]
 }
 
-fn comprehend_errors(app: &AppState) -> Vec<CompatError> {
+fn comprehend_errors(app: &AppState) -> Vec<FormatError> {
     let max_bytes = comprehend::MAX_TEXT_BYTES;
     let mut errors = vec![
-        CompatError::Request(comprehend::EXPECTED_BODY),
-        CompatError::UnknownOperation,
-        CompatError::UnsupportedLanguage,
-        CompatError::TextTooLong {
+        FormatError::Request(comprehend::EXPECTED_BODY),
+        FormatError::UnknownOperation,
+        FormatError::UnsupportedLanguage,
+        FormatError::TextTooLong {
             bytes: max_bytes + 1,
             max_bytes,
         },
-        CompatError::BatchTooLarge {
+        FormatError::BatchTooLarge {
             max: comprehend::MAX_TEXTS,
         },
-        CompatError::EmptyBatch,
-        CompatError::EmptyText,
+        FormatError::EmptyBatch,
+        FormatError::EmptyText,
         comprehend::EMPTY_TEXT,
     ];
     if !app.0.access.is_open() {
@@ -464,17 +464,16 @@ fn comprehend_errors(app: &AppState) -> Vec<CompatError> {
     errors
 }
 
-/// The codes of errors that are told as the native API tells its own.
+/// The codes of errors in the native form.
 pub(in crate::http) fn native_codes(app: &AppState) -> Vec<&'static str> {
     let routes = [Route::Invocations, Route::VertexPredict].into_iter();
-    let spoken = routes.filter(|route| route.is_spoken(&app.0.compat));
-    let errors = spoken.flat_map(|route| errors(app, route));
+    let served = routes.filter(|route| route.is_served(&app.0.compat));
+    let errors = served.flat_map(|route| errors(app, route));
     let errors = errors.flat_map(|(errors, _)| errors);
     errors.map(|error| error.status_and_code().1).collect()
 }
 
-/// Takes out other formats' schemas that nothing refers to: those of formats that are not
-/// spoken, and what only they use.
+/// Removes other formats' schemas that nothing refers to, such as those of disabled formats.
 fn drop_unused(document: &mut Value) {
     loop {
         let text = document.to_string();
@@ -495,7 +494,7 @@ fn drop_unused(document: &mut Value) {
 #[openapi(
     paths(
         huggingface::classify,
-        comprehend::call,
+        comprehend::handle,
         tei::predict,
         azure::analyze,
         google::analyze,
@@ -503,18 +502,18 @@ fn drop_unused(document: &mut Value) {
         vertex::predict
     ),
     components(schemas(
-        comprehend::Batch,
+        comprehend::BatchResponse,
         comprehend::BatchDetect,
         comprehend::BatchDetectLanguage,
         comprehend::Detect,
         comprehend::DetectLanguage,
-        comprehend::Detected,
+        comprehend::DetectedSentiment,
         comprehend::DominantLanguage,
-        comprehend::Refusal,
-        azure::Refusal,
-        google::Refusal,
-        huggingface::Refusal,
-        tei::Refusal
+        comprehend::ErrorResponse,
+        azure::ErrorResponse,
+        google::ErrorResponse,
+        huggingface::ErrorResponse,
+        tei::ErrorResponse
     ))
 )]
 pub(in crate::http) struct Operations;

@@ -1,14 +1,14 @@
 //! A container on Amazon SageMaker: `GET /ping` and `POST /invocations`.
 //!
-//! The platform hands bodies through as they are, so that their form is up to the
-//! container. `{"inputs": ...}` is answered as Hugging Face's inference toolkit does,
-//! whose callers are the most; any other body is a native one.
+//! SageMaker passes bodies through unchanged, so the container chooses their format. Bodies with
+//! `inputs` are treated as by Hugging Face's inference toolkit, which has the most clients. Any
+//! other body is a native one.
 
-use super::error::{CompatError, CompatFailure};
+use super::error::{CompatError, FormatError};
 use super::huggingface;
 use super::inputs::{self, Function, Inputs, Ranked, predictions};
 use super::native_or::NativeOr;
-use super::score::whole;
+use super::score::all_or_error;
 use super::strict_json::StrictObject;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::json;
@@ -20,13 +20,13 @@ use coldread_engine::LongText;
 use serde::Deserialize;
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
-                     `parameters` of which `top_k` is null or a number from 1 and \
-                     `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\"";
+                     optional `parameters`: `top_k`, null or a whole number of at least 1, and \
+                     `function_to_apply`, \"sigmoid\", \"softmax\" or \"none\"";
 
-/// The labels of one text or many
+/// Classify one text or many
 ///
-/// `{"inputs": ...}` is answered as Hugging Face's inference toolkit does. Any other body
-/// is one of `POST /v1/sentiment`, and answered so; what stands in the query as well.
+/// `{"inputs": ...}` is treated as by Hugging Face's inference toolkit. Any other body, and the
+/// query, are those of `POST /v1/sentiment`, and so is the response.
 #[cfg_attr(test, utoipa::path(
     post,
     path = "/invocations",
@@ -34,50 +34,52 @@ pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} o
     operation_id = "sagemaker",
     request_body(
         description = "The texts",
-        content = Asked,
+        content = RequestBody,
         example = json!({"inputs": ["I love this phone", "battery died after two days"]}),
     ),
     responses((
         status = 200,
-        description = "The best label of each text, or with `top_k` a list of labels for each",
+        description = "The best label of each text, or with `top_k` a list of labels per text",
         body = Vec<Ranked>,
     )),
 ))]
 pub(super) async fn invocations(
     State(app): State<AppState>,
     request: Request,
-) -> Result<Response, CompatFailure> {
-    let body = NativeOr::<Asked>::receive(&app, request, "inputs", EXPECTED_BODY).await;
+) -> Result<Response, CompatError> {
+    let body = NativeOr::<RequestBody>::receive(&app, request, "inputs", EXPECTED_BODY).await;
     let response = match body {
         Ok(NativeOr::Native(response)) => return Ok(response),
-        Ok(NativeOr::Format(request, inputs, asked)) => answer(&request, inputs, asked).await,
-        Err(failure) => Err(failure),
+        Ok(NativeOr::Format(request, inputs, body)) => score(&request, inputs, body).await,
+        Err(error) => Err(error),
     };
-    response.map_err(|failure| failure.on(&app))
+    response.map_err(|error| error.adjust_for_shutdown(&app))
 }
 
-async fn answer(
+async fn score(
     request: &BufferedRequest,
     inputs: Inputs,
-    asked: Asked,
-) -> Result<Response, CompatFailure> {
-    let parameters = asked.parameters.unwrap_or_default().0;
+    body: RequestBody,
+) -> Result<Response, CompatError> {
+    let parameters = body.parameters.unwrap_or_default().0;
     let is_one = matches!(inputs, Inputs::One(_));
-    // Who says nothing of it gets the best label alone, and no list round it.
+    // By default the response has the best label only, without a list around it.
     let top_k = match parameters.top_k {
-        TopK::Unsaid if parameters.return_all_scores == Some(true) => TopK::All,
+        TopK::Default if parameters.return_all_scores == Some(true) => TopK::All,
         other => other,
     };
-    let is_best_only = top_k == TopK::Unsaid;
+    let is_best_only = top_k == TopK::Default;
     let top_k = match top_k {
-        TopK::Unsaid => 1,
+        TopK::Default => 1,
         TopK::All => usize::MAX,
-        TopK::Best(top_k) => inputs::count(top_k).ok_or(CompatError::Request(EXPECTED_BODY))?,
+        TopK::Best(top_k) => {
+            inputs::label_count(top_k).ok_or(FormatError::Request(EXPECTED_BODY))?
+        }
     };
     let posts = huggingface::texts(inputs)?;
     let count = posts.len();
-    let answer = request.score(posts, LongText::default()).await?;
-    let sentiments = whole(&answer.results)?.into_iter();
+    let scored = request.score(posts, LongText::default()).await?;
+    let sentiments = all_or_error(&scored.results)?.into_iter();
     let predict = |sentiment| {
         predictions(
             sentiment,
@@ -91,14 +93,14 @@ async fn answer(
     Ok(with_stats(
         json(StatusCode::OK, &ranked),
         count,
-        answer.stages,
+        scored.stages,
     ))
 }
 
-/// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
+/// The body of a request, without the texts under `inputs`, which [`inputs::parse`] reads.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Request))]
-struct Asked {
+struct RequestBody {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Parameters>))]
     parameters: Option<StrictObject<Parameters>>,
@@ -107,24 +109,23 @@ struct Asked {
 #[derive(Deserialize, Default)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = sagemaker::Parameters))]
 struct Parameters {
-    /// How many labels are answered: the best alone if nothing is said of it, all of them
-    /// for `null`.
+    /// The number of labels to return: by default only the best, for `null` all of them.
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<usize>, minimum = 1))]
     top_k: TopK,
-    /// The same as `"top_k": null`, where that is missing.
+    /// The same as `"top_k": null`, if `top_k` is missing.
     #[serde(default)]
     return_all_scores: Option<bool>,
     #[serde(default)]
     function_to_apply: Option<Function>,
 }
 
-/// How many labels are asked for: `null` is all of them, and not the same as nothing.
+/// The number of labels to return: `null` means all of them, unlike a missing field.
 #[derive(Deserialize, Default, Clone, Copy, PartialEq)]
 #[serde(from = "Option<f64>")]
 enum TopK {
     #[default]
-    Unsaid,
+    Default,
     All,
     Best(f64),
 }

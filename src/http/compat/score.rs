@@ -1,45 +1,45 @@
-//! From a format's texts to sentiments, with a fault in the place of each that has none.
+//! Scores a format's texts. A text that cannot be scored gets an error in its place.
 
-use super::error::{CompatError, CompatFailure};
+use super::error::{CompatError, FormatError};
 use crate::http::buffered_request::BufferedRequest;
 use crate::telemetry::StageTimings;
 use coldread_engine::polarity::Polarities;
 use coldread_engine::{LongText, PostError, PostResult, Sentiment};
 
-/// Items with their sentiments or faults, in the request's order.
+/// The sentiments or errors of a request's items, in their order.
 pub(super) struct ScoredItems<E> {
     pub(super) items: Vec<Result<Sentiment, E>>,
     pub(super) stages: StageTimings,
 }
 
-/// Scores those of several items that can be. The others keep their fault, in their place.
+/// Scores the items that can be scored. The others keep their error.
 pub(super) async fn score_each<E: From<PostError>>(
     request: &BufferedRequest,
     items: Vec<Result<String, E>>,
-) -> Result<ScoredItems<E>, CompatFailure> {
+) -> Result<ScoredItems<E>, CompatError> {
     let mut posts = Vec::with_capacity(items.len());
-    let mut faults = Vec::with_capacity(items.len());
+    let mut errors = Vec::with_capacity(items.len());
     for item in items {
         match item {
             Ok(post) => {
                 posts.push(post);
-                faults.push(None);
+                errors.push(None);
             }
-            Err(fault) => faults.push(Some(fault)),
+            Err(error) => errors.push(Some(error)),
         }
     }
-    let response = request.score(posts, LongText::default()).await?;
-    let mut results = response.results.into_iter();
-    let place = |fault: Option<E>| match fault {
-        Some(fault) => Err(fault),
+    let scored = request.score(posts, LongText::default()).await?;
+    let mut results = scored.results.into_iter();
+    let result_or_error = |error: Option<E>| match error {
+        Some(error) => Err(error),
         None => {
-            let result = results.next().expect("a result a post");
+            let result = results.next().expect("one result per post");
             result.map_err(E::from)
         }
     };
     Ok(ScoredItems {
-        items: faults.into_iter().map(place).collect(),
-        stages: response.stages,
+        items: errors.into_iter().map(result_or_error).collect(),
+        stages: scored.stages,
     })
 }
 
@@ -47,25 +47,25 @@ pub(super) async fn score_each<E: From<PostError>>(
 pub(super) async fn score_one(
     request: &BufferedRequest,
     post: String,
-) -> Result<(Sentiment, StageTimings), CompatFailure> {
+) -> Result<(Sentiment, StageTimings), CompatError> {
     let scored = score_each::<PostError>(request, vec![Ok(post)]).await?;
     let mut items = scored.items;
-    let sentiment = items.pop().expect("a result a post")?;
+    let sentiment = items.pop().expect("one result per post")?;
     Ok((sentiment, scored.stages))
 }
 
-/// The sides of the model's labels.
-pub(super) fn polarities(request: &BufferedRequest) -> Result<&Polarities, CompatFailure> {
-    let sides = request.app().0.polarities.as_ref();
-    Ok(sides.ok_or(CompatError::NoPolarity)?)
+/// The polarities of the model's labels.
+pub(super) fn polarities(request: &BufferedRequest) -> Result<&Polarities, CompatError> {
+    let polarities = request.app().0.polarities.as_ref();
+    Ok(polarities.ok_or(FormatError::NoPolarity)?)
 }
 
-/// The sentiments of a batch that has one response: the first post without a sentiment
-/// fails it.
-pub(super) fn whole(results: &[PostResult]) -> Result<Vec<&Sentiment>, CompatFailure> {
+/// The sentiments of all posts of a batch, or the first error, for formats whose responses have no
+/// errors of single items.
+pub(super) fn all_or_error(results: &[PostResult]) -> Result<Vec<&Sentiment>, CompatError> {
     let mut sentiments = Vec::with_capacity(results.len());
     for (index, result) in results.iter().enumerate() {
-        let error = |error: &PostError| CompatError::Item {
+        let error = |error: &PostError| FormatError::Item {
             index,
             error: error.clone(),
         };

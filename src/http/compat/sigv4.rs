@@ -1,14 +1,14 @@
-//! Requests signed with AWS Signature Version 4, verified by signing them again.
+//! Verifies AWS Signature Version 4 by signing the request again.
 //!
-//! By hand, which is little: AWS's own signer, the crate `aws-sigv4`, brings a part of its
-//! client runtime into every image. The tests sign with it.
+//! Implemented here because it is short: AWS's own signer, the crate `aws-sigv4`, would add a
+//! part of its client runtime to every image. The tests sign with that crate.
 //!
-//! What a signature says is checked in two steps: first who signed and when, from the
-//! headers alone, so that a stranger's body is not read; then the signature over the
-//! method, the path and headers as they were sent, and the body.
+//! A signature is checked in two steps: first the key id and the time, from the headers alone,
+//! so that the body of an unknown client is not read; then the signature of the method, the
+//! original path and headers, and the body.
 //!
-//! A signature holds for five minutes before and after its time, and there is no nonce in
-//! it: the same request sent again within that time is accepted again, as at AWS.
+//! A signature is valid for five minutes before and after its time and has no nonce, so a
+//! request that is repeated within that time is accepted again, as at AWS.
 //!
 //! Source: AWS, "Create a signed AWS API request",
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
@@ -25,10 +25,10 @@ use std::time::{Duration, SystemTime};
 use subtle::ConstantTimeEq;
 use time::{Date, Month, PrimitiveDateTime, Time};
 
-/// How far a signature's time may be from ours.
+/// The largest difference between a signature's time and the server's.
 const MAX_SKEW: Duration = Duration::from_mins(5);
 
-/// The service that is signed for.
+/// The service name in the credential scope.
 const SERVICE: &str = "comprehend";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -40,7 +40,8 @@ const DATE_BYTES: usize = 8;
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 
-/// Without these a signature would hold for other hosts, times or operations.
+/// If one of these were unsigned, the signature would be valid for other hosts, times or
+/// operations.
 const ALWAYS_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
 
 /// Why a signature is not accepted.
@@ -48,11 +49,15 @@ const ALWAYS_SIGNED: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
 pub(crate) enum SignatureError {
     #[error("the request is not signed; sign it with one of the configured key pairs")]
     Missing,
-    #[error("the request's Authorization header is not one of AWS Signature Version 4")]
+    #[error(
+        "the Authorization header is not a valid AWS Signature Version 4; sign the request with an AWS SDK"
+    )]
     Incomplete,
     #[error("the security token included in the request is invalid")]
     UnknownKey,
-    #[error("the signature's time is more than five minutes from the server's")]
+    #[error(
+        "the signature's time is more than five minutes from the server's; set the client's clock"
+    )]
     Skewed,
     #[error(
         "the request signature we calculated does not match the signature you provided; check the \
@@ -61,19 +66,19 @@ pub(crate) enum SignatureError {
     Mismatch,
 }
 
-/// What a request says of its signature, by somebody whose secret we have.
-pub(super) struct Claim<'a> {
+/// The signature of a request whose key id is known. It has not been verified yet.
+pub(super) struct ClaimedSignature<'a> {
     secret: &'a str,
     region: String,
     signed_headers: Vec<String>,
     signature: String,
-    /// As it was sent: `20260131T235959Z`.
+    /// As sent: `20260131T235959Z`.
     time: String,
 }
 
-impl<'a> Claim<'a> {
-    /// Reads the headers of a request that came at `now`.
-    pub(super) fn read(
+impl<'a> ClaimedSignature<'a> {
+    /// Reads the signature from the headers of a request that arrived at `now`.
+    pub(super) fn from_headers(
         headers: &HeaderMap,
         keys: &'a SigV4Keys,
         now: SystemTime,
@@ -117,7 +122,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Whether it is true of the whole request.
+    /// Verifies the signature of the whole request.
     pub(super) fn verify(&self, parts: &Parts, body: &[u8]) -> Result<(), SignatureError> {
         let signature = self.sign(parts, body).ok_or(SignatureError::Mismatch)?;
         let is_equal = signature.as_bytes().ct_eq(self.signature.as_bytes());
@@ -128,7 +133,7 @@ impl<'a> Claim<'a> {
         }
     }
 
-    /// The signature as it should be; none if a header that was signed has gone.
+    /// The expected signature; `None` if a signed header is missing.
     fn sign(&self, parts: &Parts, body: &[u8]) -> Option<String> {
         let request = hex(&Sha256::digest(self.canonical_request(parts, body)?));
         let (time, region) = (self.time.as_str(), self.region.as_str());
@@ -144,7 +149,7 @@ impl<'a> Claim<'a> {
         Some(hex(&key))
     }
 
-    /// The request as text, in the one way that both sides write it.
+    /// The canonical request, which both sides hash.
     fn canonical_request(&self, parts: &Parts, body: &[u8]) -> Option<String> {
         let original: Option<&OriginalPath> = parts.extensions.get();
         let path = original.map_or(parts.uri.path(), |OriginalPath(path)| path);
@@ -170,7 +175,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// A path as it came, encoded once more, as all services but S3 have it.
+/// The original path, percent-encoded once more, as all services except S3 require.
 fn encoded(path: &str) -> String {
     let mut text = String::new();
     for byte in path.bytes() {
@@ -225,7 +230,7 @@ mod tests {
         SigV4Keys::parse(&[pair]).expect("well-formed")
     }
 
-    /// That request, with some headers otherwise.
+    /// That request, with some headers changed.
     fn request(changes: &[(&'static str, &str)]) -> Parts {
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261122/us-east-1/comprehend/aws4_request, \
@@ -252,7 +257,7 @@ mod tests {
         } else {
             sent + late
         };
-        Claim::read(&parts.headers, &keys(), now)?.verify(parts, body)
+        ClaimedSignature::from_headers(&parts.headers, &keys(), now)?.verify(parts, body)
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! JSON of a known form, parsed into types with bounded memory.
+//! Parses JSON of a known form into types, with bounded memory.
 
-use super::error::{CompatError, CompatFailure};
+use super::error::{CompatError, FormatError};
 use crate::http::posts;
 use serde::de::DeserializeOwned;
 use serde::de::value::MapAccessDeserializer;
@@ -8,31 +8,31 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Reads a body. `expected` is what is said of one that is JSON, but not of this form:
-/// serde's own words would quote the post.
+/// Parses a body. `expected` is the message for JSON of another form, because serde's own
+/// message would quote the post.
 pub(super) fn parse<T: DeserializeOwned>(
     json: &str,
     expected: &'static str,
-) -> Result<T, CompatFailure> {
+) -> Result<T, CompatError> {
     serde_json::from_str(json)
         .map(|StrictObject(body)| body)
-        .map_err(|error| fault(json, &error, expected))
+        .map_err(|error| body_error(json, &error, expected))
 }
 
-/// What to say of a body that could not be read.
-pub(super) fn fault(
+/// The error of a body that could not be parsed.
+pub(super) fn body_error(
     json: &str,
     error: &serde_json::Error,
     expected: &'static str,
-) -> CompatFailure {
+) -> CompatError {
     if json.trim_ascii().is_empty() {
-        return CompatError::Request(expected).into();
+        return FormatError::Request(expected).into();
     }
-    posts::fault(json, error)
-        .map_or_else(|| CompatError::Request(expected).into(), CompatFailure::Api)
+    posts::syntax_error(json, error)
+        .map_or_else(|| FormatError::Request(expected).into(), CompatError::Api)
 }
 
-/// Whether this could be a language's code, such as `en` or `zh-Hant`.
+/// Whether this has the form of a language code, such as `en` or `zh-Hant`.
 pub(super) fn is_language(code: &str) -> bool {
     let is_part = |part: &str| {
         (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -43,8 +43,7 @@ pub(super) fn is_language(code: &str) -> bool {
     is_primary && primary.bytes().all(|byte| byte.is_ascii_alphabetic()) && parts.all(is_part)
 }
 
-/// An object. Without this a list would be taken for one as well, its items for the
-/// values of the fields in the order of our own type.
+/// Accepts objects only. By default serde also accepts a list, with the fields' values in order.
 #[derive(Default)]
 pub(super) struct StrictObject<T>(pub(super) T);
 
@@ -68,20 +67,20 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictObjectVisitor<T> {
     }
 }
 
-/// A list of which no more than `MAX` items are kept, however many there are.
+/// A list that keeps at most `MAX` items, however many the input has.
 pub(super) struct BoundedVec<T, const MAX: usize> {
     items: Vec<T>,
-    is_more: bool,
+    is_too_long: bool,
 }
 
 impl<T, const MAX: usize> BoundedVec<T, MAX> {
-    /// The items, of which there is at least one.
-    pub(super) fn some(self) -> Result<Vec<T>, CompatFailure> {
-        if self.is_more {
-            return Err(CompatError::BatchTooLarge { max: MAX }.into());
+    /// The items. Fails if there are none or too many.
+    pub(super) fn checked(self) -> Result<Vec<T>, CompatError> {
+        if self.is_too_long {
+            return Err(FormatError::BatchTooLarge { max: MAX }.into());
         }
         if self.items.is_empty() {
-            return Err(CompatError::EmptyBatch.into());
+            return Err(FormatError::EmptyBatch.into());
         }
         Ok(self.items)
     }
@@ -104,16 +103,16 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVecVisi
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
-        let mut is_more = false;
+        let mut is_too_long = false;
         while items.len() < MAX {
             match seq.next_element()? {
                 Some(item) => items.push(item),
-                None => return Ok(BoundedVec { items, is_more }),
+                None => return Ok(BoundedVec { items, is_too_long }),
             }
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {
-            is_more = true;
+            is_too_long = true;
         }
-        Ok(BoundedVec { items, is_more })
+        Ok(BoundedVec { items, is_too_long })
     }
 }
