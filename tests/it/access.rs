@@ -62,7 +62,7 @@ async fn without_a_valid_key_nothing_is_read() {
     {
       "error": {
         "code": "unauthorized",
-        "message": "a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+        "message": "a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"
       }
     }
     "#);

@@ -219,7 +219,7 @@ async fn hugging_face() {
     assert_snapshot!(answer(ask("/", r#"{"inputs":{"a":1}}"#)).await, @r#"
     400
     content-type: application/json
-    {"error":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with `parameters` of which `top_k` is a number from 1 and `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\""}
+    {"error":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with optional `parameters`: `top_k`, a whole number of at least 1, and `function_to_apply`, \"sigmoid\", \"softmax\" or \"none\""}
     "#);
     assert_snapshot!(answer(ask("/", r#"{"inputs":"#)).await, @r#"
     400
@@ -337,7 +337,7 @@ async fn comprehend_refuses() {
     assert_snapshot!(detect(language).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"UnsupportedLanguageException","Message":"this language code is not one of the format's"}
+    {"__type":"UnsupportedLanguageException","Message":"this language code is not supported; send a code such as `en`"}
     "#);
     assert_snapshot!(detect(json!({"Text": "so good"})).await, @r#"
     400
@@ -399,7 +399,7 @@ async fn text_embeddings_inference() {
     assert_snapshot!(answer(ask("/predict", r#"{"inputs":["a","b"]}"#)).await, @r#"
     422
     content-type: application/json
-    {"error":"this model takes no pairs; send a batch as {\"inputs\": [[\"...\"], [\"...\"]]}","error_type":"Validation"}
+    {"error":"text pairs are not supported; send a batch as {\"inputs\": [[\"...\"], [\"...\"]]}","error_type":"Validation"}
     "#);
     assert_snapshot!(answer(ask("/predict", r#"{"inputs":[]}"#)).await, @r#"
     400
@@ -448,7 +448,7 @@ async fn azure_ai_language() {
     assert_snapshot!(render(&reply), @r##"
     200
     content-type: application/json
-    {"kind":"SentimentAnalysisResults","results":{"documents":[{"id":"a","sentiment":"positive","confidenceScores":{"positive":"#","neutral":"#","negative":"#"},"sentences":[{"sentiment":"positive","confidenceScores":{"positive":"#","neutral":"#","negative":"#"},"offset":0,"length":9,"text":"so good 😍"}],"warnings":[]}],"errors":[{"id":"b","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"InvalidDocument","message":"Document text is empty."}}},{"id":"c","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"InvalidDocument","message":"A document within the request was too large to be processed. Limit document size to: 5120 text elements."}}},{"id":"d","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"UnsupportedLanguageCode","message":"The language is not a language code, such as en."}}}],"modelVersion":"default"}}
+    {"kind":"SentimentAnalysisResults","results":{"documents":[{"id":"a","sentiment":"positive","confidenceScores":{"positive":"#","neutral":"#","negative":"#"},"sentences":[{"sentiment":"positive","confidenceScores":{"positive":"#","neutral":"#","negative":"#"},"offset":0,"length":9,"text":"so good 😍"}],"warnings":[]}],"errors":[{"id":"b","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"InvalidDocument","message":"Document text is empty."}}},{"id":"c","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"InvalidDocument","message":"A document within the request was too large to be processed. Limit document size to: 5120 text elements."}}},{"id":"d","error":{"code":"InvalidArgument","message":"Invalid document in request.","innererror":{"code":"UnsupportedLanguageCode","message":"Invalid language code. Send a code such as en."}}}],"modelVersion":"default"}}
     "##);
     let asked = json!({
         "kind": "SentimentAnalysis",
@@ -476,7 +476,7 @@ async fn azure_refuses() {
     assert_snapshot!(answer(ask(AZURE, azure(&documents(11)))).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidDocumentBatch","message":"the batch has more than 10 items; split it"}}}
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidDocumentBatch","message":"the batch has more than 10 items; split the request"}}}
     "#);
     assert_snapshot!(answer(ask(AZURE, azure(&documents(0)))).await, @r#"
     400
@@ -591,7 +591,7 @@ async fn sagemaker() {
     assert_snapshot!(answer(ask(path, r#"{"inputs":5}"#)).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":"invalid_request","message":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with `parameters` of which `top_k` is null or a number from 1 and `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\""}}
+    {"error":{"code":"invalid_request","message":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with optional `parameters`: `top_k`, null or a whole number of at least 1, and `function_to_apply`, \"sigmoid\", \"softmax\" or \"none\""}}
     "#);
     assert_snapshot!(answer(ask(path, r#"{"input":"so good"}"#)).await, @r#"
     422
@@ -632,7 +632,7 @@ async fn vertex() {
     assert_snapshot!(render(&ask(r#"{"instances":[["so good"]]}"#).await), @r#"
     400
     content-type: application/json
-    {"error":{"code":"invalid_request","message":"the body must be {\"instances\": [...]} with instances that are strings, or objects with the text under `text`, `content` or `inputs`"}}
+    {"error":{"code":"invalid_request","message":"the body must be {\"instances\": [...]} where each instance is a string or an object with the text under `text`, `content` or `inputs`"}}
     "#);
     let text = send(app.clone(), get("/metrics")).await.text;
     assert!(text.contains(r#"route="AIP_PREDICT_ROUTE""#), "{text}");
@@ -749,11 +749,11 @@ async fn overload_is_told_so_that_clients_try_again() {
         huggingface: 503
         content-type: application/json
         retry-after: 1
-        {"error":"too many posts are waiting; try again after a moment","estimated_time":1.0}
+        {"error":"too many posts are waiting; try again in a moment","estimated_time":1.0}
         comprehend: 400
         content-type: application/x-amz-json-1.1
         retry-after: 1
-        {"__type":"ThrottlingException","Message":"too many posts are waiting; try again after a moment"}
+        {"__type":"ThrottlingException","Message":"too many posts are waiting; try again in a moment"}
         tei: 429
         content-type: application/json
         retry-after: 1
@@ -761,15 +761,15 @@ async fn overload_is_told_so_that_clients_try_again() {
         azure: 429
         content-type: application/json
         retry-after: 1
-        {"error":{"code":"429","message":"too many posts are waiting; try again after a moment"}}
+        {"error":{"code":"429","message":"too many posts are waiting; try again in a moment"}}
         google: 503
         content-type: application/json
         retry-after: 1
-        {"error":{"code":503,"message":"too many posts are waiting; try again after a moment","status":"UNAVAILABLE"}}
+        {"error":{"code":503,"message":"too many posts are waiting; try again in a moment","status":"UNAVAILABLE"}}
         sagemaker: 429
         content-type: application/json
         retry-after: 1
-        {"error":{"code":"overloaded","message":"too many posts are waiting; try again after a moment"}}
+        {"error":{"code":"overloaded","message":"too many posts are waiting; try again in a moment"}}
         "#);
         state.start_draining();
         let mut statuses = Vec::new();
@@ -810,22 +810,22 @@ async fn a_key_is_taken_in_each_vendors_way() {
     assert_snapshot!(refused, @r#"
     huggingface: 401
     content-type: application/json
-    {"error":"a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}
+    {"error":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}
     comprehend: 400
     content-type: application/x-amz-json-1.1
     {"__type":"MissingAuthenticationTokenException","Message":"the request is not signed; sign it with one of the configured key pairs"}
     tei: 401
     content-type: application/json
-    {"error":"a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","error_type":"Unauthorized"}
+    {"error":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","error_type":"Unauthorized"}
     azure: 401
     content-type: application/json
-    {"error":{"code":"401","message":"a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
+    {"error":{"code":"401","message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
     google: 401
     content-type: application/json
-    {"error":{"code":401,"message":"a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","status":"UNAUTHENTICATED"}}
+    {"error":{"code":401,"message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","status":"UNAUTHENTICATED"}}
     sagemaker: 401
     content-type: application/json
-    {"error":{"code":"unauthorized","message":"a valid API key is needed; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
+    {"error":{"code":"unauthorized","message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
     "#);
     for (header, value) in [
         ("authorization", "Bearer first-key-0123456789"),
@@ -933,16 +933,16 @@ async fn a_model_without_polarity_says_so() {
     [[{"label":"toxic","score":"#"}]]
     comprehend: 400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"this model's labels are not negative, neutral and positive, nor stars; ask for them by POST /v1/sentiment"}
+    {"__type":"InvalidRequestException","Message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment"}
     tei: 200
     content-type: application/json
     [{"label":"toxic","score":"#"}]
     azure: 400
     content-type: application/json
-    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"no_polarity","message":"this model's labels are not negative, neutral and positive, nor stars; ask for them by POST /v1/sentiment"}}}
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"no_polarity","message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment"}}}
     google: 400
     content-type: application/json
-    {"error":{"code":400,"message":"this model's labels are not negative, neutral and positive, nor stars; ask for them by POST /v1/sentiment","status":"INVALID_ARGUMENT"}}
+    {"error":{"code":400,"message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment","status":"INVALID_ARGUMENT"}}
     sagemaker: 200
     content-type: application/json
     [{"label":"toxic","score":"#"}]

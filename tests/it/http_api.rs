@@ -164,7 +164,7 @@ async fn readiness_ends_when_draining_begins() {
     {
       "error": {
         "code": "shutting_down",
-        "message": "the service is shutting down; try again, another instance will answer"
+        "message": "the server is shutting down; try again, and another instance will respond"
       }
     }
     "#);

@@ -62,7 +62,7 @@ async fn texts_that_cannot_be_scored() {
     ");
     assert_snapshot!(error(post_as("text/plain", &b"caf\xe9"[..])).await, @r"
     400 invalid_utf8
-    the body is not valid UTF-8 (byte 3); re-encode it
+    the body is not valid UTF-8 (first invalid byte: 3); encode it as UTF-8
     ");
     assert_snapshot!(error(post(&b"{\"text\":\"\xff\"}"[..])).await, @r"
     400 invalid_utf8
@@ -90,7 +90,7 @@ async fn broken_json() {
     ");
     assert_snapshot!(error(post("[".repeat(100_000))).await, @r"
     400 json_too_deep
-    the JSON is nested more than 32 levels deep; posts are plain strings
+    the JSON body is nested more than 32 levels deep; send posts as plain strings
     ");
     let deep = format!(
         r#"{{"text":"a","more":{}1{}}}"#,
@@ -99,7 +99,7 @@ async fn broken_json() {
     );
     assert_snapshot!(error(post(deep)).await, @r"
     400 json_too_deep
-    the JSON is nested more than 32 levels deep; posts are plain strings
+    the JSON body is nested more than 32 levels deep; send posts as plain strings
     ");
 }
 
@@ -123,7 +123,7 @@ async fn json_of_another_shape() {
     ");
     assert_snapshot!(error(post(r#"{"txt":"good"}"#)).await, @r"
     422 unknown_field
-    unknown field `txt`; the fields are `text`, `texts` and `long_text`
+    unknown field `txt`; expected `text`, `texts` or `long_text`
     ");
     assert_snapshot!(error(post("{}")).await, @r#"
     422 missing_field
@@ -170,7 +170,7 @@ async fn media_types() {
     );
     assert_snapshot!(error(brotli).await, @r"
     415 unsupported_encoding
-    this content-encoding is not supported; send gzip, zstd, or the body as it is
+    this content-encoding is not supported; send gzip or zstd, or an uncompressed body
     ");
 }
 
@@ -178,7 +178,7 @@ async fn media_types() {
 async fn routes_and_methods() {
     assert_snapshot!(error(get("/v2/sentiment")).await, @r"
     404 unknown_route
-    there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
+    there is no such route; send posts to POST /v1/sentiment, and see GET /docs for all routes
     ");
     for path in ["//v1/sentiment", "/v1/../healthz", "/%2e%2e/etc/passwd"] {
         assert!(
@@ -256,7 +256,7 @@ async fn bodies_that_do_not_arrive() {
     ");
     assert_snapshot!(error_of(app, post(Body::new(BadBody(None)))).await, @r"
     408 request_timeout
-    the body did not arrive within 1 ms; send it again, faster or smaller
+    the body did not arrive within 1 ms; send a smaller body, or send it faster
     ");
 }
 
@@ -275,7 +275,7 @@ async fn a_full_queue_refuses_one_post_and_many_alike() {
         assert_snapshot!(one, @r"
         429 overloaded
         retry-after: 1
-        too many posts are waiting; try again after a moment
+        too many posts are waiting; try again in a moment
         ");
         assert_eq!(error_of(app.clone(), many(40)).await, one);
         // Nor is a body read that would have to be thrown away.
@@ -336,7 +336,7 @@ async fn time_that_is_not_enough() {
     };
     assert_snapshot!(error(asked("0")).await, @r"
     504 deadline_exceeded
-    the request cannot be completed before its deadline; raise the timeout or send fewer posts
+    the request cannot finish before its deadline; allow more time or send fewer posts
     ");
     assert_snapshot!(error(asked("soon")).await, @r"
     400 invalid_timeout
