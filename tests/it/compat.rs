@@ -230,7 +230,7 @@ async fn hugging_face() {
     assert_snapshot!(answer(ask("/", many)).await, @r#"
     413
     content-type: application/json
-    {"error":"the batch has more than 1000 items; split it"}
+    {"error":"the batch has more than 1000 items; split the request"}
     "#);
     for parameters in [
         r#"{"function_to_apply":"tanh"}"#,
@@ -358,7 +358,7 @@ async fn comprehend_refuses() {
     assert_snapshot!(answer(comprehend(BATCH_DETECT, many)).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"BatchSizeLimitExceededException","Message":"the batch has more than 25 items; split it"}
+    {"__type":"BatchSizeLimitExceededException","Message":"the batch has more than 25 items; split the request"}
     "#);
     let none = json!({"TextList": [], "LanguageCode": "en"}).to_string();
     assert_snapshot!(answer(comprehend(BATCH_DETECT, none)).await, @r#"
@@ -370,7 +370,7 @@ async fn comprehend_refuses() {
     assert_snapshot!(answer(entities).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"UnknownOperationException","Message":"this operation is not implemented; DetectSentiment, DetectDominantLanguage and their batch forms are"}
+    {"__type":"UnknownOperationException","Message":"this operation is not supported; use DetectSentiment, DetectDominantLanguage or their batch forms"}
     "#);
 }
 
@@ -414,7 +414,7 @@ async fn text_embeddings_inference() {
     assert_snapshot!(answer(ask("/predict", r#"{"inputs":7}"#)).await, @r#"
     422
     content-type: application/json
-    {"error":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, with `truncate` and `raw_scores` true or false and `truncation_direction` \"Left\" or \"Right\"","error_type":"Validation"}
+    {"error":"the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, with optional booleans `truncate` and `raw_scores` and `truncation_direction` \"Left\" or \"Right\"","error_type":"Validation"}
     "#);
     let long = "so good ".repeat(600);
     for (asked, status) in [
@@ -487,13 +487,13 @@ async fn azure_refuses() {
     assert_snapshot!(answer(ask(AZURE, azure(&same))).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidRequestBodyFormat","message":"the request has duplicated ids; give each document a unique id"}}}
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidRequestBodyFormat","message":"two documents have the same id; give each document a unique id"}}}
     "#);
     let kind = azure(&documents(1)).replace("SentimentAnalysis", "KeyPhraseExtraction");
     assert_snapshot!(answer(ask(AZURE, kind)).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidRequestBodyFormat","message":"only the kind SentimentAnalysis is there"}}}
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidRequestBodyFormat","message":"`kind` must be SentimentAnalysis; no other kind is supported"}}}
     "#);
     assert_snapshot!(answer(ask(AZURE, "[]")).await, @r#"
     400
@@ -596,7 +596,7 @@ async fn sagemaker() {
     assert_snapshot!(answer(ask(path, r#"{"input":"so good"}"#)).await, @r#"
     422
     content-type: application/json
-    {"error":{"code":"unknown_field","message":"unknown field `input`; the fields are `text`, `texts` and `long_text`"}}
+    {"error":{"code":"unknown_field","message":"unknown field `input`; expected `text`, `texts` or `long_text`"}}
     "#);
 }
 

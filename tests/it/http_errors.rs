@@ -66,7 +66,7 @@ async fn texts_that_cannot_be_scored() {
     ");
     assert_snapshot!(error(post(&b"{\"text\":\"\xff\"}"[..])).await, @r"
     400 invalid_utf8
-    the body is not valid UTF-8 (byte 9); re-encode it
+    the body is not valid UTF-8 (first invalid byte: 9); encode it as UTF-8
     ");
 }
 
@@ -131,11 +131,11 @@ async fn json_of_another_shape() {
     "#);
     assert_snapshot!(error(post(r#"{"text":"a","texts":["b"]}"#)).await, @r"
     422 conflicting_fields
-    `text` and `texts` exclude each other; send one of them
+    the body has both `text` and `texts`; send one of them
     ");
     assert_snapshot!(error(post(r#"{"text":"a","text":"b"}"#)).await, @r"
     422 duplicate_field
-    the field `text` is there twice; send it once
+    the field `text` appears twice; send it once
     ");
     assert_snapshot!(error(post(r#"{"texts":[]}"#)).await, @r"
     422 no_texts
@@ -189,17 +189,17 @@ async fn routes_and_methods() {
     assert_snapshot!(error(get("/v1/sentiment")).await, @r"
     405 method_not_allowed
     allow: POST
-    this route does not take GET; the Allow header lists what it takes
+    this route does not accept GET; the Allow header lists the methods that it accepts
     ");
     assert_snapshot!(error(request(Method::DELETE, "/v1/info", &[], "")).await, @r"
     405 method_not_allowed
     allow: GET,HEAD
-    this route does not take DELETE; the Allow header lists what it takes
+    this route does not accept DELETE; the Allow header lists the methods that it accepts
     ");
     assert_snapshot!(error(request(Method::OPTIONS, "/v1/sentiment", &[], "")).await, @r"
     405 method_not_allowed
     allow: POST
-    this route does not take OPTIONS; the Allow header lists what it takes
+    this route does not accept OPTIONS; the Allow header lists the methods that it accepts
     ");
 }
 
@@ -285,7 +285,7 @@ async fn a_full_queue_refuses_one_post_and_many_alike() {
         assert_snapshot!(error_of(app.clone(), many(40)).await, @r"
         503 shutting_down
         retry-after: 1
-        the service is shutting down; try again, another instance will answer
+        the server is shutting down; try again, and another instance will respond
         ");
         gate.open();
     };
