@@ -331,7 +331,7 @@ fn requests(app: &AppState, schemas: &mut Value) {
     schemas["vertex.Request"] = json!({
         "description": "What is asked.",
         "type": "object",
-        "properties": { "instances": list(inputs::schema(&any)) },
+        "properties": { "instances": list(inputs::schema(&json!({ "type": ["string", "null"] }))) },
         "required": ["instances"],
     });
     let labels = json!(app.batcher().model().labels);
