@@ -301,7 +301,6 @@ fn is_signed(app: &AppState, route: Route) -> bool {
 fn requests(app: &AppState, schemas: &mut Value) {
     let max_posts = app.limits().max_posts.get();
     let post = json!({ "$ref": "#/components/schemas/Post" });
-    let any = json!({ "type": "string" });
     let list = |items: Value| {
         json!({
             "description": format!("At most {max_posts}"),
