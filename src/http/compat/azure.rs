@@ -155,8 +155,8 @@ struct AnalysisInput {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Document))]
 struct Document {
     id: String,
-    /// A document whose text is empty, null or too long gets an error of its own.
-    #[cfg_attr(test, schema(value_type = Option<String>, required = true))]
+    /// A document whose text is missing, empty, null or too long gets an error of its own.
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     text: BatchText,
     /// A language code, such as `en`.
     #[serde(default)]

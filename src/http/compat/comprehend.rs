@@ -440,7 +440,7 @@ fn status_and_exception(error: &CompatError) -> (StatusCode, &'static str) {
             }
             _ => "InvalidRequestException",
         },
-        _ => "InvalidRequestException",
+        Api(_) => "InvalidRequestException",
     };
     (StatusCode::BAD_REQUEST, name)
 }

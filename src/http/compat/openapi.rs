@@ -302,7 +302,6 @@ fn is_signed(app: &AppState, route: Route) -> bool {
 fn patch_schemas(app: &AppState, schemas: &mut Value) {
     let max_posts = app.limits().max_posts.get();
     let post = json!({ "$ref": "#/components/schemas/Post" });
-    let any = json!({ "type": "string" });
     let list = |items: Value| {
         json!({
             "description": format!("At most {max_posts}"),
@@ -332,7 +331,7 @@ fn patch_schemas(app: &AppState, schemas: &mut Value) {
     schemas["vertex.Request"] = json!({
         "description": "The body of a request.",
         "type": "object",
-        "properties": { "instances": list(inputs::schema(&any)) },
+        "properties": { "instances": list(inputs::schema(&json!({ "type": ["string", "null"] }))) },
         "required": ["instances"],
     });
     let labels = json!(app.batcher().model().labels);
