@@ -1,4 +1,4 @@
-//! Why a request's posts were not scored; nothing here knows HTTP.
+//! Errors of requests, independent of HTTP.
 //!
 //! Start-up has an error of its own, [`coldread_engine::LoadError`], and so has a single
 //! post, [`coldread_engine::PostError`].
@@ -15,11 +15,11 @@ pub enum InferError {
         /// When there will probably be room.
         retry_after: std::time::Duration,
     },
-    /// The request's deadline has passed, or is too near for what it asks; what was not begun of
-    /// it is not computed.
+    /// The request's deadline has passed or cannot be met. Posts that were not begun are not
+    /// computed.
     #[error("the request cannot finish before its deadline; allow more time or send fewer posts")]
     DeadlineExceeded,
-    /// A fault of ours: the cause belongs in the log, not in the response.
+    /// An internal error. The cause goes to the log, not into the response.
     #[error("inference failed: {0}")]
     Internal(String),
 }

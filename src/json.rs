@@ -1,12 +1,12 @@
-//! JSON as other programs write it: with halves of surrogate pairs, which are not valid text,
-//! and with `null` for a missing text.
+//! Repairs JSON from other programs: halves of surrogate pairs, which are not valid text, and
+//! `null` for a missing text.
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 
-/// A text of a batch. `null`, which data frames write for a missing text, is an empty one: it
-/// gets the error of an empty post in its place, and its neighbours their scores.
+/// A text in a batch. `null`, which data frames write for a missing text, is read as an empty text:
+/// it gets the error of an empty post in its place, and the others are scored.
 #[derive(Debug)]
 pub(crate) struct BatchText(pub(crate) String);
 
@@ -17,13 +17,13 @@ impl<'de> Deserialize<'de> for BatchText {
     }
 }
 
-/// The body with U+FFFD for each half of a surrogate pair, as decoders of UTF-16 have it: a
-/// post that was cut in the middle of an emoji must not cost its neighbours their scores.
+/// Replaces each half of a surrogate pair with U+FFFD, as UTF-16 decoders do, so that a post that
+/// was cut in the middle of an emoji does not make the others fail.
 pub(crate) fn replace_halves_in_body(body: Bytes) -> Bytes {
     replaced(&body).map_or(body, Bytes::from)
 }
 
-/// The same for JSON that is known to be text.
+/// The same for JSON that is valid UTF-8.
 pub(crate) fn replace_halves(json: &str) -> Cow<'_, str> {
     // Only ASCII was replaced, and by ASCII.
     replaced(json.as_bytes()).map_or(Cow::Borrowed(json), |bytes| {
@@ -31,8 +31,8 @@ pub(crate) fn replace_halves(json: &str) -> Cow<'_, str> {
     })
 }
 
-/// `None` if nothing had to be replaced; else byte for byte as long as before, so that
-/// positions in errors hold.
+/// `None` if there is nothing to replace. Otherwise the length stays the same, so that positions
+/// in errors are correct.
 fn replaced(json: &[u8]) -> Option<Vec<u8>> {
     let mut replaced: Option<Vec<u8>> = None;
     let mut at = 0;
@@ -55,7 +55,7 @@ fn replaced(json: &[u8]) -> Option<Vec<u8>> {
     replaced
 }
 
-/// The UTF-16 unit of an escape `\uXXXX`, if one stands here.
+/// The UTF-16 unit of an escape `\uXXXX` at this position, if there is one.
 fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {

@@ -1,5 +1,5 @@
-//! Where requests come from: Lambda's Runtime API or a TCP socket. Both are thin
-//! adapters round the same [`crate::http::app`].
+//! The sources of requests: Lambda's Runtime API or a TCP socket. Both are thin adapters around
+//! the same [`crate::http::app`].
 
 mod connection_io;
 pub mod lambda;
@@ -23,12 +23,12 @@ pub enum ServeError {
     /// The settings do not make sense.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The address is taken, or not ours.
+    /// The address is in use or not local.
     #[error("cannot listen on {addr}: {source}; choose another with --addr or COLDREAD_ADDR")]
     Bind {
-        /// The address asked for.
+        /// The configured address.
         addr: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The system rejected another operation.
@@ -50,7 +50,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     let env = |name: &str| std::env::var(name).ok();
     let function_name = || env("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let namespace = config.emf_namespace.clone().filter(|name| !name.is_empty());
-    // The guard writes what waits when serving ends.
+    // The guard flushes pending output when serving ends.
     let (emf, _guard) = match namespace {
         None => (None, None),
         Some(namespace) => {
@@ -86,8 +86,8 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     }
 }
 
-/// Asks for SIGTERM and Ctrl-C; the future ends at the first of either. As process 1 of a
-/// container neither has any effect that was not asked for, and elsewhere they kill.
+/// Handles SIGTERM and SIGINT; the future resolves at the first of either. Without a handler they
+/// would be ignored as process 1 of a container, and elsewhere would kill the process.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

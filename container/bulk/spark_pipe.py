@@ -1,4 +1,4 @@
-"""Scores a file of posts, one a line, with coldread as the filter of Spark's `pipe`:
+"""Scores a file of posts, one per line, with coldread as the filter of Spark's `pipe`:
 spark-submit container/bulk/spark_pipe.py COLDREAD POSTS OUTPUT [PARTITIONS]
 
 A process is started for each partition, and loads the model in milliseconds. Results are

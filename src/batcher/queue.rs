@@ -107,8 +107,8 @@ impl Work {
     }
 }
 
-/// Whether a request of a single post would be rejected now, for those who ask without the
-/// lock before they read a body.
+/// Whether a request of a single post would be rejected now. It can be read without the lock,
+/// before a body is read.
 #[derive(Default)]
 pub(super) struct EarlyRejection {
     /// One more than the milliseconds after which to try again; 0 if there is room.
@@ -131,7 +131,7 @@ impl EarlyRejection {
     }
 }
 
-/// Who has to be told that posts are waiting.
+/// Which worker must be woken, because posts are waiting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wake {
     Nobody,
@@ -319,8 +319,8 @@ impl Queue {
         !self.waiting.is_empty()
     }
 
-    /// Who should take the posts that wait. A new worker is counted here and spawned by the
-    /// caller, once it has released the lock.
+    /// Chooses the worker for the waiting posts. A new worker is counted here, and spawned by the
+    /// caller after it has released the lock.
     pub(super) fn wake(&mut self) -> Wake {
         if !self.has_waiting_posts() {
             Wake::Nobody

@@ -1,5 +1,5 @@
-//! The queue before an engine that computes nothing, but can be held up, can panic and
-//! tells what it was given.
+//! The queue with an engine that computes nothing, but can be stalled, can panic and records its
+//! input.
 
 use super::{BatchOptions, Batcher, RequestOptions};
 use crate::error::InferError;
@@ -437,9 +437,9 @@ fn room_is_asked_for_alike_by_one_post_and_by_many() {
     // One place is left: that lets in a request of any length.
     let large = held.send(&["b"; 50], None);
     assert!(held.batcher.is_full());
-    for refused in [held.send(&["c"], None), held.send(&["c"; 50], None)] {
+    for rejected in [held.send(&["c"], None), held.send(&["c"; 50], None)] {
         assert!(matches!(
-            held.answer(refused),
+            held.answer(rejected),
             Err(InferError::Overloaded { .. })
         ));
     }

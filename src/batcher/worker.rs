@@ -24,8 +24,8 @@ pub(super) fn spawn(shared: &Arc<Shared>, classifier: Classifier) -> io::Result<
     Ok(())
 }
 
-/// Makes sure that somebody takes the posts that wait: an idle worker, or a new one, which
-/// is spawned after the lock is released.
+/// Makes sure that a worker takes the waiting posts: an idle one, or a new one, which is spawned
+/// after the lock is released.
 pub(super) fn wake(shared: &Arc<Shared>, mut queue: MutexGuard<'_, Queue>) {
     let wake = queue.wake();
     drop(queue);
@@ -125,7 +125,7 @@ impl Worker {
             }
         }
         if !self.shared.options.batch_wait.is_zero() {
-            // Posts that came while this batch waited may have woken nobody else.
+            // Posts that arrived while this batch waited may not have woken another worker.
             wake(&self.shared, self.shared.lock());
         }
         let began = Instant::now();

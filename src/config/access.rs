@@ -149,7 +149,7 @@ impl AccessArgs {
     }
 }
 
-/// What is listed in a setting and, one a line, in a file.
+/// What is listed in a setting and, one per line, in a file.
 fn listed(
     list: Option<&Secret>,
     flag: &str,

@@ -31,7 +31,7 @@ impl<S> ConnectionIo<S> {
 }
 
 impl<S: AsFd + Send + 'static> ConnectionIo<S> {
-    /// A way to ask whether the client is still there.
+    /// A handle for checking whether the client is still connected.
     pub(super) fn client(&self) -> ClientConnection {
         let stream = Arc::clone(&self.0);
         ClientConnection::new(move || {
@@ -41,7 +41,7 @@ impl<S: AsFd + Send + 'static> ConnectionIo<S> {
 }
 
 impl<S: AsFd> ConnectionIo<S> {
-    /// Reads what the kernel holds, whether the runtime has been told of it or not.
+    /// Reads what the kernel holds, even if the runtime has not been notified.
     pub(super) fn receive(&self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let unfilled = buf.initialize_unfilled();
         match rustix::net::recv(&*self.lock(), unfilled, RecvFlags::DONTWAIT) {

@@ -1,17 +1,17 @@
 //! The same router on Lambda, behind API Gateway (REST and HTTP APIs), a Function
 //! URL or an ALB, and beside it [`Events`] of all other kinds.
 //!
-//! [`function`] looks at each event as it came. [`request`] makes an HTTP event a request
-//! for the router and [`response`] turns the response into what its gateway expects;
-//! anything else goes to [`Events`]. No event can make it panic: what neither can read is
+//! [`function`] receives the raw events. [`request`] converts an HTTP event into a request for the
+//! router, and [`response`] converts the response into the form that the gateway expects. All
+//! other events go to [`Events`]. No event can cause a panic: an event that neither can read is
 //! reported to Lambda as an error with a documented type, and the next one is served.
-//! Responses are buffered unless [`ResponseMode::Streaming`] is set, for the gateway has to be
-//! set to the same and no event says to which it is. Events that are not HTTP, and gateways
-//! that cannot stream, have buffered responses in either mode.
+//! Responses are buffered unless [`ResponseMode::Streaming`] is set, because the gateway must have
+//! the same setting and events do not say which it has. Events that are not HTTP, and gateways
+//! that cannot stream, get buffered responses in either mode.
 //!
-//! The conversion is ours because `lambda_http` panics on what clients send (a body that
-//! is flagged as base64 and is none, a query or `Host` that no URI holds) and puts the
-//! stage before the path even where the event's path has none.
+//! `lambda_http` is not used for the conversion, because it panics on what clients can send (a
+//! body that is flagged as base64 but is not, a query or `Host` that is not valid in a URI) and
+//! puts the stage before the path even if the event's path has none.
 
 mod path;
 mod request;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tower::{Service, service_fn};
 
-/// Whether this process was started by Lambda, or by something that plays it.
+/// Whether this process was started by Lambda or an emulator of it.
 pub fn is_lambda() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some_and(|api| !api.is_empty())
 }
@@ -49,10 +49,10 @@ fn is_initialized_ahead() -> bool {
 
 /// Takes one event after another from the Runtime API.
 ///
-/// Under `SnapStart` the runtime asks for `restore/next` first, which is where the snapshot is
-/// taken. There is nothing to be done around it: the model is warm by then, no connection is
-/// open but the runtime's own, which it replaces, deadlines begin with each event, and the
-/// ids of requests are Lambda's.
+/// With `SnapStart` the runtime asks for `restore/next` first, which is when the snapshot is taken.
+/// Nothing needs to be done before or after: the model is warm by then, the only open connection
+/// is the runtime's own, which it replaces, deadlines begin with each event, and request ids are
+/// Lambda's.
 pub(super) async fn run(
     state: AppState,
     events: Events,
@@ -77,8 +77,8 @@ pub(super) async fn run(
     }
     timings::mark(Phase::Ready);
     tokio::select! {
-        // On Managed Instances, which say how many events there may be at a time, it
-        // takes as many; elsewhere one after another.
+        // On Managed Instances it handles as many events concurrently as the platform allows,
+        // elsewhere one after another.
         ended = run_concurrent(function(app(state), events, mode)) => {
             ended.map_err(ServeError::Lambda)
         }
@@ -87,8 +87,8 @@ pub(super) async fn run(
     }
 }
 
-/// An event as it came. One that is not JSON, which only an emulator would send, is read
-/// as an empty text, so that it fails like any other unknown event.
+/// A raw event. An event that is not JSON, which only an emulator would send, is read as an empty
+/// string, so that it fails like any other unknown event.
 pub struct Event(Option<Box<RawValue>>);
 
 impl Event {
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Event {
     }
 }
 
-/// What every event goes through: the router if it is a request, else [`Events`].
+/// Handles every event: requests through the router, all others through [`Events`].
 pub fn function(
     router: Router,
     events: Events,
@@ -140,7 +140,7 @@ pub fn function(
     )
 }
 
-/// A request through the router, which is told when Lambda stops waiting.
+/// Sends a request through the router, with Lambda's deadline.
 async fn respond(
     mut router: Router,
     received: request::Received,
@@ -183,13 +183,13 @@ async fn invoke(
     Ok(Response::Event(response))
 }
 
-/// What goes back to Lambda in one piece.
+/// A buffered response to Lambda.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Response {
-    /// A request's, in the form that its gateway expects.
+    /// The response to a request, in the form that the gateway expects.
     Http(HttpResponse),
-    /// Any other event's.
+    /// The response to any other event.
     Event(Box<RawValue>),
 }
 
@@ -202,13 +202,13 @@ impl From<InvocationError> for Diagnostic {
     }
 }
 
-/// How long before Lambda's deadline a response has to be there in order to be sent.
+/// How long before Lambda's deadline a response must be ready, so that it can be sent.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(50);
 
 /// Lambda's longest timeout; deadlines beyond it come from emulators.
 const MAX_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// What Lambda says of an event. Some emulators say nothing.
+/// What Lambda says about an invocation. Some emulators say nothing.
 fn platform(context: &Context) -> Platform {
     let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     Platform {
@@ -218,9 +218,9 @@ fn platform(context: &Context) -> Platform {
     }
 }
 
-/// Lambda's deadline (milliseconds since 1970) on our clock. One that has passed by the
-/// time the event arrives is none: Lambda would have stopped the function, and emulators
-/// are known to send a constant.
+/// Lambda's deadline (milliseconds since 1970) on the monotonic clock. A deadline that has passed
+/// when the event arrives is ignored: Lambda would have stopped the function, and some emulators
+/// send a constant.
 fn deadline(deadline_ms: u64, now: SystemTime) -> Option<Instant> {
     let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_millis(deadline_ms)

@@ -4,7 +4,7 @@ use crate::http::PeerState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsFd;
 
-/// Asks without waiting. What the kernel cannot tell counts as open.
+/// Asks the kernel, without blocking. If it cannot tell, the connection counts as open.
 pub(super) fn peer_state(stream: &impl AsFd) -> PeerState {
     let mut fds = [PollFd::new(stream, HALF_CLOSE)];
     if poll(&mut fds, Some(&Timespec::default())).is_err() {

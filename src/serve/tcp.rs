@@ -240,9 +240,9 @@ mod tests {
         }
     }
 
-    /// One that comes as the server stops, before the runtime has heard of its bytes.
+    /// A request that arrives as the server stops, before the runtime is notified of its bytes.
     #[tokio::test]
-    async fn a_request_unseen_at_the_stop_is_answered() {
+    async fn a_request_not_yet_seen_at_shutdown_gets_a_response() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
         let mut client = Client::connect(addr).expect("connected");
@@ -252,17 +252,17 @@ mod tests {
         let (stream, _) = listener.accept().expect("accepted");
         stream.set_nonblocking(true).expect("set");
         let stream = TcpStream::from_std(stream).expect("registered");
-        let router = Router::new().route("/", get(|| async { "answered" }));
+        let router = Router::new().route("/", get(|| async { "response" }));
         let (_stop, stopping) = watch::channel(true);
         protocol(router).serve(stream, stopping).await;
 
         let mut reply = String::new();
         client.read_to_string(&mut reply).expect("readable");
         assert!(reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
-        assert!(reply.ends_with("answered"), "{reply}");
+        assert!(reply.ends_with("response"), "{reply}");
     }
 
-    /// One that never says anything does not hold the server up.
+    /// A client that sends nothing does not delay the shutdown.
     #[tokio::test]
     async fn an_idle_connection_ends_at_the_stop() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

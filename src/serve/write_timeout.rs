@@ -1,4 +1,4 @@
-//! A time limit for clients that do not read their response.
+//! The write timeout, for clients that do not read their response.
 
 use std::io;
 use std::pin::Pin;

@@ -46,7 +46,7 @@ async function narrow(page) {
 }
 
 async function typedPosts(page) {
-  await page.getByLabel("Posts, one a line").fill("I love this phone 😍\n\n<b>never</b> again, awful\nit is on friday");
+  await page.getByLabel("Posts, one per line").fill("I love this phone 😍\n\n<b>never</b> again, awful\nit is on friday");
   // By keyboard: out of the text, onto the button, and down.
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "Score posts");
@@ -117,7 +117,7 @@ async function privateDescription(browser) {
   await page.route("**/docs*", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
   await page.route("**/page.css", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
   await page.goto(`${address}/docs`);
-  await page.getByText("a valid API key is needed").waitFor();
+  await page.getByText("a valid API key is required").waitFor();
   await page.getByText("API key", { exact: true }).click();
   await page.locator("#key").fill(KEY);
   await page.keyboard.press("Enter");
@@ -130,9 +130,9 @@ async function withoutKey(browser) {
   const { server, address } = await serve({ COLDREAD_API_KEYS: KEY });
   const page = await browser.newPage();
   await page.goto(address);
-  await page.getByLabel("Posts, one a line").fill("good");
+  await page.getByLabel("Posts, one per line").fill("good");
   await page.getByRole("button", { name: "Score posts" }).click();
-  await page.getByText("a valid API key is needed").waitFor();
+  await page.getByText("a valid API key is required").waitFor();
   await page.locator("#key").fill(KEY);
   await page.getByRole("button", { name: "Score posts" }).click();
   await page.getByText("1 scored.").waitFor();

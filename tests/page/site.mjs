@@ -41,7 +41,7 @@ try {
   page.on("request", (request) => request.url().startsWith(address) || /^(data|blob):/.test(request.url()) || faults.push(request.url()));
   await page.goto(address);
   await page.getByText("nothing leaves this page").first().waitFor();
-  await page.getByLabel("Posts, one a line").fill(POSTS.join("\n"));
+  await page.getByLabel("Posts, one per line").fill(POSTS.join("\n"));
   await page.getByRole("button", { name: "Score posts" }).click();
   await page.getByText("3 scored.").waitFor();
 

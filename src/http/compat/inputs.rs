@@ -3,6 +3,7 @@
 
 use super::error::{CompatError, FormatError};
 use super::strict_json;
+use crate::json::BatchText;
 use coldread_engine::Sentiment;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
@@ -340,7 +341,7 @@ fn text_of_object<'de, A: MapAccess<'de>>(
     while let Some(key) = map.next_key()? {
         match key {
             ItemKey::Text if text.is_some() => return Err(A::Error::custom("two texts")),
-            ItemKey::Text => text = Some(map.next_value()?),
+            ItemKey::Text => text = Some(map.next_value::<BatchText>()?.0),
             ItemKey::Pair if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
                 error.set(Some(FormatError::Request(NO_TEXT_PAIRS)));
                 return Err(A::Error::custom("recorded"));
@@ -459,8 +460,8 @@ mod tests {
         let pair = Input::Sequence(vec!["c".to_owned(), "d".to_owned()]);
         assert_eq!(many, Ok(Inputs::Many(vec![text("a"), text("b\n"), pair])));
         assert_eq!(read(r#"{"inputs":[]}"#), Ok(Inputs::Many(Vec::new())));
-        let many = read(r#"{"inputs":["a",null]}"#);
-        let expected = vec![text("a"), text("")];
+        let many = read(r#"{"inputs":["a",null,{"text":null}]}"#);
+        let expected = vec![text("a"), text(""), text("")];
         assert_eq!(many, Ok(Inputs::Many(expected)));
     }
 

@@ -1,4 +1,4 @@
-// Shows this server's openapi.json, with which it knows nothing of the API itself.
+// Renders this server's openapi.json. This script has no knowledge of the API of its own.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ function element(name, properties, ...children) {
   return made;
 }
 
-// Text in which `this` is code.
+// Text in which backticks mark code.
 function prose(text) {
   const parts = String(text ?? "").split("`");
   return element("p", {}, ...parts.map((part, i) => (i % 2 ? element("code", { textContent: part }) : part)));
@@ -26,7 +26,7 @@ function resolve(thing) {
   return target ?? thing;
 }
 
-// A schema in a line: what it is called, or what it is.
+// A schema in one line: its name, or its type.
 function brief(schema) {
   if (schema.$ref) {
     const name = schema.$ref.split("/").pop();
@@ -47,8 +47,8 @@ function brief(schema) {
 
 function bounds(schema) {
   const names = { minimum: "at least", maximum: "at most", minItems: "at least", maxItems: "at most", pattern: "matches" };
-  const told = Object.entries(names).filter(([key]) => schema[key] !== undefined);
-  return told.length ? ` (${told.map(([key, words]) => `${words} ${schema[key]}`).join(", ")})` : "";
+  const present = Object.entries(names).filter(([key]) => schema[key] !== undefined);
+  return present.length ? ` (${present.map(([key, words]) => `${words} ${schema[key]}`).join(", ")})` : "";
 }
 
 function table(caption, head, rows) {
@@ -69,7 +69,7 @@ function properties(schema) {
     (schema.required ?? []).includes(name) ? "always" : "",
     prose(property.description),
   ]);
-  return table("Fields", ["field", "type", "there", ""], rows);
+  return table("Fields", ["field", "type", "present", ""], rows);
 }
 
 function shape(schema) {
@@ -117,11 +117,11 @@ function operation(path, method, it, others) {
     prose(it.summary),
     also,
     it.description ? prose(it.description) : null,
-    keys ? prose("Needs an API key.") : null,
+    keys ? prose("Requires an API key.") : null,
     parameters("Parameters", it.parameters ?? []),
     it.requestBody ? element("h3", { textContent: "Request" }) : null,
     ...contents(it.requestBody?.content, "Request"),
-    element("h3", { textContent: "Replies" }),
+    element("h3", { textContent: "Responses" }),
     ...Object.entries(it.responses).sort(([a], [b]) => a - b).map(reply));
 }
 
@@ -144,11 +144,11 @@ function show() {
     }
   }
   const sections = [];
-  sections.push(section("Headers of every request", parameters("Headers", Object.values(parts.parameters))));
+  sections.push(section("Headers for any request", parameters("Headers", Object.values(parts.parameters))));
   const limits = Object.entries(api["x-limits"]).map(([name, value]) => [code(name), value.toLocaleString("en")]);
   sections.push(section("Limits", table("Limits of this server", ["limit", ""], limits)));
   const keys = Object.values(parts.securitySchemes).map((it) => [it.type === "http" ? code(`Authorization: ${it.scheme}`) : code(it.name), it.in ?? "header"]);
-  sections.push(section("API keys", table("Where a key stands", ["name", "in"], keys)));
+  sections.push(section("API keys", table("Ways to send a key", ["name", "in"], keys)));
   sections.push(section("Schemas", ...Object.entries(parts.schemas).map(([name, schema]) =>
     element("section", { id: anchor("schema", name) }, element("h3", {}, code(name)), shape(schema)))));
   $("sections").replaceChildren(...[...groups.values()].flat(), ...sections);

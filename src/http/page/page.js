@@ -1,5 +1,5 @@
-// Sends posts to this server as NDJSON and shows results as they come. A static site, which
-// `data-scorer` of the document tells, has no server: the tab scores, with the npm package in package/.
+// Sends posts to this server as NDJSON and shows results as they arrive. On a static site, marked
+// by the document's `data-scorer`, the tab itself scores, with the npm package in package/.
 "use strict";
 
 const MAX_SHOWN = 200;
@@ -40,11 +40,11 @@ function headers(contentType) {
   return key ? { "content-type": contentType, "x-api-key": key } : { "content-type": contentType };
 }
 
-// The error that an answer tells, or what its status says.
-async function failure(reply) {
-  const body = await reply.json().catch(() => null);
-  if (reply.status === 401) $("key-box").open = true;
-  return new Error(body?.error?.message ?? `the server answered ${reply.status}`);
+// The error in a response, or else its status.
+async function failure(response) {
+  const body = await response.json().catch(() => null);
+  if (response.status === 401) $("key-box").open = true;
+  return new Error(body?.error?.message ?? `the server responded with status ${response.status}`);
 }
 
 class Results {
@@ -83,7 +83,7 @@ class Results {
       item.append(element("span", { className: "negative", textContent: row.error.message }));
     } else {
       item.append(element("span", { className: `label ${row.label}`, textContent: row.label }));
-      if (row.truncated) item.append(" (only its beginning was read)");
+      if (row.truncated) item.append(" (only its beginning was scored)");
       const bars = element("div", { className: "bars" });
       for (const [label, score] of Object.entries(row.scores)) {
         const svg = bar([rect(0, 1, ""), rect(0, score, "fill")]);
@@ -126,7 +126,7 @@ class Results {
   }
 
   offerDownload() {
-    // A field that a spreadsheet could take for a formula gets an apostrophe.
+    // Prefixes an apostrophe to fields that a spreadsheet could take for a formula.
     const field = (value) => {
       const text = String(value).replace(/^[=+\-@\t\r](?![\d.])/, "'$&");
       return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -139,7 +139,7 @@ class Results {
   }
 }
 
-// Calls `use` with each value of an NDJSON body as it comes.
+// Calls `use` with each value of an NDJSON body as it arrives.
 async function eachLine(body, use) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -163,7 +163,7 @@ class Tab {
   #id = 0;
 
   constructor() {
-    // Where scripts must come from trusted places, this one says that its own address is one.
+    // Where Trusted Types are enforced, this declares the address of the worker trusted.
     const trusted = window.trustedTypes?.createPolicy("coldread", { createScriptURL: () => "package/worker.js" });
     this.#worker = new Worker(trusted?.createScriptURL("") ?? "package/worker.js", { type: "module" });
     this.#worker.onmessage = ({ data: { id, ...answer } }) => this.#settle(id, answer);
@@ -192,7 +192,7 @@ class Tab {
 
 let tab = null;
 
-// The digits that the server's JSON has: the shortest that name the same 32-bit float.
+// The same digits as in the server's JSON: the fewest that parse to the same 32-bit float.
 function shortest(score) {
   for (let digits = 1; digits < 9; digits += 1) {
     const short = Number(score.toPrecision(digits));
@@ -278,7 +278,7 @@ $("posts-form").addEventListener("submit", (event) => {
   });
 });
 
-// The fields of delimited text, by rows; a field in quotes may have delimiters and lines of its own.
+// The fields of delimited text, by row. A quoted field may contain delimiters and line ends.
 function fields(text, delimiter) {
   const rows = [[]];
   const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${delimiter}\\r\\n][^${delimiter}\\r\\n]*|))(${delimiter}|\\r\\n|\\r|\\n|$)`, "y");
@@ -292,7 +292,7 @@ function fields(text, delimiter) {
   return rows.filter((row) => row.some((value) => value !== ""));
 }
 
-// The posts of a file, where no server reads it.
+// The posts of a file, if there is no server to parse it.
 async function posts(file) {
   const text = (await file.text()).replace(/^\ufeff/, "");
   const delimiter = [[/\.csv$/i, ","], [/\.(tsv|tab)$/i, "\t"]].find(([name]) => name.test(file.name))?.[1];
@@ -313,7 +313,7 @@ async function posts(file) {
   });
 }
 
-// What to send of a file, and how many rows it has where that is known.
+// The requests for a file, and its posts if they are known.
 async function read(file) {
   if (inTab) return { parts: [], texts: await posts(file) };
   const kinds = [
@@ -324,7 +324,7 @@ async function read(file) {
   const kind = kinds.find(([name]) => name.test(file.name));
   if (kind) return { parts: [{ contentType: kind[1], body: file }], texts: null };
   const text = await file.text();
-  // Not UTF-8, or no text: the server knows what it is.
+  // Not UTF-8 or not text: the server detects the type.
   if (/[\0\ufffd]/.test(text)) {
     return { parts: [{ contentType: "text/plain", query: "?format=text", body: file }], texts: null };
   }
@@ -337,7 +337,7 @@ async function read(file) {
 }
 
 async function countRows(file, texts) {
-  // Of CSV this is a guess: a quoted field may have lines of its own.
+  // An estimate for CSV, because a quoted field may contain line ends.
   return texts ? texts.length : (await file.text()).split(/\r\n|\r|\n/).filter((line) => line.trim()).length;
 }
 

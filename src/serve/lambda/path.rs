@@ -1,13 +1,13 @@
-//! The path that our routes know, out of the one that a gateway was asked for.
+//! The path of a route, derived from the path that a gateway received.
 //!
 //! API Gateway deploys an API under a stage and, on a custom domain, under a base path;
-//! neither is part of our routes. [`route_path`] works from the event's path and its
-//! request context, which is the only way to tell a stage named `v1` from our `/v1`.
+//! neither is part of a route. [`route_path`] works from the event's path and its
+//! request context, which is the only way to tell a stage named `v1` from the route prefix `/v1`.
 
 use super::request::Gateway;
 use serde_json::Value;
 
-/// The path that the client asked for, with stage and base path, which is what it signed.
+/// The client's path with stage and base path, which is what it signed.
 pub(super) fn original_path(gateway: Gateway, event: &Value) -> &str {
     let with_stage = match gateway {
         // A REST API's event has it in its context only.
@@ -39,7 +39,7 @@ pub(super) fn route_path(gateway: Gateway, event: &Value) -> String {
             context["resourcePath"].as_str(),
             is_own_domain && context["path"].as_str() == Some(raw_path),
         ),
-        // `POST /v1/{proxy+}`, or `$default`, which says nothing of the path.
+        // `POST /v1/{proxy+}`, or `$default`, which does not contain the path.
         Gateway::HttpApi => {
             let route = context["routeKey"].as_str();
             let path = route.and_then(|route| route.split_once(' '));
@@ -47,8 +47,8 @@ pub(super) fn route_path(gateway: Gateway, event: &Value) -> String {
         }
         Gateway::LoadBalancer => (None, false),
     };
-    // The route that API Gateway matched tells the path below stage and base path, if
-    // its parameters are as they were sent.
+    // The route that API Gateway matched gives the path below stage and base path, if its
+    // parameters were not decoded.
     if let Some(template) = template
         && let Some(path) = expand(template, &event["pathParameters"])
         && raw_path.ends_with(&path)

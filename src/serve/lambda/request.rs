@@ -1,10 +1,10 @@
 //! An HTTP event as a request for the router.
 //!
-//! Events are read leniently, field by field: anybody who may invoke the function can send
-//! anything, and emulators leave out what they like. What is missing or of a wrong type is
-//! as if it had not been sent, what no URI or header can hold is escaped or left out, and a
-//! body that cannot be decoded is one that fails when it is read, so that its client gets
-//! the router's own 400. Host and forwarded protocol are not looked at: no route needs them.
+//! Events are read leniently, field by field, because anyone who may invoke the function can send
+//! anything, and emulators omit fields. A field that is missing or of a wrong type is ignored,
+//! text that is not valid in a URI or header is escaped or dropped, and a body that cannot be
+//! decoded fails when it is read, so that the client gets the router's own 400. Host and forwarded
+//! protocol are ignored, because no route needs them.
 
 use super::path::{original_path, route_path};
 use crate::platform::OriginalPath;
@@ -36,11 +36,11 @@ pub(super) enum Gateway {
 }
 
 impl Gateway {
-    /// `None` for what only has names in common with a request: WebSocket messages, VPC
-    /// Lattice, questions to an authorizer, agents' actions.
+    /// `None` for events that only resemble a request: WebSocket messages, VPC Lattice,
+    /// authorizers' events, agents' actions.
     fn from_event(event: &Value) -> Option<Self> {
         let context = &event["requestContext"];
-        // Emulators write every field that some event has, as null where it is not theirs.
+        // Emulators write the fields of all kinds of events, with null for those that do not apply.
         let is_for_authorizer = ["methodArn", "routeArn"]
             .iter()
             .any(|name| !event[name].is_null());
@@ -58,10 +58,10 @@ impl Gateway {
     }
 }
 
-/// A request, and what is to become of its response.
+/// A request, and the form of its response.
 pub(super) struct Received {
     pub(super) gateway: Gateway,
-    /// Whether this gateway takes streamed responses, if it is set to.
+    /// Whether the gateway can be set to stream responses.
     pub(super) can_stream: bool,
     pub(super) request: Request<Body>,
 }
@@ -105,8 +105,8 @@ fn can_stream(gateway: Gateway, event: &Value) -> bool {
     }
 }
 
-/// A load balancer whose target group names no path for its checks asks for `/`, and takes
-/// nothing but 200 for health.
+/// A load balancer whose target group has no path for health checks requests `/`, and only a 200
+/// counts as healthy.
 fn is_default_health_check(request: &Request<Body>) -> bool {
     let agent = request.headers().get(USER_AGENT);
     request.uri().path() == "/"
@@ -124,7 +124,7 @@ fn body(body: Value, is_base64: bool) -> Body {
     }
 }
 
-/// A body that is not what its event says.
+/// The error of a body that is not base64, although the event says so.
 struct Malformed;
 
 impl HttpBody for Malformed {
@@ -139,8 +139,8 @@ impl HttpBody for Malformed {
     }
 }
 
-/// Base64 of either alphabet, padded or not, on one line or several: no two of them
-/// decode to different bytes.
+/// Decodes base64 with either alphabet, with or without padding, on one or several lines. These
+/// variants are never ambiguous.
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -160,8 +160,8 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(standard).ok()
 }
 
-/// The headers that are some. Where a name has several values, `multiValueHeaders` has
-/// them all and `headers` the last or none.
+/// The valid headers. If a header has several values, `multiValueHeaders` has all of them and
+/// `headers` has the last or none.
 fn headers(event: &Value) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, values) in fields(&event["multiValueHeaders"]) {
@@ -183,7 +183,7 @@ fn append(headers: &mut HeaderMap, name: &str, value: &Value) {
     let name = HeaderName::from_bytes(name.as_bytes());
     let value = scalar(value).map(|value| HeaderValue::from_bytes(value.as_bytes()));
     if let (Ok(name), Some(Ok(value))) = (name, value) {
-        // Fails where there are more names than any gateway sends.
+        // Fails only with more names than any gateway sends.
         let _ = headers.try_append(name, value);
     }
 }
@@ -197,19 +197,19 @@ fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A map's entries; of anything else none.
+/// The entries of an object; none for any other value.
 fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// The query as it would stand in a URI.
+/// The query as it appears in a URI.
 fn query(gateway: Gateway, event: &Value) -> String {
     if let Value::String(raw) = &event["rawQueryString"]
         && gateway == Gateway::HttpApi
     {
         return escape(raw, is_query_byte);
     }
-    // Load balancers hand on what the client sent, API Gateway has decoded it.
+    // Load balancers pass on the query as sent, API Gateway decodes it.
     let is_kept: fn(u8) -> bool = match gateway {
         Gateway::LoadBalancer => is_query_byte,
         Gateway::RestApi | Gateway::HttpApi => is_unreserved,
@@ -222,7 +222,7 @@ fn query(gateway: Gateway, event: &Value) -> String {
             let _ = write!(query, "{separator}{name}={value}");
         }
     };
-    // Where there are both, this one has all values.
+    // If both exist, this one has all values.
     let mut several = fields(&event["multiValueQueryStringParameters"]).peekable();
     if several.peek().is_some() {
         for (name, values) in several {
@@ -237,7 +237,7 @@ fn query(gateway: Gateway, event: &Value) -> String {
     query
 }
 
-/// A path and a query as a URI; one that is too long for any has none.
+/// A path and a query as a URI; `None` if it is too long.
 fn uri(path: &str, query: &str) -> Option<Uri> {
     let mut path_and_query = String::new();
     if !path.starts_with('/') {
@@ -251,17 +251,17 @@ fn uri(path: &str, query: &str) -> Option<Uri> {
     PathAndQuery::try_from(path_and_query).ok().map(Uri::from)
 }
 
-/// What never has a meaning of its own in a URI.
+/// Characters that have no special meaning in a URI.
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
-/// What may stand in a query. Escapes stay what they are.
+/// Characters that may appear in a query. Escapes are kept.
 fn is_query_byte(byte: u8) -> bool {
     is_unreserved(byte) || b"!$&'()*+,;=:@/?%".contains(&byte)
 }
 
-/// Text with everything else in percent escapes.
+/// Percent-encodes all other characters of a text.
 fn escape(text: &str, is_kept: impl Fn(u8) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {

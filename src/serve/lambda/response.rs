@@ -1,4 +1,4 @@
-//! A response of the router in the form that its gateway expects: whole, or streamed.
+//! Converts the router's response into the form that the gateway expects, buffered or streamed.
 
 use super::request::Gateway;
 use crate::http::response_too_large;
@@ -12,13 +12,13 @@ use lambda_runtime::{MetadataPrelude, StreamResponse};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Lambda carries 6 MB of JSON; what is left is for headers.
+/// Lambda allows 6 MB of JSON; the rest is for headers.
 pub(super) const MAX_RESPONSE_BYTES: usize = 6_000_000;
 
-/// Load balancers take 1 MB.
+/// Load balancers allow 1 MB.
 const MAX_ALB_RESPONSE_BYTES: usize = 950_000;
 
-/// A response as API Gateway, a Function URL or a load balancer takes it.
+/// A response as API Gateway, a Function URL or a load balancer expects it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpResponse {
@@ -29,14 +29,14 @@ pub struct HttpResponse {
     headers: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     multi_value_headers: Option<Map<String, Value>>,
-    /// None are set, but emulators of HTTP APIs want to read that.
+    /// Always empty, but emulators of HTTP APIs expect the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     cookies: Option<[String; 0]>,
     body: String,
     is_base64_encoded: bool,
 }
 
-/// Reads the body, and replaces a response that is too long by the error that says so.
+/// Reads the body, and replaces a response that is too large with an error.
 pub(super) async fn write(
     gateway: Gateway,
     response: Response<Body>,
@@ -58,7 +58,7 @@ pub(super) async fn write(
         Ok(text) => (text, false),
         Err(error) => (BASE64_STANDARD.encode(error.as_bytes()), true),
     };
-    // REST APIs merge both maps. A load balancer reads the one that it is set to.
+    // REST APIs merge both maps. A load balancer reads the one that it is configured for.
     let has_one = gateway != Gateway::RestApi;
     let has_many = gateway != Gateway::HttpApi;
     Ok(HttpResponse {
@@ -72,7 +72,7 @@ pub(super) async fn write(
     })
 }
 
-/// The response as it is written, of any length. Status and headers go ahead of the body.
+/// A streamed response of any length. Status and headers are sent before the body.
 pub(super) fn stream(response: Response<Body>) -> StreamResponse<BodyDataStream> {
     let (parts, body) = response.into_parts();
     let mut metadata_prelude = MetadataPrelude {
@@ -80,7 +80,7 @@ pub(super) fn stream(response: Response<Body>) -> StreamResponse<BodyDataStream>
         ..MetadataPrelude::default()
     };
     for name in parts.headers.keys() {
-        // One string a header is all that gateways read.
+        // Gateways read only one string per header.
         let values = parts.headers.get_all(name).iter();
         let values: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
         if let Ok(value) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
@@ -102,7 +102,7 @@ fn header_map(headers: &HeaderMap, value: impl Fn(Vec<String>) -> Value) -> Map<
     headers.keys().map(entry).collect()
 }
 
-/// A body, read whole; `None` once it is more than `max_bytes` as a string of JSON.
+/// Reads a whole body; `None` once it exceeds `max_bytes` as a JSON string.
 async fn collect(mut body: Body, max_bytes: usize) -> Result<Option<Bytes>, axum::Error> {
     let mut whole = BytesMut::new();
     let mut length = 0;
@@ -119,7 +119,7 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Option<Bytes>, axum
     Ok(Some(whole.freeze()))
 }
 
-/// How long a body is as a string of JSON.
+/// The length of a body as a JSON string.
 fn json_string_bytes(body: &[u8]) -> usize {
     let escapes = body.iter().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
