@@ -27,6 +27,7 @@ mod decode;
 mod description;
 mod error;
 mod memory_limit;
+#[cfg(test)]
 mod openapi;
 mod page;
 mod posts;

@@ -14,15 +14,17 @@
 //! | [`sagemaker`], [`vertex`] | containers on SageMaker and Vertex AI |
 //! | [`inputs`], [`strict_json`], [`native_or`] | shared: parsing bodies |
 //! | [`score`], [`error`] | shared: scoring and errors |
-//! | [`openapi`] | their part of the OpenAPI document |
+//! | [`description`], `openapi` | their part of the OpenAPI document |
 
 mod azure;
 mod comprehend;
+mod description;
 mod error;
 mod google;
 mod huggingface;
 mod inputs;
 mod native_or;
+#[cfg(test)]
 mod openapi;
 mod sagemaker;
 mod score;
@@ -31,9 +33,9 @@ mod strict_json;
 mod tei;
 mod vertex;
 
+pub(super) use description::{adapt, max_comprehend_bytes};
 #[cfg(test)]
-pub(super) use openapi::Operations;
-pub(super) use openapi::{describe, native_codes};
+pub(super) use openapi::{Operations, add_formats, native_codes};
 
 use super::api;
 use super::error::ApiError;

@@ -1,30 +1,55 @@
-//! The OpenAPI 3.1 document of the native API, derived from the code that serves it.
+//! Builds `openapi.json`, the OpenAPI 3.1 document of a server with all features on, from the code
+//! that serves it. Only tests contain this: one of them keeps the file up to date, and at run time
+//! [`super::description`] adapts it to the server.
 //!
-//! Operations are described at their handlers and schemas are derived from the types that are
-//! serialized, but only in tests: one of them keeps `openapi.json` equal to the code, so that
-//! the program does not contain what derives them. At run time this adds what only a running
-//! server knows, such as limits, labels and whether keys are required, and the errors, with the
-//! status, code and message of [`ApiError`]. Integration tests look up every error that they
-//! provoke, and schemathesis compares the document with the server (`tests/openapi/run`).
+//! Operations are described at their handlers, schemas are derived from the types that are
+//! serialized, and errors have the status, code and message of [`ApiError`]. Integration tests look
+//! up every error that they provoke, and schemathesis compares the document with the server
+//! (`tests/openapi/run`).
 
-use super::api::InfoLimits;
+use super::compat;
 use super::deadline::TIMEOUT_HEADER;
+use super::description::{self, DOCUMENT};
 use super::error::ApiError;
 use super::posts;
-use super::routes;
-use super::state::AppState;
+use super::{api, page, routes};
+use crate::rows::ResultRow;
 use crate::wire::ErrorBody;
 use axum::http::{Method, StatusCode};
 use coldread_engine::PostError;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::ser::PrettyFormatter;
+use serde_json::{Value, json};
 use std::time::Duration;
+use utoipa::OpenApi;
 
 /// Matches a letter, digit, punctuation mark or symbol, of which every post has at least one. A post
 /// of only joiners, variation selectors and control characters is empty.
 const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
 
-/// The part that is the same on every server. A test keeps it equal to the code.
-pub(super) const OPERATIONS: &str = include_str!("openapi.json");
+/// The limits in messages. [`with_placeholders`] replaces these improbable numbers.
+pub(super) const MAX_POSTS: usize = 900_000_001;
+const MAX_POST_BYTES: usize = 900_000_002;
+const MAX_BODY_BYTES: usize = 900_000_004;
+const BODY_TIMEOUT_MS: u64 = 900_000_005;
+pub(super) const MAX_TOKENS: usize = 900_000_006;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "coldread", description = "Sentiment of social-media posts."),
+    paths(
+        api::sentiment,
+        api::info,
+        api::healthz,
+        api::readyz,
+        api::metrics,
+        description::description,
+        page::index,
+        page::docs
+    ),
+    components(schemas(ErrorBody, ResultRow))
+)]
+struct Operations;
 
 /// The form of a format's errors.
 pub(super) struct ErrorFormat {
@@ -74,48 +99,69 @@ impl DocumentedError {
     }
 }
 
-/// The native part of a server's document, and the operations of other services' formats by their
-/// templates.
-pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
-    let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
-    document["x-limits"] = json!(InfoLimits::of(app));
+/// The document of a server with all features on: keys of all kinds, private documents, all
+/// formats, and a model both with and without polarities.
+fn document() -> Value {
+    let mut document = Operations::openapi();
+    document.merge(compat::Operations::openapi());
+    let mut document = json!(document);
     document["components"]["securitySchemes"] = json!({
         "bearer": { "type": "http", "scheme": "bearer" },
         "api_key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
     });
     document["components"]["parameters"] = headers();
     document["components"]["schemas"]["Post"] = json!({
-        "description": format!("A post, of at most {} bytes.", app.batcher().max_post_bytes()),
+        "description": "A post, of at most {max_post_bytes} bytes.",
         "type": "string",
         "pattern": VISIBLE,
     });
-    patch_requests(app, &mut document);
-    patch_responses(app, &mut document);
-    let paths = document["paths"].as_object_mut().map(std::mem::take);
-    let (mut native, others): (Map<_, _>, Map<_, _>) = paths
-        .into_iter()
-        .flatten()
-        .partition(|(path, _)| routes::NATIVE.contains(&path.as_str()));
-    for (path, item) in &mut native {
+    add_requests(&mut document);
+    add_responses(&mut document);
+    for path in routes::NATIVE {
+        let Some(item) = document["paths"].get_mut(path) else {
+            continue;
+        };
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
-            let mut errors = errors(app, path);
-            if requires_key(app, path) {
+            let mut errors = errors(path);
+            if !["/", "/healthz", "/readyz"].contains(&path) {
                 operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
                 errors.push(ApiError::Unauthorized);
             }
-            add_errors(
-                operation,
-                errors.iter().map(DocumentedError::native),
-                &NATIVE,
-            );
+            let errors = errors.iter().map(DocumentedError::native);
+            add_errors(operation, errors, &NATIVE);
         }
     }
-    document["paths"] = native.into();
-    (document, others)
+    document["components"]["schemas"]["ErrorDetail"]["properties"]["code"]["enum"] = codes();
+    compat::add_formats(&mut document);
+    document
 }
 
-/// Adds the bodies of requests, with this server's limits.
-fn patch_requests(app: &AppState, document: &mut Value) {
+/// The document as text, with placeholders for limits.
+fn with_placeholders(document: &Value) -> String {
+    // Indented by one space, because the program contains it.
+    let mut text = Vec::new();
+    let formatter = PrettyFormatter::with_indent(b" ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
+    document.serialize(&mut serializer).expect("serializable");
+    text.push(b'\n');
+    let text = String::from_utf8(text).expect("JSON is UTF-8");
+    let numbers = [
+        (MAX_POSTS, "{max_posts}"),
+        (MAX_POST_BYTES, "{max_post_bytes}"),
+        (MAX_POST_BYTES + 1, "{too_many_bytes}"),
+        (MAX_BODY_BYTES, "{max_body_bytes}"),
+        (BODY_TIMEOUT_MS as usize, "{body_timeout_ms}"),
+        (MAX_TOKENS, "{max_tokens}"),
+    ];
+    numbers
+        .into_iter()
+        .fold(text, |text, (number, placeholder)| {
+            text.replace(&number.to_string(), placeholder)
+        })
+}
+
+/// Adds the bodies of requests.
+fn add_requests(document: &mut Value) {
     let operation = &mut document["paths"]["/v1/sentiment"]["post"];
     let long_text = operation["parameters"][0]["schema"].clone();
     let text = json!({ "$ref": "#/components/schemas/Post" });
@@ -133,17 +179,16 @@ fn patch_requests(app: &AppState, document: &mut Value) {
     ] {
         content[media]["schema"] = json!({ "description": rows });
     }
-    let max_posts = app.limits().max_posts.get();
     content["application/json"]["schema"] = json!({ "$ref": "#/components/schemas/Posts" });
     content["application/json"]["examples"] = json!({
         "one": { "value": { "text": "I love this phone" } },
         "many": { "value": { "texts": ["I love this phone", "battery died after two days"] } },
     });
-    document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text, max_posts);
+    document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text);
 }
 
-/// Adds the bodies and headers of responses, with this server's labels.
-fn patch_responses(app: &AppState, document: &mut Value) {
+/// Adds the bodies and headers of responses.
+fn add_responses(document: &mut Value) {
     let scored = &mut document["paths"]["/v1/sentiment"]["post"]["responses"]["200"];
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
     let rows = json!("One `Row` per line");
@@ -158,15 +203,6 @@ fn patch_responses(app: &AppState, document: &mut Value) {
         "RetryAfterOverload": { "description": "Seconds after which to retry, if the server is overloaded", "schema": { "type": "integer" } },
         "WwwAuthenticate": { "schema": text, "required": true },
     });
-    let labels = &app.batcher().model().labels;
-    let score = json!({ "type": "number", "minimum": 0, "maximum": 1 });
-    let properties = &mut document["components"]["schemas"]["Scored"]["properties"];
-    properties["label"]["enum"] = json!(labels);
-    properties["scores"]["properties"] = labels
-        .iter()
-        .map(|it| (it.clone(), score.clone()))
-        .collect();
-    properties["scores"]["required"] = json!(labels);
 }
 
 /// The headers that any request can have.
@@ -184,30 +220,17 @@ fn headers() -> Value {
     })
 }
 
-/// Whether a route requires a key.
-fn requires_key(app: &AppState, path: &str) -> bool {
-    let access = &app.0.access;
-    let is_public = match path {
-        "/" | "/healthz" | "/readyz" => true,
-        "/metrics" => access.public_metrics,
-        "/docs" | "/openapi.json" => !access.private_docs,
-        _ => false,
-    };
-    !access.is_open() && !is_public
-}
-
 /// The errors of a route, except for a missing key.
-fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
+fn errors(path: &str) -> Vec<ApiError> {
     match path {
-        "/v1/sentiment" => sentiment_errors(app),
+        "/v1/sentiment" => sentiment_errors(),
         "/readyz" => vec![ApiError::ShuttingDown],
         _ => Vec::new(),
     }
 }
 
 /// The errors of every request with a JSON body.
-pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
-    let limits = app.limits();
+pub(super) fn body_errors() -> Vec<ApiError> {
     vec![
         ApiError::InvalidJson("EOF while parsing an object at line 1 column 9".to_owned()),
         ApiError::JsonTooDeep {
@@ -218,10 +241,10 @@ pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
         ApiError::IncompleteBody,
         ApiError::InvalidTimeout,
         ApiError::RequestTimeout {
-            milliseconds: limits.body_timeout_ms.get(),
+            milliseconds: BODY_TIMEOUT_MS,
         },
         ApiError::BodyTooLarge {
-            max_bytes: limits.max_body_bytes.get(),
+            max_bytes: MAX_BODY_BYTES,
         },
         ApiError::UnsupportedEncoding,
         ApiError::Overloaded {
@@ -236,23 +259,23 @@ pub(super) fn body_errors(app: &AppState) -> Vec<ApiError> {
 }
 
 /// The error of a post that is longer than this server's limit.
-pub(super) fn too_long(app: &AppState) -> PostError {
-    let max_bytes = app.batcher().max_post_bytes();
+pub(super) fn too_long() -> PostError {
     PostError::TooLong {
-        bytes: max_bytes + 1,
-        max_bytes,
+        bytes: MAX_POST_BYTES + 1,
+        max_bytes: MAX_POST_BYTES,
     }
 }
 
-fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
-    let max_tokens = app.batcher().model().max_tokens;
-    let mut errors = body_errors(app);
+fn sentiment_errors() -> Vec<ApiError> {
+    let mut errors = body_errors();
     errors.extend([
         ApiError::TooManyPosts {
-            max_posts: app.limits().max_posts.get(),
+            max_posts: MAX_POSTS,
         },
-        ApiError::Post(too_long(app)),
-        ApiError::Post(PostError::TooManyTokens { max_tokens }),
+        ApiError::Post(too_long()),
+        ApiError::Post(PostError::TooManyTokens {
+            max_tokens: MAX_TOKENS,
+        }),
         ApiError::ResponseTooLarge {
             max_bytes: 6_000_000,
         },
@@ -274,22 +297,20 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
     errors
 }
 
-/// All error codes, including those of `others`.
-pub(super) fn codes(app: &AppState, others: impl Iterator<Item = &'static str>) -> Value {
-    let mut errors = sentiment_errors(app);
+/// All error codes that have the native form.
+fn codes() -> Value {
+    let mut errors = sentiment_errors();
     errors.extend([
         ApiError::Unauthorized,
         ApiError::UnknownRoute,
         ApiError::MethodNotAllowed(Method::DELETE),
     ]);
-    let mut codes: Vec<&str> = Vec::new();
     let native = errors.iter().map(|error| error.status_and_code().1);
-    for code in native.chain(others) {
-        if !codes.contains(&code) {
-            codes.push(code);
-        }
+    let mut codes = Value::Null;
+    for code in native.chain(compat::native_codes()) {
+        add_to(&mut codes, &json!(code));
     }
-    json!(codes)
+    codes
 }
 
 /// Adds errors to an operation's responses, in the form of a format.
@@ -348,4 +369,16 @@ fn add_to(list: &mut Value, value: &Value) {
         Some(values) => values.push(value.clone()),
         None => *list = json!([value]),
     }
+}
+
+/// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test -q -p coldread --lib openapi`.
+#[test]
+fn the_document_is_that_of_the_code() {
+    let document = with_placeholders(&document());
+    if std::env::var_os("COLDREAD_WRITE_OPENAPI").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
+        std::fs::write(path, document).expect("written");
+        return;
+    }
+    assert!(DOCUMENT == document, "run the command above");
 }

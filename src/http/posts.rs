@@ -9,6 +9,7 @@ use super::error::ApiError;
 use crate::json::BatchText;
 use coldread_engine::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+#[cfg(test)]
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -26,7 +27,8 @@ pub(crate) enum Posts {
 }
 
 /// The JSON schema of the bodies that [`parse`] accepts; `text` is the schema of a single post.
-pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value {
+#[cfg(test)]
+pub(super) fn schema(text: &Value, long_text: &Value) -> Value {
     let shape = |title: &str, field: &str, schema: Value| {
         json!({
             "title": title,
@@ -37,7 +39,7 @@ pub(super) fn schema(text: &Value, long_text: &Value, max_posts: usize) -> Value
         })
     };
     let texts = json!({
-        "description": format!("The posts, at most {max_posts}. A post that cannot be scored gets an error in its place."),
+        "description": "The posts, at most {max_posts}. A post that cannot be scored gets an error in its place.",
         "type": "array",
         "items": { "type": ["string", "null"] },
         "minItems": 1,

@@ -909,8 +909,8 @@ fn head_of(request: &Request<Body>) -> Parts {
     head.body(()).expect("a copy").into_parts().0
 }
 
-/// A service over a model that tells something else than sentiment.
-fn other_model(name: &str) -> Router {
+/// A service with a model that does not classify sentiment.
+pub(crate) fn other_model(name: &str) -> Router {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny");
     let model = Model::open(folder.join(name)).expect("a model");
     let limits = limits(&[]);

@@ -1,6 +1,6 @@
 //! The description of the API, and that it is one of this API.
 
-use crate::compat::{DETECT, compat, each, with_options};
+use crate::compat::{DETECT, compat, each, other_model, with_options};
 use crate::support::{get, instant, limits, request, send, service, stalled};
 use axum::Router;
 use axum::http::Method;
@@ -222,6 +222,39 @@ async fn limits_and_labels_are_this_servers() {
         *label,
         serde_json::json!(["negative", "neutral", "positive"])
     );
+    let text = document.to_string();
+    for placeholder in ["{max_", "{too_", "{body_", "900000"] {
+        assert!(!text.contains(placeholder), "{placeholder}");
+    }
+}
+
+#[tokio::test]
+async fn only_errors_that_this_server_can_return_are_described() {
+    let has = |document: &Value, part: &str| document.to_string().contains(part);
+    let open = document(&[]).await;
+    for part in [
+        "no_polarity",
+        "invalid_signature",
+        "Signature",
+        "\"401\"",
+        "\"security\"",
+    ] {
+        assert!(!has(&open, part), "{part}");
+    }
+    let toxic = document_of(other_model("electra-one-label")).await;
+    assert!(has(&toxic, "no_polarity"));
+    let keys = ["--api-keys", "a-key-for-this-test"];
+    let app = with_options(|options| options.access = crate::access::access(&keys));
+    let closed = document_of(app).await;
+    for part in [
+        "UnrecognizedClientException",
+        "invalid_signature",
+        "\"401\"",
+        "\"security\"",
+    ] {
+        assert!(has(&closed, part), "{part}");
+    }
+    assert!(!has(&closed, "sigv4"));
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -177,6 +178,7 @@ impl<'de> Deserialize<'de> for EncodingType {
 }
 
 /// The values that `document.type` and `encodingType` accept.
+#[cfg(test)]
 pub(super) fn accepted_values() -> (Value, Value) {
     let (name, plain_text) = DocumentType::ALL[1];
     let names = EncodingType::ALL.map(|(name, _)| json!(name)).into_iter();

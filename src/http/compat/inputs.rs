@@ -11,6 +11,7 @@ use serde::de::{
     MapAccess, SeqAccess, Visitor,
 };
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
@@ -41,6 +42,7 @@ pub(super) enum Input {
 }
 
 /// The JSON schema of an item that is not a sequence; `text` is the schema of a text.
+#[cfg(test)]
 pub(super) fn schema(text: &Value) -> Value {
     let properties: serde_json::Map<_, _> = TEXT_KEYS
         .iter()

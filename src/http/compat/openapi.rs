@@ -1,22 +1,21 @@
-//! Other services' formats in `/openapi.json`.
+//! The other services' formats in `openapi.json`. As for the native API
+//! ([`crate::http::openapi`]), only tests contain this.
 //!
-//! The part that is the same on every server is described at the handlers and types, like the
-//! native API ([`crate::http::openapi`]). This puts it at the paths that this server serves and
-//! adds what only a running server knows. A route with two formats has the operations of both.
+//! The routes are listed by their templates. A route with two formats has the operations of both.
 
+use super::description::documented;
 use super::error::{CompatError, FormatError};
 use super::sigv4::SignatureError;
-use super::{Route, azure, comprehend, google, huggingface, inputs, route_table};
+use super::{Route, azure, comprehend, google, huggingface, inputs};
 use super::{sagemaker, tei, vertex};
 use crate::http::error::ApiError;
 use crate::http::openapi::{
-    DocumentedError, ErrorFormat, NATIVE, add_errors, body_errors, too_long,
+    DocumentedError, ErrorFormat, MAX_POSTS, MAX_TOKENS, NATIVE, add_errors, body_errors, too_long,
 };
-use crate::http::state::AppState;
 use crate::wire::ErrorBody;
 use axum::http::StatusCode;
 use coldread_engine::PostError;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The form of a format's errors, and the function that gives an error this form.
 type Errors = (ErrorFormat, fn(&CompatError) -> (StatusCode, Value));
@@ -101,41 +100,6 @@ fn documented_error(error: &CompatError, (_, status_and_body): &Errors) -> Docum
     }
 }
 
-/// Adds the routes of the enabled formats; `operations` has their operations by template.
-pub(in crate::http) fn describe(
-    app: &AppState,
-    document: &mut Value,
-    operations: &Map<String, Value>,
-) {
-    let route_table = route_table(&app.0.compat);
-    patch_schemas(app, &mut document["components"]["schemas"]);
-    for (path, route) in &route_table {
-        let path = documented(path);
-        let first = route_table.iter().find(|(_, other)| other == route);
-        let first = first.map(|(path, _)| documented(path)).unwrap_or_default();
-        if first != path {
-            document["paths"][path] = json!({ "$ref": format!("#/paths/{}", pointer(&first)) });
-            continue;
-        }
-        let method = if route.is_health() { "get" } else { "post" };
-        let operation = operation(app, *route, &document["paths"], operations);
-        document["paths"][path][method] = operation;
-    }
-    if !route_table.is_empty() {
-        let schemes = &mut document["components"]["securitySchemes"];
-        for (name, location, key) in VENDOR_KEYS {
-            schemes[name] = json!({ "type": "apiKey", "in": location, "name": key });
-        }
-    }
-    if route_table.iter().any(|(_, route)| is_signed(app, *route)) {
-        document["components"]["securitySchemes"]["sigv4"] = json!({
-            "type": "apiKey", "in": "header", "name": "Authorization",
-            "description": "AWS Signature Version 4", "x-amazon-apigateway-authtype": "awsSigv4",
-        });
-    }
-    drop_unused(document);
-}
-
 /// How other services' clients can send a key, in addition to the native ways.
 const VENDOR_KEYS: [(&str, &str, &str); 3] = [
     ("azure_key", "header", "ocp-apim-subscription-key"),
@@ -143,28 +107,50 @@ const VENDOR_KEYS: [(&str, &str, &str); 3] = [
     ("query_key", "query", "key"),
 ];
 
-/// A router's path in OpenAPI's syntax.
-fn documented(path: &str) -> String {
-    path.replace("{*", "{")
+/// All routes.
+const ROUTES: [Route; 10] = [
+    Route::Root,
+    Route::Models,
+    Route::Comprehend,
+    Route::Predict,
+    Route::Azure,
+    Route::Google,
+    Route::Ping,
+    Route::Invocations,
+    Route::VertexHealth,
+    Route::VertexPredict,
+];
+
+/// Completes the operations of all routes.
+pub(in crate::http) fn add_formats(document: &mut Value) {
+    add_to_schemas(&mut document["components"]["schemas"]);
+    let derived = document["paths"].clone();
+    for route in ROUTES {
+        let path = documented(route.template());
+        let method = if route.is_health() { "get" } else { "post" };
+        document["paths"][path][method] = operation(route, &derived);
+    }
+    let schemes = &mut document["components"]["securitySchemes"];
+    for (name, location, key) in VENDOR_KEYS {
+        schemes[name] = json!({ "type": "apiKey", "in": location, "name": key });
+    }
+    schemes["sigv4"] = json!({
+        "type": "apiKey", "in": "header", "name": "Authorization",
+        "description": "AWS Signature Version 4", "x-amazon-apigateway-authtype": "awsSigv4",
+    });
+    // For `POST /` where only Comprehend's format is enabled.
+    let mut unknown_route = json!({});
+    let error = DocumentedError::native(&ApiError::UnknownRoute);
+    add_errors(&mut unknown_route, [error], &NATIVE);
+    document["x-unknown-route"] = unknown_route["responses"]["404"].take();
 }
 
-/// A key, escaped for a JSON pointer in the fragment of a URI.
-fn pointer(key: &str) -> String {
-    let key = key.replace('~', "~0").replace('/', "~1");
-    key.replace('%', "%25")
-}
-
-/// The operation of a route. `native` has the complete native operations.
-fn operation(
-    app: &AppState,
-    route: Route,
-    native: &Value,
-    operations: &Map<String, Value>,
-) -> Value {
+/// The operation of a route. `derived` has the operations of all handlers; native ones are complete.
+fn operation(route: Route, derived: &Value) -> Value {
     let own = |route: Route| {
-        let mut operation = operations[&documented(route.template())]["post"].clone();
+        let mut operation = derived[&documented(route.template())]["post"].clone();
         match route {
-            Route::Comprehend => comprehend_operations(&mut operation),
+            Route::Comprehend => add_comprehend_operations(&mut operation),
             Route::VertexPredict => {
                 let instances = json!({ "$ref": "#/components/schemas/vertex.Request" });
                 operation["requestBody"]["content"]["application/json"]["schema"] = instances;
@@ -174,7 +160,7 @@ fn operation(
         operation
     };
     let health = |other: Route| {
-        let (mut health, other) = (native["/readyz"]["get"].clone(), own(other));
+        let (mut health, other) = (derived["/readyz"]["get"].clone(), own(other));
         let id = other["operationId"].as_str().unwrap_or_default();
         health["operationId"] = json!(format!("{id}_health"));
         health["tags"] = other["tags"].clone();
@@ -184,28 +170,24 @@ fn operation(
         Route::Ping => return health(Route::Invocations),
         Route::VertexHealth => return health(Route::VertexPredict),
         Route::Invocations | Route::VertexPredict => {
-            either(own(route), &native["/v1/sentiment"]["post"])
+            either(own(route), &derived["/v1/sentiment"]["post"])
         }
-        Route::Root => root(app, own(Route::Models), own(Route::Comprehend)),
+        Route::Root => root(own(Route::Models), own(Route::Comprehend)),
         Route::Models | Route::Comprehend | Route::Predict | Route::Azure | Route::Google => {
             own(route)
         }
     };
-    for (errors, format) in errors(app, route) {
+    for (errors, format) in errors(route) {
         let documented = errors.iter().map(|error| documented_error(error, format));
         add_errors(&mut operation, documented, &format.0);
     }
     let timing = json!({ "$ref": "#/components/headers/ServerTiming" });
     operation["responses"]["200"]["headers"]["server-timing"] = timing;
-    if !app.0.access.is_open() {
-        let keys = ["bearer", "api_key"].into_iter();
-        let keys = keys.chain(VENDOR_KEYS.map(|(name, _, _)| name));
-        let mut keys: Vec<Value> = keys.map(|name| json!({ name: [] })).collect();
-        if is_signed(app, route) {
-            keys.push(json!({ "sigv4": [] }));
-        }
-        operation["security"] = keys.into();
-    }
+    let keys = ["bearer", "api_key"].into_iter();
+    let keys = keys.chain(VENDOR_KEYS.map(|(name, _, _)| name));
+    let is_signed = matches!(route, Route::Root | Route::Comprehend);
+    let keys = keys.chain(is_signed.then_some("sigv4"));
+    operation["security"] = keys.map(|name| json!({ name: [] })).collect();
     operation
 }
 
@@ -235,35 +217,22 @@ fn add_content(one: &mut Value, other: &Value) {
 }
 
 /// `POST /`, which the clients of Hugging Face and Comprehend share.
-fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
-    let compat = &app.0.compat;
-    models["parameters"] = json!([]);
-    let is_both = Route::Models.is_served(compat) && Route::Comprehend.is_served(compat);
-    let mut root = if is_both {
-        comprehend["parameters"][0]["required"] = json!(false);
-        let mut both = either(models, &comprehend);
-        both["summary"] = json!("Classify one text or many");
-        both["description"] = json!(
-            "With the header `x-amz-target` this is the same as `POST /comprehend`, without it the same as `POST /models/{id}`."
-        );
-        both["responses"]["200"]["description"] = json!("The response in the client's format");
-        both["parameters"] = comprehend["parameters"].take();
-        both["tags"] = json!([both["tags"][0], comprehend["tags"][0]]);
-        both
-    } else if Route::Models.is_served(compat) {
-        models
-    } else {
-        // A client that names no operation does not use Comprehend's format.
-        let unknown = DocumentedError::native(&ApiError::UnknownRoute);
-        add_errors(&mut comprehend, [unknown], &NATIVE);
-        comprehend
-    };
-    root["operationId"] = json!("root");
-    root
+fn root(models: Value, mut comprehend: Value) -> Value {
+    comprehend["parameters"][0]["required"] = json!(false);
+    let mut both = either(models, &comprehend);
+    both["summary"] = json!("Classify one text or many");
+    both["description"] = json!(
+        "With the header `x-amz-target` this is the same as `POST /comprehend`, without it the same as `POST /models/{id}`."
+    );
+    both["operationId"] = json!("root");
+    both["responses"]["200"]["description"] = json!("The response in the client's format");
+    both["parameters"] = comprehend["parameters"].take();
+    both["tags"] = json!([both["tags"][0], comprehend["tags"][0]]);
+    both
 }
 
 /// Comprehend has several operations on one path, told apart by a header.
-fn comprehend_operations(operation: &mut Value) {
+fn add_comprehend_operations(operation: &mut Value) {
     let names = comprehend::Operation::ALL.map(|(name, _)| name);
     operation["parameters"][0]["schema"]["enum"] = json!(names);
     let either = |names: &[&str]| {
@@ -290,21 +259,12 @@ fn comprehend_operations(operation: &mut Value) {
     }
 }
 
-fn is_signed(app: &AppState, route: Route) -> bool {
-    let is_comprehends = match route {
-        Route::Root => Route::Comprehend.is_served(&app.0.compat),
-        other => other == Route::Comprehend,
-    };
-    is_comprehends && !app.0.access.sigv4_keys.is_empty()
-}
-
 /// Adds to schemas what cannot be derived from types.
-fn patch_schemas(app: &AppState, schemas: &mut Value) {
-    let max_posts = app.limits().max_posts.get();
+fn add_to_schemas(schemas: &mut Value) {
     let post = json!({ "$ref": "#/components/schemas/Post" });
     let list = |items: Value| {
         json!({
-            "description": format!("At most {max_posts}"),
+            "description": "At most {max_posts}",
             "type": "array",
             "items": items,
         })
@@ -334,12 +294,8 @@ fn patch_schemas(app: &AppState, schemas: &mut Value) {
         "properties": { "instances": list(inputs::schema(&json!({ "type": ["string", "null"] }))) },
         "required": ["instances"],
     });
-    let labels = json!(app.batcher().model().labels);
-    schemas["huggingface.Prediction"]["properties"]["label"]["enum"] = labels;
-
-    let max_bytes = comprehend::MAX_TEXT_BYTES.min(app.batcher().max_post_bytes());
     let mut own_limit = post.clone();
-    own_limit["description"] = json!(format!("A text, of at most {max_bytes} bytes."));
+    own_limit["description"] = json!("A text, of at most {max_comprehend_bytes} bytes.");
     schemas["comprehend.DetectRequest"]["properties"]["Text"] = own_limit;
     schemas["comprehend.LanguageRequest"]["properties"]["Text"]["minLength"] = json!(1);
     for name in ["comprehend.DetectRequest", "comprehend.BatchRequest"] {
@@ -364,31 +320,31 @@ fn patch_schemas(app: &AppState, schemas: &mut Value) {
 }
 
 /// The errors of a route in each of its formats, except for the native format.
-fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
-    let max = app.limits().max_posts.get();
+fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
+    let max = MAX_POSTS;
     let item = |error: PostError| FormatError::Item { index: 1, error };
     let batch = |expected: &'static str| {
         vec![
             FormatError::Request(expected),
             FormatError::BatchTooLarge { max },
             item(PostError::Empty),
-            item(too_long(app)),
+            item(too_long()),
         ]
     };
     let (mut own, format) = match route {
         Route::Ping | Route::VertexHealth => return Vec::new(),
         Route::Root => {
             let routes = [Route::Models, Route::Comprehend].into_iter();
-            let served = routes.filter(|route| route.is_served(&app.0.compat));
-            return served.flat_map(|route| errors(app, route)).collect();
+            return routes.flat_map(errors).collect();
         }
         Route::Models => (batch(huggingface::EXPECTED_BODY), &HUGGING_FACE),
-        Route::Comprehend => (comprehend_errors(app), &COMPREHEND),
+        Route::Comprehend => (comprehend_errors(), &COMPREHEND),
         Route::Predict => {
-            let max_tokens = app.batcher().model().max_tokens;
             let mut own = batch(tei::EXPECTED_BODY);
             own.push(FormatError::EmptyBatch);
-            own.push(item(PostError::TooManyTokens { max_tokens }));
+            own.push(item(PostError::TooManyTokens {
+                max_tokens: MAX_TOKENS,
+            }));
             (own, &TEI)
         }
         Route::Azure => {
@@ -419,25 +375,25 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatError>, &'static Error
         }
     };
     let has_polarity = [Route::Comprehend, Route::Azure, Route::Google].contains(&route);
-    if has_polarity && app.0.polarities.is_none() {
+    if has_polarity {
         own.push(FormatError::NoPolarity);
     }
     let mut errors: Vec<CompatError> = own.into_iter().map(CompatError::from).collect();
     if route == Route::Google {
-        errors.push(too_long(app).into());
+        errors.push(too_long().into());
     }
     if ![Route::Invocations, Route::VertexPredict].contains(&route) {
-        errors.extend(body_errors(app).into_iter().map(CompatError::from));
-        if !app.0.access.is_open() && route != Route::Comprehend {
+        errors.extend(body_errors().into_iter().map(CompatError::from));
+        if route != Route::Comprehend {
             errors.push(ApiError::Unauthorized.into());
         }
     }
     vec![(errors, format)]
 }
 
-fn comprehend_errors(app: &AppState) -> Vec<FormatError> {
+fn comprehend_errors() -> Vec<FormatError> {
     let max_bytes = comprehend::MAX_TEXT_BYTES;
-    let mut errors = vec![
+    vec![
         FormatError::Request(comprehend::EXPECTED_BODY),
         FormatError::UnknownOperation,
         FormatError::UnsupportedLanguage,
@@ -451,44 +407,20 @@ fn comprehend_errors(app: &AppState) -> Vec<FormatError> {
         FormatError::EmptyBatch,
         FormatError::EmptyText,
         comprehend::EMPTY_TEXT,
-    ];
-    if !app.0.access.is_open() {
-        errors.extend([
-            SignatureError::Incomplete.into(),
-            SignatureError::UnknownKey.into(),
-            SignatureError::Mismatch.into(),
-            SignatureError::Missing.into(),
-        ]);
-    }
-    errors
+        SignatureError::Incomplete.into(),
+        SignatureError::UnknownKey.into(),
+        SignatureError::Mismatch.into(),
+        SignatureError::Missing.into(),
+    ]
 }
 
 /// The codes of errors in the native form.
-pub(in crate::http) fn native_codes(app: &AppState) -> Vec<&'static str> {
+pub(in crate::http) fn native_codes() -> impl Iterator<Item = &'static str> {
     let routes = [Route::Invocations, Route::VertexPredict].into_iter();
-    let served = routes.filter(|route| route.is_served(&app.0.compat));
-    let errors = served.flat_map(|route| errors(app, route));
-    let errors = errors.flat_map(|(errors, _)| errors);
-    errors.map(|error| error.status_and_code().1).collect()
+    let errors = routes.flat_map(errors).flat_map(|(errors, _)| errors);
+    errors.map(|error| error.status_and_code().1)
 }
 
-/// Removes other formats' schemas that nothing refers to, such as those of disabled formats.
-fn drop_unused(document: &mut Value) {
-    loop {
-        let text = document.to_string();
-        let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
-            return;
-        };
-        let before = schemas.len();
-        let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
-        schemas.retain(|name, _| !name.contains('.') || is_used(name));
-        if schemas.len() == before {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(
