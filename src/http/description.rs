@@ -85,9 +85,9 @@ fn add_labels(app: &AppState, properties: &mut Value) {
 fn requires_key(app: &AppState, path: &str) -> bool {
     let access = &app.0.access;
     let is_public = match path {
-        "/" | "/healthz" | "/readyz" => true,
+        "/healthz" | "/readyz" => true,
         "/metrics" => access.public_metrics,
-        "/docs" | "/openapi.json" => !access.private_docs,
+        "/" | "/docs" | "/openapi.json" => !access.private_docs,
         _ => false,
     };
     !access.is_open() && !is_public

@@ -123,7 +123,7 @@ fn document() -> Value {
         };
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             let mut errors = errors(path);
-            if !["/", "/healthz", "/readyz"].contains(&path) {
+            if !["/healthz", "/readyz"].contains(&path) {
                 operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
                 errors.push(ApiError::Unauthorized);
             }

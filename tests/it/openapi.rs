@@ -255,6 +255,17 @@ async fn only_errors_that_this_server_can_return_are_described() {
         assert!(has(&closed, part), "{part}");
     }
     assert!(!has(&closed, "sigv4"));
+    assert!(closed["paths"]["/"]["get"]["security"].is_null());
+    let private = [&keys[..], &["--private-docs"]].concat();
+    let app = with_options(|options| options.access = crate::access::access(&private));
+    let request = request(
+        Method::GET,
+        "/openapi.json",
+        &[("x-api-key", "a-key-for-this-test")],
+        "",
+    );
+    let private = send(app, request).await.json();
+    assert!(private["paths"]["/"]["get"]["security"].is_array());
 }
 
 #[tokio::test]
