@@ -8,10 +8,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
 
 /// What the function posted: how the invocation ended (`response` or `error`), and the payload.
@@ -100,8 +102,24 @@ impl Drop for Function {
     }
 }
 
+/// Starts the binary as the function of the Runtime API at `addr`.
+pub(crate) fn spawn_function(addr: SocketAddr, env: &[(&str, &str)]) -> Child {
+    // No subcommand: the environment decides.
+    Command::new(env!("CARGO_BIN_EXE_coldread"))
+        .env("AWS_LAMBDA_RUNTIME_API", addr.to_string())
+        .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("COLDREAD_LOG", "warn")
+        .env_remove("COLDREAD_MODEL")
+        .envs(env.iter().copied())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
 /// A function at a Runtime API of its own.
-struct Running {
+pub(crate) struct Running {
     events: mpsc::UnboundedSender<String>,
     answered: mpsc::UnboundedReceiver<Outcome>,
     api: Arc<RuntimeApi>,
@@ -110,6 +128,13 @@ struct Running {
 
 impl Running {
     async fn start(env: &[(&str, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        Self::new(spawn_function(addr, env), listener)
+    }
+
+    /// The Runtime API of a function that has been started.
+    pub(crate) fn new(function: Child, listener: TcpListener) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (outcomes, answered) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
@@ -125,36 +150,20 @@ impl Running {
             .route("/2018-06-01/runtime/invocation/{id}/{how}", post(done))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&api));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let addr = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, router).await });
-
-        // No subcommand: the environment decides.
-        let function = Command::new(env!("CARGO_BIN_EXE_coldread"))
-            .env("AWS_LAMBDA_RUNTIME_API", addr.to_string())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("COLDREAD_LOG", "warn")
-            .env_remove("COLDREAD_MODEL")
-            .envs(env.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn();
         Self {
             events,
             answered,
             api,
-            function: Function(function.expect("the binary starts")),
+            function: Function(function),
         }
     }
 
-    fn send(&self, event: String) {
+    pub(crate) fn send(&self, event: String) {
         self.events.send(event).expect("the API runs");
     }
 
-    async fn outcome(&mut self) -> Outcome {
+    pub(crate) async fn outcome(&mut self) -> Outcome {
         let outcome = tokio::time::timeout(Duration::from_mins(1), self.answered.recv()).await;
         outcome.expect("answered in time").expect("the API runs")
     }
