@@ -24,12 +24,15 @@ struct RuntimeApi {
     restore: watch::Sender<Option<StatusCode>>,
     /// How often the function has asked for an event.
     polls: AtomicUsize,
+    /// How many of these polls are open.
+    open_polls: watch::Sender<usize>,
     events: Mutex<mpsc::UnboundedReceiver<String>>,
     outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
 async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
     api.polls.fetch_add(1, Ordering::SeqCst);
+    let _open = OpenPoll::new(&api.open_polls);
     // With no event left the poll stays open, as Lambda's does while it is frozen.
     let Some(event) = api.events.lock().await.recv().await else {
         return std::future::pending().await;
@@ -50,6 +53,22 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
         ),
     ];
     (headers, event).into_response()
+}
+
+/// A poll that is open until its event comes or its connection ends.
+struct OpenPoll<'a>(&'a watch::Sender<usize>);
+
+impl<'a> OpenPoll<'a> {
+    fn new(open: &'a watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(open)
+    }
+}
+
+impl Drop for OpenPoll<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
 }
 
 /// Open for as long as the snapshot is stored.
@@ -140,6 +159,7 @@ impl Running {
         let api = Arc::new(RuntimeApi {
             restore: watch::Sender::new(None),
             polls: AtomicUsize::new(0),
+            open_polls: watch::Sender::new(0),
             events: Mutex::new(receiver),
             outcomes,
         });
@@ -161,6 +181,15 @@ impl Running {
 
     pub(crate) fn send(&self, event: String) {
         self.events.send(event).expect("the API runs");
+    }
+
+    /// Waits until so many polls for an event are open.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) async fn open_polls(&self, expected: usize) {
+        let mut open = self.api.open_polls.subscribe();
+        let waited = open.wait_for(|&open| open == expected);
+        let waited = tokio::time::timeout(Duration::from_mins(1), waited).await;
+        waited.expect("in time").expect("the API runs");
     }
 
     pub(crate) async fn outcome(&mut self) -> Outcome {

@@ -246,6 +246,8 @@ fn call(
                 stopped(child);
                 made = Some(child);
             }
+            // The copy before has ended; nobody waits for that.
+            WaitStatus::Stopped(_, Signal::SIGCHLD) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -257,7 +259,9 @@ fn call(
 fn resumed(registers: user_regs_struct) -> user_regs_struct {
     const RESTART: [i64; 3] = [-512, -513, -514];
     const RESTART_WITH_LIMIT: i64 = -516;
+    let is_in_call = registers.orig_rax != u64::MAX;
     let (rip, rax) = match registers.rax as i64 {
+        _ if !is_in_call => (registers.rip, registers.rax),
         code if RESTART.contains(&code) => (registers.rip - 2, registers.orig_rax),
         RESTART_WITH_LIMIT => (registers.rip, -i64::from(libc::EINTR) as u64),
         _ => (registers.rip, registers.rax),
@@ -272,14 +276,31 @@ fn resumed(registers: user_regs_struct) -> user_regs_struct {
 
 /// Replaces each epoll set of a fork, which it shares, with one of the same entries.
 fn own_epoll_sets(copy: Pid, base: &user_regs_struct) {
+    let call = |number, arguments| call(copy, base, number, arguments).0;
+    let mut sets: Vec<u64> = Vec::new();
+    let mut duplicates = Vec::new();
     for entry in fs::read_dir(format!("/proc/{copy}/fd")).expect("its files") {
         let path = entry.expect("a file").path();
-        if fs::read_link(&path).is_ok_and(|target| target == Path::new("anon_inode:[eventpoll]")) {
-            let fd = path
-                .file_name()
-                .and_then(|name| name.to_str()?.parse().ok());
-            own_epoll_set(copy, base, fd.expect("a number"));
+        if !fs::read_link(&path).is_ok_and(|target| target == Path::new("anon_inode:[eventpoll]")) {
+            continue;
         }
+        let fd = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        let fd: u64 = fd.expect("a number");
+        let id = copy.as_raw() as u64;
+        const FILE: u64 = 0;
+        let is_same = |&&set: &&u64| call(libc::SYS_kcmp, [id, id, FILE, set, fd, 0]) == 0;
+        match sets.iter().find(is_same) {
+            Some(&set) => duplicates.push((set, fd)),
+            None => sets.push(fd),
+        }
+    }
+    for &fd in &sets {
+        own_epoll_set(copy, base, fd);
+    }
+    for (set, fd) in duplicates {
+        call(libc::SYS_dup3, [set, fd, libc::O_CLOEXEC as u64, 0, 0, 0]);
     }
 }
 
