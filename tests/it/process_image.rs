@@ -274,6 +274,9 @@ fn resumed(registers: user_regs_struct) -> user_regs_struct {
     }
 }
 
+/// Compares files, in `kcmp`.
+const KCMP_FILE: u64 = 0;
+
 /// Replaces each epoll set of a fork, which it shares, with one of the same entries.
 fn own_epoll_sets(copy: Pid, base: &user_regs_struct) {
     let call = |number, arguments| call(copy, base, number, arguments).0;
@@ -289,8 +292,7 @@ fn own_epoll_sets(copy: Pid, base: &user_regs_struct) {
             .and_then(|name| name.to_str()?.parse().ok());
         let fd: u64 = fd.expect("a number");
         let id = copy.as_raw() as u64;
-        const FILE: u64 = 0;
-        let is_same = |&&set: &&u64| call(libc::SYS_kcmp, [id, id, FILE, set, fd, 0]) == 0;
+        let is_same = |&&set: &&u64| call(libc::SYS_kcmp, [id, id, KCMP_FILE, set, fd, 0]) == 0;
         match sets.iter().find(is_same) {
             Some(&set) => duplicates.push((set, fd)),
             None => sets.push(fd),
