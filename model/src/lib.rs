@@ -44,6 +44,7 @@ pub mod wordpiece;
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;
 pub use folder::{ModelFolder, Weights};
+pub use mapped::MappedFile;
 pub use import::{pack, pack_to_file, pack_with};
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;

@@ -69,6 +69,7 @@ impl Engine for Fake {
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
+            batches: true,
             engine: "fake",
             isa: None,
             threads: 1,
