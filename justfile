@@ -34,6 +34,10 @@ openapi *ARGS:
 page *ARGS:
     tests/page/run {{ARGS}}
 
+# The documentation: spelling, links, words, and the book in target/book.
+docs:
+    tests/docs/run
+
 # The Python wheel, and its tests in a fresh environment; needs Python.
 wheel *ARGS:
     python/build {{ARGS}}
@@ -44,6 +48,17 @@ npm:
     cargo build
     wasm/build target/debug/coldread
     wasm/test/run target/debug/coldread
+
+# The page as a static site in wasm/target/site, which scores in the tab, and its test; needs Node.js and Chromium.
+site: npm
+    wasm/site/build
+    tests/page/run target/debug/coldread
+
+# The npm package beside onnxruntime-web and the native program; needs benches/peers' Python packages and Chromium.
+bench-npm *ARGS:
+    cargo build --release
+    wasm/build target/release/coldread
+    wasm/bench/run target/release/coldread {{ARGS}}
 
 # The container image: `just image`, `just image --arch all`; needs docker, or Debian and root.
 image *ARGS:

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and which subcommand answers it.
+//! The command line: its arguments, and which subcommand handles them.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -32,15 +32,15 @@ const EXAMPLES: &str = "\
 Examples:
   coldread                                     serve on http://127.0.0.1:8080
   coldread score \"what a day!\"                 score one post
-  coldread score --input posts.txt             score a file, one post a line
+  coldread score --input posts.txt             score a file, one post per line
   coldread eval labelled.tsv                   measure the model on labelled posts
   coldread --model ./my-model score \"hm\"       use another model
-  coldread --model OWNER/NAME score \"hm\"       or one of the Hugging Face Hub
+  coldread --model OWNER/NAME score \"hm\"       use a model of the Hugging Face Hub
 
-Without a command coldread serves; it takes the flags of `coldread serve` then.";
+Without a command, coldread serves and accepts the flags of `coldread serve`.";
 
-/// Sentiment of social-media posts: one small binary for Lambda, containers and the
-/// command line
+/// Scores the sentiment of social-media posts: an HTTP server, an AWS Lambda function and a
+/// command line in one small binary
 #[derive(Debug, Parser)]
 #[command(name = "coldread", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -52,7 +52,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer over HTTP, or on Lambda where its Runtime API is there [default]
+    /// Serve over HTTP, or on AWS Lambda if its Runtime API is present [default]
     Serve(Box<Config>),
     /// Score posts from the arguments, standard input or a file
     Score(score::ScoreArgs),
@@ -60,19 +60,19 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Show the model, the engine and the limits
     Info(info::InfoArgs),
-    /// Write a model folder as one packed int8 file
+    /// Convert a model to one packed int8 file
     Pack(pack::PackArgs),
     /// Measure the speed of the kernels and of the model
     Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     #[cfg(feature = "manual")]
     Completions(manual::CompletionsArgs),
-    /// Write the manual pages
+    /// Write manual pages
     #[cfg(feature = "manual")]
     Man(manual::ManArgs),
 }
 
-/// Arguments that clap took one by one, but that make no sense together.
+/// Arguments that clap accepted one by one, but that make no sense together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}\n\nFor more information, try '--help'.")]
 pub(crate) struct UsageError(String);
@@ -125,7 +125,7 @@ fn command() -> clap::Command {
     command.mut_subcommand("serve", |serve| serve.mut_args(short_help))
 }
 
-/// Leaves to `--help` what few people set.
+/// Hides from `-h` the flags that few people set; `--help` shows them.
 fn short_help(arg: clap::Arg) -> clap::Arg {
     const OFTEN: [&str; 13] = [
         "addr",

@@ -43,7 +43,7 @@ const LAMBDA_MB_PER_CORE: u64 = 1769;
 /// Whether one inference is made before the first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum WarmUp {
-    /// Where it pays.
+    /// Where it pays off.
     Auto,
     /// Always.
     #[value(aliases = ["1", "true", "yes"])]
@@ -53,11 +53,20 @@ pub enum WarmUp {
     Off,
 }
 
-/// Settings that are refused at start, with what to change.
+/// How HTTP responses are sent to Lambda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ResponseMode {
+    /// In one piece, at most 6 MB.
+    Buffered,
+    /// As they are written.
+    Streaming,
+}
+
+/// Settings that are rejected at start, with what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// An address or a port that is none.
-    #[error("{name} is `{value}`, which is not {expected}")]
+    /// An invalid address or port.
+    #[error("{name} is `{value}`; expected {expected}")]
     Address {
         /// The flag and variable, or the platform's variable.
         name: &'static str,
@@ -72,13 +81,16 @@ pub enum ConfigError {
     /// API keys that cannot be read, or would protect nothing.
     #[error("{0}")]
     ApiKeys(String),
-    /// Formats that are not spoken, or paths that are none.
+    /// Unknown formats, or invalid paths.
     #[error("{0}")]
     Compat(String),
-    /// What no browser sends as an origin.
-    #[error("--cors-origins has `{0}`, which is no origin such as https://example.org")]
+    /// An origin that no browser would send.
+    #[error(
+        "--cors-origins (COLDREAD_CORS_ORIGINS) has `{0}`; expected scheme and host, such as \
+         https://example.org"
+    )]
     Origin(String),
-    /// A sink or a pointer that is none.
+    /// An invalid sink or pointer.
     #[error("{0}")]
     Events(String),
 }
@@ -87,25 +99,26 @@ pub enum ConfigError {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Hugging Face model folder, a packed model file or a model of the Hugging Face
-    /// Hub as OWNER/NAME or OWNER/NAME@REVISION. A path that exists wins. Left out, it
-    /// is the model in the binary.
+    /// Model to run: a Hugging Face model folder, a packed model file, or a model of the
+    /// Hugging Face Hub as OWNER/NAME or OWNER/NAME@REVISION [default: the model in the
+    /// binary]. An existing path takes precedence over a model of the Hub.
     #[arg(long, env = "COLDREAD_MODEL", value_name = "PATH|HUB_ID")]
     pub model: Option<PathBuf>,
 
-    /// The branch, tag or commit of a model of the Hub [default: main]. A commit is
-    /// always the same model, and needs no network once it is in the cache.
+    /// Branch, tag or commit of a model of the Hub [default: main]. A commit always names
+    /// the same model, and needs no network once it is cached.
     #[cfg(feature = "hub")]
     #[arg(long, env = "COLDREAD_MODEL_REVISION", value_name = "REVISION")]
     pub revision: Option<String>,
 
-    /// Take models of the Hub from the cache alone and ask nothing of the network.
+    /// Take models of the Hub from the cache only, without network access.
     #[cfg(feature = "hub")]
     #[arg(long, env = "HF_HUB_OFFLINE")]
     pub offline: bool,
 
-    /// What runs the model. `int8` is fast and refuses what it cannot run;
-    /// `candle` is f32, slow and exact; `auto` is int8 where the architecture allows.
+    /// Engine that runs the model. `int8` is fast and rejects architectures that it does not
+    /// support; `candle` computes in f32 and is slow; `auto` is `int8` if the architecture is
+    /// supported, else `candle`.
     #[arg(
         long,
         env = "COLDREAD_ENGINE",
@@ -115,18 +128,18 @@ pub struct ModelArgs {
     )]
     pub engine: EngineChoice,
 
-    /// The int8 kernels' instruction set. Left out, it is the best that this CPU has;
-    /// one that the CPU lacks is refused.
+    /// Instruction set of the int8 kernels [default: the best that this CPU supports]. An
+    /// instruction set that the CPU lacks is an error.
     #[arg(long, env = "COLDREAD_ISA", value_parser = parse_isa, value_name = "ISA")]
     pub isa: Option<Isa>,
 
-    /// Threads that one batch is spread over. More than the machine has cores, or
-    /// the container has of them, makes everything slower.
+    /// Threads per batch. More threads than the cores of the machine or container make
+    /// everything slower.
     #[arg(long, env = "COLDREAD_THREADS", default_value = "1", value_name = "N")]
     pub threads: NonZeroUsize,
 
-    /// The longest post in bytes of UTF-8. A longer one gets an error in its place.
-    /// Time and memory for normalising and tokenizing a post grow with its length.
+    /// Maximum size of a post in bytes of UTF-8. A longer post is rejected with
+    /// `text_too_long`. Time and memory for normalizing and tokenizing grow with the size.
     #[arg(
         long,
         env = "COLDREAD_MAX_POST_BYTES",
@@ -154,23 +167,22 @@ impl ModelArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct Config {
-    /// Where to listen, as IP:PORT; port 0 takes any free one. Left out, it is the
-    /// port in FUNCTIONS_CUSTOMHANDLER_PORT (on 127.0.0.1), AIP_HTTP_PORT or PORT
-    /// (both on 0.0.0.0), or else 127.0.0.1:8080. Lambda has no address.
+    /// Address to listen on, as IP:PORT; port 0 takes any free port [default: the port in
+    /// FUNCTIONS_CUSTOMHANDLER_PORT on 127.0.0.1, in AIP_HTTP_PORT or in PORT on 0.0.0.0, else
+    /// 127.0.0.1:8080]. Ignored on Lambda.
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long, env = "COLDREAD_ADDR", value_name = "IP:PORT")]
     pub addr: Option<String>,
 
     /// Write CloudWatch metrics in the Embedded Metric Format to standard output, under
-    /// this namespace. Lambda's log makes metrics of them, which CloudWatch charges for.
+    /// this namespace. On Lambda, CloudWatch extracts them from the log and charges for them.
     #[arg(long, env = "COLDREAD_EMF_NAMESPACE", value_name = "NAMESPACE")]
     pub emf_namespace: Option<String>,
 
-    /// Whether one inference is made before the first request, so that this one does
-    /// not pay for touching the weights first. `auto` does so over TCP, where nobody
-    /// waits for it; on Lambda where environments are initialized ahead of requests
-    /// (provisioned concurrency, `SnapStart`, Managed Instances), and below 1,769 MB, where
-    /// the processor is throttled once initialization is over.
+    /// Whether to run one inference before the first request, so that the first request
+    /// does not have to load the weights into memory. `auto` does so over TCP; on Lambda, if
+    /// environments are initialized ahead of requests (provisioned concurrency, SnapStart,
+    /// Managed Instances), and below 1,769 MB, where the CPU is throttled after the init phase.
     #[arg(
         long,
         env = "COLDREAD_WARM_UP",
@@ -179,19 +191,31 @@ pub struct Config {
     )]
     pub warm_up: WarmUp,
 
-    /// What the server takes on.
+    /// How HTTP responses are sent to Lambda: `buffered`, at most 6 MB, or `streaming`, as they
+    /// are written, up to 200 MB. `streaming` needs a Function URL whose invoke mode is
+    /// `RESPONSE_STREAM`, or a REST API whose response transfer mode is `STREAM`; with any
+    /// other setting, clients would receive the raw bytes of the protocol.
+    #[arg(
+        long,
+        env = "COLDREAD_LAMBDA_RESPONSE_MODE",
+        default_value = "buffered",
+        value_name = "MODE"
+    )]
+    pub lambda_response_mode: ResponseMode,
+
+    /// Limits of the server.
     #[command(flatten)]
     pub limits: Limits,
 
-    /// Who may ask.
+    /// Who may send requests.
     #[command(flatten)]
     pub access: AccessArgs,
 
-    /// Whose clients are answered.
+    /// Which other services' clients are served.
     #[command(flatten)]
     pub compat: CompatArgs,
 
-    /// What is done with events that are no requests.
+    /// How events other than requests are handled.
     #[command(flatten)]
     pub events: EventArgs,
 
@@ -201,8 +225,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Refuses limits that contradict each other, access that would be none, routes that
-    /// cannot be, and sinks that are not there.
+    /// Rejects limits that contradict each other, keys that protect nothing, invalid routes
+    /// and sinks that this build lacks.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.limits.check(self.model.max_post_bytes)?;
         self.compat.resolve(|name| std::env::var(name).ok())?;
@@ -369,17 +393,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_by_name() {
+    fn an_invalid_address_is_rejected_by_name() {
         check_addr(
             &["--addr", "localhost:8080"],
             &[("PORT", "80")],
             Err(
-                "--addr (COLDREAD_ADDR) is `localhost:8080`, which is not IP:PORT, such as \
+                "--addr (COLDREAD_ADDR) is `localhost:8080`; expected IP:PORT, such as \
                  127.0.0.1:8080 or 0.0.0.0:8080",
             ),
         );
         for port in ["http", "-1", "65536", "80.0"] {
-            let message = format!("PORT is `{port}`, which is not a port from 0 to 65535");
+            let message = format!("PORT is `{port}`; expected a port from 0 to 65535");
             check_addr(&[], &[("PORT", port)], Err(&message));
         }
     }
@@ -397,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_flag_takes_is_refused() {
+    fn invalid_values_are_rejected() {
         for args in [
             ["--engine", "fast"],
             ["--isa", "mmx"],

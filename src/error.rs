@@ -17,7 +17,7 @@ pub enum InferError {
     },
     /// The request's deadline has passed, or is too near for what it asks; what was not begun of
     /// it is not computed.
-    #[error("the request's deadline is too near or has passed")]
+    #[error("the request cannot finish before its deadline; allow more time or send fewer posts")]
     DeadlineExceeded,
     /// A fault of ours: the cause belongs in the log, not in the response.
     #[error("inference failed: {0}")]

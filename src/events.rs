@@ -1,20 +1,20 @@
-//! Events that are no requests: queues, streams, topics, buses, pipes and direct calls,
-//! as one function on Lambda gets them beside its requests.
+//! Lambda events other than HTTP requests: queues, streams, topics, buses, pipes and direct
+//! invocations.
 //!
-//! A post takes the same way as any other: into the batcher, under the same limits and
-//! deadlines, seen by the same metrics and log lines. What differs is what a response
-//! means to whoever sent the event, which [`source`] reads from the event itself:
+//! Their posts go through the batcher with the same limits, deadlines, metrics and log lines
+//! as those of requests. The meaning of a response depends on the sender, which [`source`]
+//! reads from the event itself:
 //!
-//! - **Queues and streams** ([`partial_batch_response`]) take a response as permission to
-//!   delete records, and use nothing else of it. So the result of a record goes to a
-//!   [`Sink`] first, and only a record whose result has arrived there is not reported as
-//!   failed. Without a sink such events are rejected.
+//! - **Queues and streams** ([`partial_batch_response`]) delete every record that the response
+//!   does not list as failed, and ignore everything else in it. So the result of a record goes
+//!   to a [`Sink`] first, and only a record whose result has arrived there counts as done.
+//!   Without a sink such events are rejected.
 //! - **Pings** that keep a function warm are acknowledged, and nothing is scored.
 //! - **All others** ([`sync_response`]) get the results as their response.
 //!
-//! Invariants: nothing is acknowledged that was not scored and delivered; an event of
-//! which nothing was is an error, never an empty answer, which Lambda's pollers would
-//! take for success; no text of a post is in an error, a result or a log line.
+//! Invariants: only records that were scored and delivered are acknowledged; an event of which
+//! no record was is an error, never an empty response, which Lambda's pollers would take for
+//! success; no text of a post is in an error, a result or a log line.
 
 mod error;
 mod partial_batch_response;
@@ -29,7 +29,8 @@ pub use sink::{Outgoing, Sink};
 pub use source::Kind;
 
 use crate::config::EventOptions;
-use crate::http::{AppState, Platform};
+use crate::http::AppState;
+use crate::platform::Platform;
 use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 
-/// What answers events.
+/// Handles events.
 pub struct Events {
     app: AppState,
     finder: Finder,

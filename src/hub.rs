@@ -4,16 +4,15 @@
 //! folder, an ordinary model folder. Only what is needed is downloaded: configuration,
 //! tokenizer, weights in the first format of [`Weights::NAMES`] that there is.
 //!
-//! This is a client of its own on `ureq` because the `hf-hub` crate, in its releases 0.4,
-//! 0.5 and 1.0, compares no hashes, gives up on another process's download after
-//! seconds, and either keeps partial files under names that Python does not know (0.x)
+//! The client is our own, on `ureq`, because the `hf-hub` crate, in its releases 0.4, 0.5
+//! and 1.0, compares no hashes, gives up on another process's download after seconds, and
+//! either keeps partial files under names that Python does not know (0.x)
 //! or restarts a broken download from its first byte (1.0, with 107 crates).
 //!
-//! What the Hub says is trusted only as far as it can be checked: names of files
-//! are those we asked for, a commit is forty hexadecimal digits, and a file is
-//! kept only if its SHA-256 (large files) or git's SHA-1 of it (small ones) is the
-//! one that the Hub announced. The token goes to the Hub alone, not where it redirects
-//! to, and is in no message.
+//! Responses of the Hub are trusted only as far as they can be checked: file names are the
+//! requested ones, a commit is forty hexadecimal digits, and a file is kept only if its SHA-256
+//! (large files) or git's SHA-1 (small ones) is the announced one. The token is sent to the Hub
+//! only, never to hosts that it redirects to, and is in no message.
 
 mod cache;
 mod download;
@@ -85,7 +84,7 @@ impl Hub {
         match self.download(id, &repo, progress) {
             Err(error) if error.leaves_the_cache_usable() => {
                 let folder = cached().ok_or_else(|| error.clone())?;
-                tracing::warn!(%error, "using the model that is in the cache");
+                tracing::warn!(%error, "the Hub is unreachable; using the cached model");
                 Ok(folder)
             }
             other => other,
@@ -114,13 +113,13 @@ impl Hub {
             id: id.to_string(),
             reason,
         })?;
-        // First, so that a model that cannot run is refused before its weights come down.
+        // First, so that a model that cannot run is rejected before its weights come down.
         get(config::FILE)?;
         let config = ModelConfig::open(&folder)?;
         if !TokenizerFiles::are_there(&config, |name| names.contains(name)) {
             return Err(HubError::Unusable {
                 id: id.to_string(),
-                reason: "it has no tokenizer of a kind that is read".into(),
+                reason: "it has no tokenizer in a supported format".into(),
             });
         }
         for name in &wanted {
@@ -130,14 +129,14 @@ impl Hub {
             if !names.contains(&name) {
                 return Err(HubError::Unusable {
                     id: id.to_string(),
-                    reason: format!("it lacks {name:?}, which another of its files names"),
+                    reason: format!("it lacks {name:?}, to which another of its files refers"),
                 });
             }
             get(&name)?;
         }
         if let Err(error) = repo.remember(&id.revision, &commit) {
             // The model is there all the same; offline it cannot be found by this revision.
-            tracing::warn!(%error, "the cache cannot be updated");
+            tracing::warn!(%error, "cannot update the cache");
         }
         Ok(folder)
     }
@@ -171,7 +170,7 @@ fn wanted(names: &BTreeSet<String>) -> Result<Vec<&'static str>, String> {
                 format!("; {name} is in the format {format}")
             });
             return Err(format!(
-                "it has weights in none of the supported formats: {}{other}",
+                "it has no weights in a supported format: {}{other}",
                 Weights::NAMES.join(", ")
             ));
         }

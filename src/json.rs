@@ -1,5 +1,5 @@
-//! JSON as other programs write it: with halves of surrogate pairs, which no text can hold, and
-//! with `null` for a text that is missing.
+//! JSON as other programs write it: with halves of surrogate pairs, which are not valid text,
+//! and with `null` for a missing text.
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};

@@ -23,7 +23,9 @@ pub mod http;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod json;
+pub mod language;
 pub mod model;
+pub mod platform;
 pub mod rows;
 pub mod serve;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! Which model the program runs, and on which engine.
+//! The model that the program runs, and its engine.
 
 use crate::timings::{Phase, mark};
 use coldread_engine::{LoadError, Model, ModelFolder, ModelOptions, PackedModel};
@@ -41,7 +41,7 @@ impl ModelSource {
                 if self.engine == EngineChoice::Candle {
                     return Err(LoadError::unsupported(
                         packed.path(),
-                        "candle runs model folders, not packed files; name a folder with --model",
+                        "--engine candle needs a model folder, not a packed file; name a folder with --model",
                     ));
                 }
                 self.options.packed(packed)?
@@ -79,7 +79,7 @@ impl ModelSource {
     fn candle(&self, folder: &ModelFolder) -> Result<Model, LoadError> {
         Err(LoadError::unsupported(
             &folder.path,
-            "this build has no candle engine; build one that has: cargo build --release --features full",
+            "this build has no candle engine; build one with it: cargo build --release --features full",
         ))
     }
 }
@@ -91,6 +91,6 @@ use coldread_engine::embedded_model;
 fn embedded_model() -> Result<PackedModel, LoadError> {
     Err(LoadError::unsupported(
         std::path::Path::new("coldread"),
-        "this build has no model inside; name one with --model or COLDREAD_MODEL",
+        "this build contains no model; name one with --model or COLDREAD_MODEL",
     ))
 }

@@ -1,11 +1,11 @@
 //! Posts that come in rows: text, JSON and columns, from any source.
 //!
-//! [`RowReader`] is fed with bytes and gives rows, however the bytes are cut into pieces, and
-//! keeps at most one row of bounded length. A streaming body and a file ([`RowFile`]) read through
-//! it alike. [`ResultWriter`] writes what became of the rows, in JSON lines or CSV.
+//! [`RowReader`] turns bytes into rows, however the bytes are split, and buffers at most one
+//! row of bounded length. Streaming bodies and files ([`RowFile`]) both use it. [`ResultWriter`]
+//! writes the results, as JSON lines or CSV.
 //!
-//! Rows in are rows out: a row without a post has a [`RowError`] in its place. What cannot be
-//! read for sure as rows at all is refused once, by an [`InputError`] that says what to do.
+//! Every row has a result: a row without a post has a [`RowError`] in its place. An input that
+//! cannot be read as rows is rejected as a whole, by an [`InputError`] that says what to do.
 //!
 //! | module | what it holds |
 //! |---|---|

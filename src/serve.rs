@@ -31,13 +31,13 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
-    /// The system refuses something else.
+    /// The system rejected another operation.
     #[error("cannot serve: {0}")]
     Io(#[from] io::Error),
     /// Lambda's environment is not complete.
     #[error("AWS_LAMBDA_RUNTIME_API is set, but {0} is not; Lambda sets both")]
     LambdaEnv(&'static str),
-    /// The Runtime API cannot be reached or answers what it should not.
+    /// The Runtime API is unreachable or sent an unexpected response.
     #[error("the Lambda runtime stopped: {0}")]
     Lambda(lambda_runtime::Error),
 }
@@ -79,7 +79,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
             None => None,
         };
         let events = Events::new(state.clone(), &options, sink);
-        lambda::run(state, events).await
+        lambda::run(state, events, config.lambda_response_mode).await
     } else {
         let addr = config.resolve_addr(env)?;
         tcp::run(addr, state).await

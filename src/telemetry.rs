@@ -1,10 +1,9 @@
 //! What operators see: metrics, log lines, and which request they belong to.
 //!
-//! Nothing here is started: metrics are counters in memory that are written out when
-//! somebody asks for them, and log lines go to standard error as they come, at a server
-//! by way of a thread of their own. No text of
-//! a post is handed to this module, so that none can leave by it: what it is given is
-//! numbers, route templates, error codes, and ids that were checked to be such.
+//! Metrics are counters in memory that are formatted on request. Log lines go to standard
+//! error immediately, in a server through a thread of its own. This module never receives the
+//! text of a post, so it cannot leak any: it gets numbers, route templates, error codes, and
+//! ids that were checked to be ids.
 
 mod emf;
 mod ids;

@@ -1,10 +1,10 @@
 //! How long each phase of a cold start took.
 //!
 //! A start is a chain of phases, each of which ends once. [`mark`] notes the time of
-//! its end on the system's monotonic clock, which all processes share: a starter that
-//! puts its own reading into `COLDREAD_STARTED_NS` just before `exec` lets the first
-//! phase, up to `main`, be known as well. Marking costs a read of the clock and an
-//! atomic store, so it is always on; the figures stand in `/v1/info`, and
+//! its end on the system's monotonic clock, which all processes share: if the starter
+//! puts its own reading into `COLDREAD_STARTED_NS` just before `exec`, the first phase,
+//! up to `main`, is known as well. Marking costs a read of the clock and an atomic store,
+//! so it is always on; the figures are in `/v1/info`, and
 //! `COLDREAD_TIMINGS=1` prints them as one line of JSON on standard error.
 
 use crate::environment::is_true;

@@ -1,11 +1,20 @@
 //! Results and errors as JSON: the same over HTTP, in streams of rows, on the command line and
-//! in what events are answered.
+//! in responses to events.
 
 use coldread_engine::{ModelInfo, PostError, PostResult, Sentiment};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// A scored post: an answer of its own, then with the model's name, or one in a batch.
+/// The response to a body of JSON or plain text.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(untagged)]
+pub(crate) enum SentimentBody<'a> {
+    One(Scored<'a>),
+    Many(Many<'a>),
+}
+
+/// A scored post: a response of its own, then with the model's name, or one in a batch.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Scored<'a> {

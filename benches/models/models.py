@@ -69,7 +69,7 @@ def measure(name, binary, scratch):
         "f32_mb": weights.stat().st_size / 1e6,
         "read_s": time.perf_counter() - started,
     }
-    pack, seconds, peak = run([binary, "pack", folder, "-o", packed])
+    pack, seconds, peak = run([binary, "pack", folder, "-o", packed, "--exact"])
     row["int8"] = pack.returncode == 0
     if row["int8"]:
         row |= {"pack_s": seconds, "pack_peak_mb": peak, "packed_mb": packed.stat().st_size / 1e6}

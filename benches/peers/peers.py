@@ -1,6 +1,6 @@
 """Measures coldread beside other engines on one core, interleaved, and writes a table.
 
-    benches/peers/run --input posts.tsv --out docs/peers
+    benches/peers/run --input posts.tsv --out benches/peers/peers
 
 Every engine runs on one thread, pinned to the same core, on the same texts cut into
 the same tokens.  A round runs every engine once on every case; ratios are taken

@@ -20,7 +20,7 @@ needs() {
   for tool in "$@"; do
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
-  [ ${#missing[@]} = 0 ] || fail "not installed: ${missing[*]}"
+  [ ${#missing[@]} = 0 ] || fail "please install ${missing[*]}"
 }
 
 # What pushes images: docker where its daemon runs, as in container/build, else podman.
@@ -32,7 +32,7 @@ engine() {
 # shellcheck disable=SC2154 # root is set by the script
 price() {
   awk -F , -v item="$1" '$1 == item { print $3; found = 1 } END { exit !found }' "$root/loadtest/prices.csv" ||
-    fail "no price $1 in loadtest/prices.csv"
+    fail "loadtest/prices.csv has no row $1"
 }
 
 calculate() {
@@ -49,8 +49,8 @@ act() {
   fi
   printf '\nThis will run:\n\n%s\n\n' "$plan"
   if [ "$2" != yes ]; then
-    read -rp "Go ahead? [y/N] " answer </dev/tty || true
-    [[ ${answer:-} == [yY]* ]] || fail "nothing was done"
+    read -rp "Continue? [y/N] " answer </dev/tty || true
+    [[ ${answer:-} == [yY]* ]] || fail "cancelled; nothing was changed"
   fi
   bash -euo pipefail -c "$plan"
 }

@@ -12,7 +12,7 @@ pub enum PostError {
     #[error("the text is empty; send at least one visible character")]
     Empty,
     /// The post has more bytes than [`ModelOptions::max_post_bytes`](crate::ModelOptions::max_post_bytes).
-    #[error("the text has {bytes} bytes; at most {max_bytes} are taken, so shorten or split it")]
+    #[error("the text has {bytes} bytes; at most {max_bytes} are allowed, so shorten or split it")]
     TooLong {
         /// The post's length in bytes of UTF-8.
         bytes: usize,
@@ -50,7 +50,7 @@ pub enum EngineError {
         vocab_size: usize,
     },
     /// An encoded post is longer than the model can read.
-    #[error("an encoded post of {tokens} tokens; the model reads {max_tokens}")]
+    #[error("an encoded post has {tokens} tokens; the model reads at most {max_tokens}")]
     TooManyTokens {
         /// Tokens of the post.
         tokens: usize,
@@ -59,7 +59,7 @@ pub enum EngineError {
     },
     /// The special tokens leave a post no room.
     #[error(
-        "max_tokens is {max_tokens}, which leaves no room beside {special_tokens} special tokens"
+        "max_tokens is {max_tokens}; it must be larger than the number of special tokens, {special_tokens}"
     )]
     NoRoom {
         /// The most tokens of an encoded post.

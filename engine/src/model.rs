@@ -144,8 +144,11 @@ impl ModelOptions {
 
     /// Loads a Hugging Face model folder or a packed model file.
     ///
-    /// A folder is quantized and packed in memory, which takes about as long as reading it. A
-    /// packed file is read into memory; [`PackedModel::map`] with [`ModelOptions::packed`] maps
+    /// A folder is quantized in memory at the full range of 8 bits, which takes about as long as
+    /// reading it. What [`coldread_model::pack`] writes runs faster on processors that have AVX2
+    /// and no more.
+    ///
+    /// A packed file is read into memory; [`PackedModel::map`] with [`ModelOptions::packed`] maps
     /// it instead, so that processes share its pages and start sooner.
     ///
     /// # Errors
@@ -192,7 +195,8 @@ impl ModelOptions {
     /// # Errors
     /// As [`ModelOptions::open`].
     pub fn folder(&self, folder: &ModelFolder) -> Result<Model, LoadError> {
-        let packed = PackedModel::from_bytes(coldread_model::pack(folder)?)?;
+        let packed =
+            PackedModel::from_bytes(coldread_model::pack_with(folder, WeightRange::Full)?)?;
         // From the folder's own file, so that an error names it.
         self.int8(packed, TextPipeline::from_folder(folder)?)
     }

@@ -2,12 +2,13 @@
 //! a response of JSON or an error with a documented type.
 #![no_main]
 
+use coldread::config::ResponseMode;
 use coldread::events::sink::Arrived;
 use coldread::events::{Events, Outgoing, Sink};
 use coldread::http::app;
 use coldread::serve::lambda::{Event, function};
 use coldread_fuzz::{Service, runtime};
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, FunctionResponse, LambdaEvent};
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,14 +32,15 @@ impl Sink for Picky {
 static INVOKE: LazyLock<Box<dyn Fn(&[u8]) + Send + Sync>> = LazyLock::new(|| {
     let service = Service::start(&[]);
     let events = Events::new(service.state(), &Default::default(), Some(Arc::new(Picky)));
-    let function = function(app(service.state()), events);
+    let function = function(app(service.state()), events, ResponseMode::Buffered);
     let runtime = runtime();
     Box::new(move |data| {
         // As the runtime reads it: what stands behind the first value is not looked at.
         let event = Event::deserialize(&mut serde_json::Deserializer::from_slice(data));
         let event = LambdaEvent::new(event.expect("of anything"), Context::default());
         match runtime.block_on(function.clone().call(event)) {
-            Ok(response) => {
+            Ok(FunctionResponse::StreamingResponse(_)) => panic!("a stream"),
+            Ok(FunctionResponse::BufferedResponse(response)) => {
                 let response = serde_json::to_value(response).expect("JSON");
                 assert_ne!(response["statusCode"], 500);
             }

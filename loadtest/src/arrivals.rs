@@ -55,7 +55,7 @@ pub struct Schedule {
 /// How a recorded trace is played.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
-    /// In a file of many functions, only the one of this name or hash.
+    /// In a trace of many functions, use the one with this name or hash.
     pub function: Option<String>,
     /// Factor of the traffic.
     pub rate_scale: f64,
@@ -97,7 +97,7 @@ impl Schedule {
     pub fn from_times(name: &str, times: &[Nanos]) -> Result<Self> {
         let first = *times
             .first()
-            .with_context(|| format!("{name}: no arrival"))?;
+            .with_context(|| format!("{name} contains no arrival"))?;
         let trace = Trace::Times(times.iter().map(|time| time - first).collect());
         Ok(Self {
             name: format!("log {name}"),
@@ -164,14 +164,17 @@ impl Schedule {
         }
     }
 
-    /// All arrivals as a list, refused above `most`.
+    /// All arrivals as a list, rejected above `most`.
     pub fn list(&self, seed: u64, most: usize) -> Result<Vec<Nanos>> {
         let list: Vec<Nanos> = self.times(seed).take(most + 1).collect();
         ensure!(
             list.len() <= most,
             "more than {most} arrivals; shorten --duration or lower the rate"
         );
-        ensure!(!list.is_empty(), "no arrival before the end of the run");
+        ensure!(
+            !list.is_empty(),
+            "there is no arrival before the end of the run; raise --duration or the rate"
+        );
         Ok(list)
     }
 
@@ -183,7 +186,7 @@ impl Schedule {
         for time in self.times(seed) {
             let slot = counts
                 .get_mut((time / window) as usize)
-                .context("an arrival lies behind the horizon")?;
+                .context("an arrival is after the end of the run")?;
             *slot += 1;
         }
         let total: u64 = counts.iter().sum();

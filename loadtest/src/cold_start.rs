@@ -1,9 +1,9 @@
-//! How long a function takes from `exec` to its first answer, and what
+//! How long a function takes from `exec` to its first response, and what
 //! it needs meanwhile.
 //!
 //! Each run starts a fresh instance on the local Lambda with an event waiting. The
 //! clock is read by the launcher right before `exec`, after the instance has joined
-//! its control group; it is read again when the first `next` and the first answer
+//! its control group; it is read again when the first `next` and the first response
 //! arrive. A second event shows what was left for the first one to pay.
 //!
 //! **Fairness.** All functions are measured in one run, round by round in an order

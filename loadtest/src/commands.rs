@@ -23,7 +23,7 @@ use std::ffi::{OsStr, OsString};
 
 use crate::platform::launcher;
 
-/// Measures coldread from outside: cold starts, warm latency, traces and what they cost
+/// Measures coldread from outside: cold starts, warm latency, replays of traces, and their cost
 #[derive(Debug, Parser)]
 #[command(name = "coldread-loadtest", version, max_term_width = 100)]
 pub struct Cli {
@@ -41,7 +41,7 @@ enum Command {
     ImportLogs(import_logs::ImportLogsArgs),
     Report(report::ReportArgs),
     Compare(compare::CompareArgs),
-    /// Prints the JSON schema of the results
+    /// Print the JSON schema of the results
     Schema,
     SelfTest(Box<self_test::SelfTestArgs>),
     ColdStart(Box<cold_start::ColdStartArgs>),

@@ -17,7 +17,10 @@ pub fn parse(text: &str) -> Result<Vec<usize>> {
         });
         cores.extend(first?..=last?);
     }
-    ensure!(!cores.is_empty(), "cores `{text}`: none");
+    ensure!(
+        !cores.is_empty(),
+        "`{text}` names no cores; expected a list such as 1 or 0,2-3"
+    );
     Ok(cores)
 }
 

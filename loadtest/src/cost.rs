@@ -62,7 +62,7 @@ pub struct Curve {
 /// Everything `cost` found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CostReport {
-    /// The answer in words.
+    /// The result in words.
     pub verdict: Vec<String>,
     /// What was priced.
     pub workload: Workload,
@@ -119,7 +119,7 @@ impl CostReport {
         Ok(report)
     }
 
-    /// The answer in sentences.
+    /// The result in sentences.
     fn words(&self) -> Vec<String> {
         let workload = &self.workload;
         let mut words = Vec::new();
@@ -164,7 +164,7 @@ impl CostReport {
             .map(|quote| format!("{} {}", quote.target, number(quote.speed)))
             .collect();
         words.push(format!(
-            "Speed against the machine the times come from (1 unless --speed says otherwise): {}.",
+            "Speed relative to the machine of the measured times (1 unless set with --speed): {}.",
             speeds.join(", ")
         ));
         if !self.undated_prices.is_empty() {

@@ -90,7 +90,7 @@ pub struct Ranked {
 /// All options by cost, and what the choice hangs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Decision {
-    /// The answer in sentences.
+    /// The result in sentences.
     pub verdict: Vec<String>,
     /// The traffic in words.
     pub arrivals: String,
@@ -116,7 +116,7 @@ pub struct Decision {
     pub restored_start_ms: f64,
     /// What a start takes: name and milliseconds, measured or published.
     pub starts: Vec<Start>,
-    /// What the answer rests on.
+    /// What the result rests on.
     pub assumptions: Vec<String>,
     /// Price rows without a full date, or not seen at the provider.
     pub undated_prices: Vec<String>,

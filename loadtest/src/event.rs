@@ -1,5 +1,5 @@
 //! The event that a Function URL makes of an HTTP request (payload format 2.0), and
-//! what its answer means.
+//! what its response means.
 
 use crate::clock::unix_ms;
 use bytes::Bytes;
@@ -54,15 +54,15 @@ pub fn function_url(path: &str, body: &Value) -> Bytes {
     event.to_string().into()
 }
 
-/// Whether an answer is an HTTP reply of status 200 with a body; else what it is.
+/// Whether a response is an HTTP reply of status 200 with a body; else what it is.
 pub fn check_reply(answer: &[u8]) -> Result<(), String> {
     let answer: Value =
-        serde_json::from_slice(answer).map_err(|_| "an answer that is no JSON".to_owned())?;
+        serde_json::from_slice(answer).map_err(|_| "a response that is not JSON".to_owned())?;
     match answer.get("statusCode").and_then(Value::as_u64) {
         Some(200) if answer.get("body").is_some_and(Value::is_string) => Ok(()),
         Some(200) => Err("an HTTP reply without a body".to_owned()),
         Some(status) => Err(format!("HTTP status {status}")),
-        None => Err("an answer that is no HTTP reply".to_owned()),
+        None => Err("a response that is not an HTTP response".to_owned()),
     }
 }
 
@@ -83,8 +83,8 @@ mod tests {
     fn only_a_reply_with_a_body_is_one() {
         assert_eq!(check_reply(br#"{"statusCode":200,"body":"{}"}"#), Ok(()));
         for (answer, expected) in [
-            (&b"nonsense"[..], "no JSON"),
-            (b"[]", "no HTTP reply"),
+            (&b"nonsense"[..], "not JSON"),
+            (b"[]", "not an HTTP response"),
             (br#"{"statusCode":500,"body":""}"#, "status 500"),
             (br#"{"statusCode":200}"#, "without a body"),
         ] {

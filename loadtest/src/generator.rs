@@ -84,7 +84,7 @@ fn show(bar: &ProgressBar, start: Instant, answered: &AtomicU64) {
     bar.set_position(elapsed.as_millis() as u64);
     let answered = answered.load(Ordering::Relaxed);
     bar.set_message(format!(
-        "{answered} answers, {:.0}/s,",
+        "{answered} responses, {:.0}/s,",
         answered as f64 / elapsed.as_secs_f64().max(0.001)
     ));
 }

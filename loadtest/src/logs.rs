@@ -47,14 +47,14 @@ pub enum LogError {
         reason: String,
     },
     /// There is no report in the file.
-    #[error("{file}: no REPORT line and no platform.report")]
+    #[error("{file} contains no REPORT line and no platform.report; export the function's log")]
     NoReport {
         /// The file as the user named it.
         file: String,
     },
     /// The reports do not say when they were logged.
     #[error(
-        "{file}: the reports have no times, so that arrivals are unknown; export the log with timestamps, or give --arrivals"
+        "{file}: the reports have no timestamps, so the arrivals are unknown; export the log with timestamps, or set --arrivals"
     )]
     NoTimes {
         /// The file as the user named it.
@@ -62,7 +62,7 @@ pub enum LogError {
     },
     /// A function under SnapStart logs restores, which say nothing of a cold start without it.
     #[error(
-        "{file}: the log has restores and no init; a cold start without SnapStart is unknown, give it with --init"
+        "{file}: the log has restores but no init phase; set the init of a cold start without SnapStart with --init"
     )]
     RestoreWithoutInit {
         /// The file as the user named it.
@@ -235,7 +235,7 @@ impl Logs {
             .collect())
     }
 
-    /// The answer in sentences.
+    /// The result in sentences.
     pub fn words(&self) -> String {
         let restored = match self.restored {
             0 => String::new(),

@@ -163,7 +163,7 @@ impl MeasuredTimes {
                 vcpus: 1.0,
             });
             self.sources
-                .push("service time: a single caller of the warm server".to_owned());
+                .push("service time: a single client of the warm server".to_owned());
         }
         if let (None, Some(rate)) = (self.host_rps_per_vcpu, warm.capacity_rps) {
             let cores = warm.server_cores.unwrap_or(1).max(1);

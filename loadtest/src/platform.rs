@@ -82,11 +82,11 @@ impl Default for Scaling {
 pub struct Invoked {
     /// When it was asked for.
     pub asked: Moment,
-    /// When its answer was there, or its caller had the fault.
+    /// When its response was there, or its client got the fault.
     pub done: Moment,
     /// Whether an instance was started for it.
     pub cold: bool,
-    /// The answer's body and what Lambda would log, or what went wrong.
+    /// The response's body and what Lambda would log, or what went wrong.
     pub result: Result<(Bytes, Report), Fault>,
 }
 
@@ -185,8 +185,8 @@ impl Platform {
         }
     }
 
-    /// Invokes the function and waits for its answer. As on Lambda, the invocation
-    /// goes on when its caller stops waiting.
+    /// Invokes the function and waits for its response. As on Lambda, the invocation
+    /// goes on when its client stops waiting.
     pub async fn invoke(&self, event: Bytes) -> Invoked {
         let asked = Moment::now();
         let inner = Arc::clone(&self.0);
@@ -207,7 +207,7 @@ impl Platform {
         }
     }
 
-    /// How long each instance was held after an answer, until it asked for its next event.
+    /// How long each instance was held after a response, until it asked for its next event.
     pub fn settled(&self) -> Vec<Duration> {
         self.0.state().settled.clone()
     }
@@ -252,7 +252,7 @@ impl Inner {
             Place::Warm(instance) => (false, Ok((instance, None))),
             Place::Cold => (true, self.start(&event).await),
             Place::Soon | Place::Full => {
-                let detail = "no instance is free and none may be added";
+                let detail = "no instance is free and the maximum is reached";
                 (false, Err(Fault::new(FaultKind::Throttled, detail)))
             }
         };
@@ -375,7 +375,7 @@ impl Inner {
         let submitted = submitted.unwrap_or_else(|| instance.submit(event));
         let request_id = submitted.request_id.clone();
         let answered = instance.finish(submitted).await;
-        // The caller does not wait for what comes after the answer.
+        // The client does not wait for what comes after the response.
         let inner = Arc::clone(self);
         let released = Arc::clone(instance);
         let healthy = match &answered {
@@ -534,7 +534,7 @@ fn survives(kind: FaultKind) -> bool {
 
 fn body(answer: CompletedInvocation) -> Bytes {
     match answer.outcome {
-        InvocationOutcome::Response(body) => body,
+        InvocationOutcome::Response(body) | InvocationOutcome::Streamed { body, .. } => body,
         InvocationOutcome::Error(..) | InvocationOutcome::TooLarge => {
             unreachable!("these are faults")
         }

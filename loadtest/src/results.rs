@@ -115,15 +115,19 @@ impl Results {
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Reads a document that [`Results::write`] wrote.
     pub fn read(path: &Path) -> Result<Self> {
         let text =
             fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let results: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no result document", path.display()))?;
+        let results: Self = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is not a result file of coldread-loadtest",
+                path.display()
+            )
+        })?;
         ensure!(
             results.schema_version == SCHEMA_VERSION,
             "{} has schema {}, this harness reads {SCHEMA_VERSION}",

@@ -1,7 +1,7 @@
 //! The Lambda Runtime API, version 2018-06-01, as the platform serves it to one
 //! instance of a function.
 //!
-//! A function polls `next` until an event comes, and posts its answer under the
+//! A function polls `next` until an event comes, and posts its response under the
 //! event's request id. Each instance has a server of its own on a loopback port,
 //! as each sandbox has on Lambda, so a poll needs no further identification.
 //!
@@ -14,9 +14,11 @@
 
 mod routes;
 mod state;
+pub(crate) mod streamed;
 
 pub use state::{
-    CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Restore,
+    CompletedInvocation, Identity, Init, InvocationOutcome, MAX_RESPONSE_BYTES, MAX_STREAMED_BYTES,
+    Restore,
 };
 
 use crate::clock::Moment;
@@ -86,7 +88,7 @@ impl RuntimeApi {
         self.addr
     }
 
-    /// Waits for the end of the init phase. It ends once: a second call waits for ever.
+    /// Waits for the end of the init phase. It ends once: a second call waits forever.
     pub async fn init(&mut self) -> Init {
         if let Some(init) = &mut self.init
             && let Ok(init) = init.await

@@ -7,15 +7,15 @@
 //!   the order nor the idle time; both are parameters or stated here.
 //! - New instances come from a bucket of 1,000 that refills by 1,000 in ten
 //!   seconds, requests in flight are at most the account's concurrency; beyond
-//!   either the request is refused (429) and not repeated.
+//!   either the request is rejected (429) and not repeated.
 //! - An idle instance is reclaimed after a time drawn from a distribution, and an
 //!   instance beyond its life span is not used again.
 //! - Places that are `kept` (provisioned concurrency) are taken first and never go away.
 //! - Tenants that are kept apart have a fleet each.
 //! - A cold start delays its request by `sandbox` (not billed) and `init` (billed), and
 //!   what an instance does `first` may take longer than later requests.
-//! - A caller waits for the `overhead` beside the function's own time, and an instance
-//!   is held for `settle` after its answer, until it asks for the next event. On a
+//! - A client waits for the `overhead` beside the function's own time, and an instance
+//!   is held for `settle` after its response, until it asks for the next event. On a
 //!   platform of thousands of instances both matter little; beside a replay they do.
 //!
 //! The [`baseline`] queue gives the always-on baseline under the same arrivals.

@@ -33,7 +33,7 @@ const DRAWS: u64 = 9;
 /// A replay beside its simulation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceRun {
-    /// The answer in sentences.
+    /// The result in sentences.
     pub verdict: Vec<String>,
     /// Arrivals in words.
     pub arrivals: String,
@@ -73,7 +73,7 @@ impl TraceRun {
             let measured = client.run(&Load::Open(schedule.clone()), "replay", seed)?;
             ensure!(
                 measured.ok > 0,
-                "no request was answered: {:?}",
+                "no request got a response: {:?}",
                 measured.faults
             );
             replays.push(Replay {
@@ -135,7 +135,7 @@ impl TraceRun {
         Ok(run)
     }
 
-    /// The answer in sentences, of so many replays.
+    /// The result in sentences, of so many replays.
     fn words(&self, replays: usize) -> Vec<String> {
         let Self {
             replayed,

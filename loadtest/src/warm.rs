@@ -44,7 +44,7 @@ pub struct Step {
 /// What the search found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Warm {
-    /// The answer in sentences.
+    /// The result in sentences.
     pub verdict: Vec<String>,
     /// The server, as given.
     pub server: String,
@@ -57,9 +57,9 @@ pub struct Warm {
     pub post_chars: f64,
     /// The latency target, ms.
     pub target_p99_ms: f64,
-    /// Median latency of a single caller, ms: the service time and the way there.
+    /// Median latency of a single client, ms: the service time and the way there.
     pub service_ms: f64,
-    /// Closed loops by number of callers.
+    /// Closed loops by number of clients.
     pub closed: Vec<Measured>,
     /// Rates tried, in order.
     pub steps: Vec<Step>,
@@ -80,7 +80,7 @@ pub struct WarmOptions {
     pub server_cores: Option<usize>,
     /// Posts in a request.
     pub posts_per_request: usize,
-    /// Latency that 99 of a hundred requests must stay within.
+    /// Latency target for the 99th percentile.
     pub target_p99: Duration,
     /// Length of one run.
     pub step: Duration,
@@ -163,7 +163,7 @@ fn wait_until_ready(client: &Client) -> Result<()> {
         }
         ensure!(
             Instant::now() < until && !interrupt::asked(),
-            "the server answers no request with 200: {:?}",
+            "the server responds to no request with 200: {:?}",
             run.faults
         );
     }
@@ -178,7 +178,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Doubles the callers until more of them no longer bring more answers.
+    /// Doubles the clients until more of them bring no more responses.
     fn closed_loops(&self) -> Result<Vec<Measured>> {
         let mut runs: Vec<Measured> = Vec::new();
         let mut callers = 1;
@@ -254,7 +254,7 @@ impl Search<'_> {
         if run.faults.values().sum::<u64>() > 0 {
             Some("requests failed".to_owned())
         } else if run.ok == 0 {
-            Some("no request was answered".to_owned())
+            Some("no request got a response".to_owned())
         } else if run.latency_ms.p99 > self.target_ms {
             // Latency counts from the intended time, so a late client only ever makes
             // a rate fail that would have held.

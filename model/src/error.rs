@@ -1,4 +1,4 @@
-//! Why a model was refused.
+//! Why a model was rejected.
 
 use crate::foreign;
 use std::path::{Path, PathBuf};

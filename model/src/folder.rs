@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct ModelFolder {
     /// Where the folder is.
     pub path: PathBuf,
-    /// What the model is called in answers: the folder's own name, or in the Hub's
+    /// What the model is called in results: the folder's own name, or in the Hub's
     /// cache the model's.
     pub name: String,
     /// `config.json`.
@@ -218,7 +218,7 @@ mod tests {
         dir
     }
 
-    /// The folder with `file` in it is refused, naming the file and `part`.
+    /// The folder with `file` in it is rejected, naming the file and `part`.
     fn check(file: &str, text: &str, part: &str) {
         let error = ModelFolder::open(folder(&[(file, text)]).path())
             .unwrap_err()

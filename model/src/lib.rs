@@ -23,6 +23,7 @@
 //! | [`wordpiece`] | BERT's tokenizer, for use in place |
 //! | [`error`] | why a model was rejected |
 
+mod calibration;
 pub mod config;
 pub mod error;
 pub mod folder;

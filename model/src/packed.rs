@@ -10,7 +10,7 @@
 //!
 //! Whether the weights are those that were packed is another question, which
 //! takes reading all of them: [`PackedModel::verify`] compares every byte with
-//! its checksum. `docs/packed-format.md` specifies the format.
+//! its checksum. `docs/internals/packed-format.md` specifies the format.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -46,7 +46,7 @@ use views::Section;
 
 pub use format::Kind;
 pub(crate) use schema::{LayerSchema, Meta, Schema, Spec, head_activation};
-pub(crate) use writer::{Sink, Writer};
+pub(crate) use writer::Writer;
 
 /// The most bytes of configuration that are read at opening.
 const MAX_META: usize = 16 << 20;
@@ -204,7 +204,7 @@ impl PackedModel {
         self.0.fingerprint
     }
 
-    /// What the model is called in answers.
+    /// What the model is called in results.
     pub fn name(&self) -> &str {
         &self.0.meta.name
     }

@@ -14,7 +14,7 @@
 use safetensors::tensor::Dtype;
 use std::collections::{HashMap, HashSet};
 
-/// Longer pickles are refused: the largest models have some hundred kilobytes.
+/// Longer pickles are rejected: the largest models have some hundred kilobytes.
 const MAX_LEN: usize = 4 << 20;
 
 /// Of a storage's name, which is looked up for each tensor; PyTorch's are numbers.

@@ -161,7 +161,7 @@ pub(crate) fn known(name: &str) -> Option<NormalizationProfile> {
 
 /// The lines of an emoji table: an emoji (without variation selectors and skin
 /// tones), a tab and its words. What is no such line is passed over;
-/// [`NormalizationProfile::open`] refuses it.
+/// [`NormalizationProfile::open`] rejects it.
 pub fn emoji_words(table: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     table.split(|&byte| byte == b'\n').filter_map(emoji_line)
 }

@@ -4,7 +4,7 @@
 //! and one scale, so that a weight is about `code * scale`. Codes of the
 //! [full](WeightRange::Full) range go from -127 to 127 and none is clipped; those of the
 //! [narrow](WeightRange::Narrow) range go from -64 to 63, where a scale that clips a few
-//! weights can be better for the others. `docs/quantization.md` has the figures.
+//! weights can be better for the others. `docs/internals/quantization.md` has the figures.
 
 use crate::layout::{MAX_K, WeightRange};
 
@@ -45,13 +45,8 @@ impl QuantizedRows {
     pub fn push(&mut self, row: &[f32]) {
         assert_eq!(row.len(), self.k, "a row has k columns");
         let [low, high] = code_bounds(self.range);
-        let (min, max) = row.iter().fold((0.0_f32, 0.0_f32), |(min, max), &w| {
-            (min.min(w), max.max(w))
-        });
-        let scale = (min / low).max(max / high);
-        if !scale.is_normal() {
-            // All zero, or so small that a step cannot be told from zero.
-            assert!(max - min < 1.0, "weights are finite");
+        let scale = unclipped_scale(self.range, row);
+        if scale == 0.0 {
             self.codes.resize(self.codes.len() + row.len(), 0);
             self.scales.push(0.0);
             return;
@@ -78,8 +73,23 @@ impl QuantizedRows {
     }
 }
 
+/// The least scale that clips no weight of a row; 0 for a row of zeros, or of weights so small
+/// that a step cannot be told from zero.
+pub(crate) fn unclipped_scale(range: WeightRange, row: &[f32]) -> f32 {
+    let [low, high] = code_bounds(range);
+    let (min, max) = row.iter().fold((0.0_f32, 0.0_f32), |(min, max), &w| {
+        (min.min(w), max.max(w))
+    });
+    let scale = (min / low).max(max / high);
+    if scale.is_normal() {
+        return scale;
+    }
+    assert!(max - min < 1.0, "weights are finite");
+    0.0
+}
+
 /// The smallest and the largest code of a range.
-fn code_bounds(range: WeightRange) -> [f32; 2] {
+pub(crate) fn code_bounds(range: WeightRange) -> [f32; 2] {
     match range {
         WeightRange::Full => [-MAX_CODE, MAX_CODE],
         WeightRange::Narrow => range.bounds().map(f32::from),

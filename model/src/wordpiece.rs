@@ -1,7 +1,7 @@
 //! BERT's tokenizer in a form that is used where it lies.
 //!
 //! Reading a `tokenizer.json` of 30,000 pieces takes longer than everything else
-//! between a process's start and its first answer. So packing looks at it once:
+//! between a process's start and its first response. So packing looks at it once:
 //! if it is BERT's in every respect that [`WordPiece::compile`] checks, its rules
 //! become a few numbers ([`WordPiece`]) and its vocabulary a hash table
 //! ([`Vocabulary`]) that needs no building, only looking up. Any other tokenizer is
@@ -115,7 +115,7 @@ fn added_tokens(
 }
 
 /// The special tokens that a `post_processor` puts before and after a single text.
-fn special_tokens(json: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
+pub(crate) fn special_tokens(json: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
     let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
     match json["type"].as_str() {
         None if json.is_null() => Some((Vec::new(), Vec::new())),
@@ -225,7 +225,7 @@ const fn first_slot(hash: u32, slots_log2: u32) -> usize {
 
 /// A vocabulary's hash table, in place.
 ///
-/// Whatever stands in the bytes, looking up neither panics nor goes on for ever; what
+/// Whatever stands in the bytes, looking up neither panics nor goes on forever; what
 /// it finds in a damaged table means nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Vocabulary<'a> {

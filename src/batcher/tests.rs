@@ -488,7 +488,7 @@ fn stages_tell_where_time_went() {
     assert!(sum <= began.elapsed(), "{stages:?}");
 }
 
-/// A request of a few posts, of which some cannot be scored; whether its caller leaves.
+/// A request of a few posts, of which some cannot be scored; whether its client disconnects.
 fn request() -> impl Strategy<Value = (Vec<String>, bool)> {
     let word = prop_oneof![
         "[a-e]{1,3}",

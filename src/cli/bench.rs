@@ -33,20 +33,20 @@ const MAX_MIXED_POSTS: usize = 2000;
 
 const EXPLANATION: &str = "\
 Every figure is the median over repetitions; the spread is the distance between the 10th
-and the 90th percentile, as a share of the median. A machine that does other work at the
-same time shows as spread: measure on a quiet one, and say --threads as in production.
+and the 90th percentile, as a share of the median. A large spread means that the machine
+was doing other work: measure on an idle machine, with --threads as in production.
 
-  gemm     GOP/s of the int8 kernels (a multiplication and an addition are 2 operations)
-           against peak_gops, the same instructions in a loop on registers; weights are
-           narrow, as `coldread pack` makes them without --exact
-  single   one post of so many tokens, without tokenization
-  uniform  batches of posts of 24 tokens, without tokenization
+  gemm     GOP/s of the int8 kernels (a multiplication and an addition are 2 operations),
+           compared with peak_gops, a loop of the same instructions on registers; weights
+           are narrow, as `coldread pack` writes them without --exact
+  single   one post with the given number of tokens, without tokenization
+  uniform  batches of posts with 24 tokens, without tokenization
   mixed    the posts of --input in their order, from text to scores
   load     from the start of loading to the first score
 
-Without --input, mixed is made-up posts with the length mix of tweets.
-With --json it prints one JSON object a line, one for each instruction set: isa, threads,
-peak_gops, gemm, single, uniform, mixed, load_ms, peak_memory_mb.
+Without --input, mixed uses generated posts with the lengths of tweets. --json prints one
+JSON object per line, one per instruction set: isa, threads, peak_gops, gemm, single,
+uniform, mixed, load_ms, peak_memory_mb.
 
 Examples:
   coldread bench
@@ -57,16 +57,16 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXPLANATION)]
 pub(crate) struct BenchArgs {
-    /// Posts for the mixed batch (text lines, label<TAB>post lines in .tsv, .csv or
-    /// .jsonl); the first 2,000 are used
+    /// Posts for the mixed batch: one post per line, label<TAB>post lines in .tsv, .csv or
+    /// .jsonl; the first 2,000 are used
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
 
-    /// Measure every instruction set that this CPU has, one after the other
+    /// Measure every instruction set of this CPU, one after the other
     #[arg(long, conflicts_with = "isa")]
     all_isas: bool,
 
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -160,7 +160,7 @@ fn bench_gemm(kernels: Kernels) -> anyhow::Result<Vec<Gemm>> {
 fn token_ids(model: &Model) -> anyhow::Result<Vec<u32>> {
     let ids = model.token_ids("so this is what a quiet sunday with too much coffee feels like")?;
     if ids.is_empty() {
-        bail!("the tokenizer makes nothing of an English sentence");
+        bail!("the tokenizer returns no tokens for an English sentence");
     }
     Ok(ids)
 }
@@ -196,7 +196,8 @@ fn bench_mixed(classifier: &mut Classifier, posts: &[String]) -> anyhow::Result<
     for post in posts {
         tokens += classifier.model().token_ids(post)?.len();
     }
-    let time = measure(|| classifier.classify(posts).map(drop)).context("the mixed batch")?;
+    let time =
+        measure(|| classifier.classify(posts).map(drop)).context("cannot score the mixed batch")?;
     Ok(Mixed::new(posts.len(), tokens, &time))
 }
 

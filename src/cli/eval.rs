@@ -1,14 +1,16 @@
-//! `coldread eval`: how good a model is on labelled posts.
+//! `coldread eval`: measures a model's accuracy and behaviour on labelled posts.
 
+mod checks;
 mod metrics;
 
 use super::posts::Posts;
 use super::progress::Progress;
 use anyhow::bail;
+use checks::{Check, Tally};
 use clap::Args;
 use coldread::config::ModelArgs;
 use coldread::rows::{RowFormat, RowOptions};
-use coldread_engine::{Classifier, ModelInfo};
+use coldread_engine::{Classifier, ModelInfo, Sentiment};
 use coldread_model::ProblemType;
 use metrics::{Calibration, Confusion, at_temperature_one};
 use serde_json::{Map, Value, json};
@@ -16,7 +18,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// What a line may have besides the post: a label and a tab.
+/// Room in a line for a label, or a check's name and expectation, and the tabs.
 const MAX_LABEL_BYTES: usize = 1024;
 
 /// Enough posts to fill the engine's batches.
@@ -26,33 +28,48 @@ const EXPLANATION: &str = "\
 Each line of FILE is a label, a tab and a post:
   2<TAB>what a day!
   negative<TAB>so tired of this
-The label is its index in the model or its name. A line that is anything else ends the
-run, and so does a post that cannot be scored.
+The label is its name or its index in the model. The command fails at the first line of
+another form and at the first post that cannot be scored.
 
-Recall, precision and F1 are scikit-learn's with zero_division=0; macro averages go over
-the classes that occur, as truth or as prediction. The rows of the confusion matrix are
-the true labels, its columns the predicted ones. The expected calibration error has 15
-bins of equal width; `ece_before` is the error without the model's temperature.
-posts_per_second counts text to scores, tokenization included, loading and reading
-excluded.
+With --checks, each line is a check's name, the expected label and one or two posts:
+  typo<TAB>same<TAB>what a day!<TAB>waht a day!
+  negation<TAB>not positive<TAB>this is no good
+  plain<TAB>positive<TAB>so good
+`same` means that both posts get the same label. The report counts the failed checks by
+name.
+
+Recall, precision and F1 are as in scikit-learn with zero_division=0; macro averages cover
+the classes that occur as true or predicted labels. The rows of the confusion matrix are
+true labels, the columns predicted labels. The expected calibration error has 15 bins of
+equal width; `ece_before` is the error without the model's temperature. Intervals contain
+95% of 1,000 bootstrap samples of the posts: if the intervals of two models overlap widely,
+this file cannot tell them apart. posts_per_second is the rate from text to scores: it
+includes tokenization and excludes loading and reading.
 
 Examples:
   coldread eval val.tsv
   coldread eval val.tsv --json | jq .macro_recall
+  coldread eval --checks model/checks.tsv
   coldread --engine candle eval val.tsv";
 
 /// Measure the model on labelled posts.
 #[derive(Debug, Args)]
 #[command(after_help = EXPLANATION)]
 pub(crate) struct EvalArgs {
-    /// A file of label<TAB>post lines; `-` is standard input
+    /// File of label<TAB>post lines; `-` is standard input
     file: PathBuf,
+
+    /// FILE holds behavioural checks and not labelled posts
+    #[arg(long)]
+    checks: bool,
 
     /// Print one JSON object
     ///
-    /// Its keys: posts, accuracy, macro_recall, macro_f1, per_class ({label: {precision,
-    /// recall, f1, support}}), confusion (rows: truth, columns: prediction),
-    /// posts_per_second, ece, ece_before, temperature, model, engine.
+    /// The keys are posts, accuracy, macro_recall, macro_f1 (each with a ..._interval of
+    /// [lower, upper]), per_class ({label: {precision, recall, f1, support}}), confusion (rows:
+    /// true labels, columns: predicted), posts_per_second, ece, ece_before, temperature, model,
+    /// engine. With --checks: checks ({name: {checks, failed, failure_rate, failed_lines}}),
+    /// model, engine.
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
     json: bool,
@@ -68,16 +85,30 @@ struct Evaluation {
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let source = super::model_source::open(model)?;
-    let max_line_bytes = model.max_post_bytes.get() + MAX_LABEL_BYTES;
+    let posts_per_line = if args.checks { 2 } else { 1 };
+    let max_line_bytes = posts_per_line * model.max_post_bytes.get() + MAX_LABEL_BYTES;
     let options = RowOptions::new(RowFormat::Text, max_line_bytes);
     let lines = Posts::open(&args.file, &options)?;
     let model = source.load()?;
+    let engine = model.engine_info().engine;
     let mut classifier = model.classifier();
+    if args.checks {
+        let tally = run_checks(lines, &mut classifier)?;
+        if tally.is_empty() {
+            bail!("{}: no checks in it", args.file.display());
+        }
+        let mut out = io::stdout().lock();
+        if args.json {
+            writeln!(out, "{:#}", tally.report(model.info(), engine))?;
+        } else {
+            tally.print(&mut out, model.info())?;
+        }
+        return Ok(());
+    }
     let evaluation = evaluate(lines, &mut classifier)?;
     if evaluation.confusion.posts() == 0 {
-        bail!("{}: no posts to measure on", args.file.display());
+        bail!("{} contains no posts", args.file.display());
     }
-    let engine = model.engine_info().engine;
     let report = report(&evaluation, model.info(), engine);
     let mut out = io::stdout().lock();
     if args.json {
@@ -88,69 +119,100 @@ pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn evaluate(mut lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
+fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
     let info = classifier.model().info().clone();
-    let mut progress = Progress::start(lines.total_bytes(), true);
-    let mut evaluation = Evaluation {
-        confusion: Confusion::new(info.labels.len()),
-        calibrated: Calibration::default(),
-        uncalibrated: Calibration::default(),
-        time: Duration::ZERO,
+    let mut confusion = Confusion::new(info.labels.len());
+    let mut calibrated = Calibration::default();
+    let mut uncalibrated = Calibration::default();
+    let parse = |text: &str| {
+        let (label, post) = parse(text, &info.labels)?;
+        Ok((label, vec![post.to_owned()]))
     };
+    let time = for_each_line(lines, classifier, parse, |truth, _, results| {
+        let sentiment = &results[0];
+        let correct = sentiment.label_index == truth;
+        confusion.add(truth, sentiment.label_index);
+        calibrated.add(f64::from(sentiment.score()), correct);
+        let before = at_temperature_one(&sentiment.scores, info.temperature);
+        uncalibrated.add(before[sentiment.label_index], correct);
+    })?;
+    Ok(Evaluation {
+        confusion,
+        calibrated,
+        uncalibrated,
+        time,
+    })
+}
+
+fn run_checks(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Tally> {
+    let info = classifier.model().info().clone();
+    let mut tally = Tally::default();
+    let parse = |text: &str| Check::parse(text, &info.labels);
+    for_each_line(lines, classifier, parse, |check, line, results| {
+        tally.add(check, line, results);
+    })?;
+    Ok(tally)
+}
+
+/// Classifies the posts of every line, in batches, and calls `each` with what `parse` made of
+/// the line, the line's number and its posts' results. Returns the time that classification
+/// took.
+fn for_each_line<T>(
+    mut lines: Posts,
+    classifier: &mut Classifier,
+    parse: impl Fn(&str) -> Result<(T, Vec<String>), String>,
+    mut each: impl FnMut(T, u64, &[Sentiment]),
+) -> anyhow::Result<Duration> {
+    let mut progress = Progress::start(lines.total_bytes(), true);
+    let mut time = Duration::ZERO;
     loop {
-        let mut labels = Vec::new();
+        let mut parsed = Vec::new();
         let mut posts = Vec::new();
-        let mut numbers = Vec::new();
         while posts.len() < BATCH_POSTS
             && let Some(row) = lines.next()?
         {
             let error = |reason: &str| lines.error_at(row.line, reason);
-            let line = row.post.as_ref().map_err(|e| error(&e.to_string()))?;
-            let (label, post) = parse(line, &info.labels).map_err(|e| error(&e))?;
-            labels.push(label);
-            posts.push(post.to_owned());
-            numbers.push(row.line);
+            let text = row.post.as_ref().map_err(|e| error(&e.to_string()))?;
+            let (value, of_line) = parse(text).map_err(|e| error(&e))?;
+            parsed.push((value, row.line, of_line.len()));
+            posts.extend(of_line);
         }
         if posts.is_empty() {
             break;
         }
         let started = Instant::now();
-        let results = classifier.classify(&posts)?;
-        evaluation.time += started.elapsed();
-        for (i, (result, truth)) in results.into_iter().zip(labels).enumerate() {
-            let sentiment = result.map_err(|e| lines.error_at(numbers[i], &e.to_string()))?;
-            let correct = sentiment.label_index == truth;
-            evaluation.confusion.add(truth, sentiment.label_index);
-            evaluation
-                .calibrated
-                .add(f64::from(sentiment.score()), correct);
-            let before = at_temperature_one(&sentiment.scores, info.temperature);
-            evaluation
-                .uncalibrated
-                .add(before[sentiment.label_index], correct);
+        let mut results = classifier.classify(&posts)?.into_iter();
+        time += started.elapsed();
+        progress.advance(parsed.len(), lines.bytes_read());
+        for (value, line, posts) in parsed {
+            let of_line: Result<Vec<Sentiment>, _> = results.by_ref().take(posts).collect();
+            let of_line = of_line.map_err(|e| lines.error_at(line, &e.to_string()))?;
+            each(value, line, &of_line);
         }
-        progress.advance(posts.len(), lines.bytes_read());
     }
     progress.clear();
-    Ok(evaluation)
+    Ok(time)
+}
+
+/// Which of the model's labels has this name.
+fn index_of(name: &str, labels: &[String]) -> Option<usize> {
+    labels
+        .iter()
+        .position(|label| label.eq_ignore_ascii_case(name))
 }
 
 /// Splits `label<TAB>post`; the error says what was expected.
 fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), String> {
     let (label, post) = line
         .split_once('\t')
-        .ok_or_else(|| "expected label<TAB>post, found no tab".to_owned())?;
+        .ok_or_else(|| "no tab in the line; expected label<TAB>post".to_owned())?;
     let label = label.trim();
     let by_index = label
         .parse::<usize>()
         .ok()
         .filter(|&index| index < labels.len());
     let index = by_index
-        .or_else(|| {
-            labels
-                .iter()
-                .position(|name| name.eq_ignore_ascii_case(label))
-        })
+        .or_else(|| index_of(label, labels))
         .ok_or_else(|| {
             // A long one is no label but text, and posts do not belong in messages.
             let found = match label.chars().count() {
@@ -165,6 +227,7 @@ fn parse<'a>(line: &'a str, labels: &[String]) -> Result<(usize, &'a str), Strin
 
 fn report(evaluation: &Evaluation, info: &ModelInfo, engine: &str) -> Map<String, Value> {
     let confusion = &evaluation.confusion;
+    let intervals = confusion.intervals();
     let per_class: Map<String, Value> = info
         .labels
         .iter()
@@ -186,8 +249,11 @@ fn report(evaluation: &Evaluation, info: &ModelInfo, engine: &str) -> Map<String
         "engine": engine,
         "posts": confusion.posts(),
         "accuracy": confusion.accuracy(),
+        "accuracy_interval": intervals.accuracy,
         "macro_recall": confusion.macro_recall(),
+        "macro_recall_interval": intervals.macro_recall,
         "macro_f1": confusion.macro_f1(),
+        "macro_f1_interval": intervals.macro_f1,
         "per_class": per_class,
         "confusion": confusion.rows(),
         "ece": single_label.then(|| evaluation.calibrated.error()),
@@ -222,9 +288,21 @@ fn print(
         text("engine")
     )?;
     writeln!(out, "posts              {}", confusion.posts())?;
-    writeln!(out, "accuracy           {:.4}", number("accuracy"))?;
-    writeln!(out, "macro recall       {:.4}", number("macro_recall"))?;
-    writeln!(out, "macro F1           {:.4}", number("macro_f1"))?;
+    for (name, key) in [
+        ("accuracy", "accuracy"),
+        ("macro recall", "macro_recall"),
+        ("macro F1", "macro_f1"),
+    ] {
+        let interval = &report[&format!("{key}_interval")];
+        let end = |i: usize| interval[i].as_f64().unwrap_or(f64::NAN);
+        writeln!(
+            out,
+            "{name:17}  {:.4} (95%: {:.4} to {:.4})",
+            number(key),
+            end(0),
+            end(1)
+        )?;
+    }
     if !report["ece"].is_null() {
         writeln!(
             out,

@@ -1,4 +1,4 @@
-//! `coldread info`: what would run, without running it.
+//! `coldread info`: shows what would run, without running it.
 
 use clap::Args;
 use coldread::config::ModelArgs;
@@ -8,8 +8,8 @@ use std::io::{self, Write};
 
 /// Show the model, the engine and the limits.
 ///
-/// Loads the model as every other command does, so it also tells whether a model
-/// folder is sound.
+/// Loads the model as every other command does, so it also checks whether a model folder is
+/// valid.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     /// Print one JSON object
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
     writeln!(out, "threads         {}", engine.threads)?;
     writeln!(
         out,
-        "limits          {} tokens are read of a post; {} bytes are taken",
+        "limits          {} tokens per post are scored; {} bytes are accepted",
         info.max_tokens,
         model.max_post_bytes()
     )?;

@@ -1,8 +1,8 @@
 //! The log: to standard error, so that standard output holds results and nothing else.
 //!
-//! A server writes it without waiting for whoever reads it. Lambda always reads, and what
-//! is not written when an answer goes out is frozen with the sandbox: there, and in the
-//! short-lived tools, a line is written before anything else happens.
+//! A server never waits for the reader of its log. On Lambda, which always reads, a line
+//! that is not written before the response is frozen with the sandbox: there, and in the
+//! short-lived commands, lines are written immediately.
 
 use anyhow::{Context, bail};
 use coldread::serve::lambda::is_lambda;
@@ -22,16 +22,16 @@ const FILTERS: [&str; 2] = ["COLDREAD_LOG", "RUST_LOG"];
 /// The variable that holds `json` or `text`.
 const FORMAT: &str = "COLDREAD_LOG_FORMAT";
 
-/// Starts the log. A server tells what it does, a tool only what is wrong. What waits to
-/// be written is written when the guard is dropped.
+/// Starts the log, at level info for a server and warn for the other commands. Dropping
+/// the guard writes the lines that are still buffered.
 pub(crate) fn start(serves: bool) -> anyhow::Result<Option<WorkerGuard>> {
     let chosen = FILTERS
         .into_iter()
         .find_map(|name| Some((name, filled(name)?)));
     let filter = match chosen {
-        Some((name, value)) => value
-            .parse::<Targets>()
-            .with_context(|| format!("{name}={value} is not a log filter"))?,
+        Some((name, value)) => value.parse::<Targets>().with_context(|| {
+            format!("{name} is `{value}`; expected a level such as debug, or coldread=trace")
+        })?,
         None => Targets::new()
             .with_default(if serves {
                 LevelFilter::INFO
@@ -81,7 +81,7 @@ fn is_json(unless_said: bool) -> anyhow::Result<bool> {
         None => Ok(unless_said),
         Some("json") => Ok(true),
         Some("text") => Ok(false),
-        Some(other) => bail!("{FORMAT} is `{other}`; it is `json` or `text`"),
+        Some(other) => bail!("{FORMAT} is `{other}`; expected `json` or `text`"),
     }
 }
 
@@ -90,5 +90,5 @@ fn is_json(unless_said: bool) -> anyhow::Result<bool> {
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     let thread = std::thread::current();
-    tracing::error!(location, thread = thread.name(), "a panic");
+    tracing::error!(location, thread = thread.name(), "a thread panicked");
 }

@@ -1,4 +1,4 @@
-//! `coldread completions` and `coldread man`: what a package puts beside the program.
+//! `coldread completions` and `coldread man`, for packagers.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell that reads them
+    /// Shell to complete in
     shell: Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// An existing folder: one page for the program and one for each subcommand
+    /// Existing folder for the pages: one for the program and one per subcommand
     folder: PathBuf,
 }
 

@@ -64,8 +64,8 @@ pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf>
     let similar = similar(model);
     Err(UsageError::new(match hub_id(model) {
         Some(id) if similar.is_none() => format!(
-            "{id}: no file or folder is called so, and this build does not download models; build \
-             one that does: cargo build --release --features full"
+            "{id}: no such file or folder, and this build cannot download models; build one that \
+             can: cargo build --release --features full"
         ),
         _ => format!("{}: {}", model.display(), hint(model, similar.as_deref())),
     }))
@@ -76,9 +76,9 @@ fn hint(model: &Path, similar: Option<&Path>) -> String {
     match (similar, model.parent()) {
         (Some(similar), _) => format!("did you mean {:?}?", similar.display()),
         (None, Some(folder)) if !folder.as_os_str().is_empty() && !folder.exists() => {
-            format!("there is no folder {:?}", folder.display())
+            format!("no such folder: {:?}", folder.display())
         }
-        _ => "no file or folder is called so".to_owned(),
+        _ => "no such file or folder".to_owned(),
     }
 }
 
@@ -124,7 +124,7 @@ fn reject_revision(args: &ModelArgs, model: &str) -> anyhow::Result<()> {
     match args.revision {
         None => Ok(()),
         Some(_) => Err(UsageError::new(format!(
-            "--revision is for a model of the Hub, and this is {model}"
+            "--revision needs a model of the Hub; --model is {model}"
         ))),
     }
 }
@@ -182,6 +182,6 @@ mod tests {
         check("sentiment", None);
         check("other", None);
         let missing = folder.path().join("no/such");
-        assert!(hint(&missing, None).contains("there is no folder"));
+        assert!(hint(&missing, None).contains("no such folder"));
     }
 }

@@ -1,5 +1,5 @@
-//! `coldread pack`: a model folder, or a model of the Hub, as one file that is mapped and
-//! run as it is.
+//! `coldread pack`: converts a model folder, or a model of the Hub, to one file that is
+//! mapped and used in place.
 
 use super::model_source;
 use super::posts::read_all;
@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A check reads so many posts at most; the reference takes minutes for them.
+/// Maximum number of posts for `--check`; the f32 reference takes minutes for them.
 const MAX_CHECKED_POSTS: usize = 10_000;
 
 const EXAMPLES: &str = "\
@@ -29,33 +29,33 @@ Examples:
   coldread pack OWNER/NAME --revision v1.0 -o name.coldread
   coldread --model my-model.coldread score \"what a day!\"";
 
-/// Write a model folder, or a model of the Hugging Face Hub, as one packed int8 file.
+/// Convert a model folder, or a model of the Hugging Face Hub, to one packed int8 file.
 ///
-/// A folder has a config.json, a tokenizer (tokenizer.json, or vocab.txt, vocab.json with
-/// merges.txt, or a SentencePiece model) and weights (model.safetensors, several files with
-/// an index, or pytorch_model.bin). Of a model of the Hub these are downloaded into the
-/// cache that Python's programs share; HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean
-/// what they mean there. --model takes the folder, the id or the packed file; the file
-/// starts fastest.
+/// A model folder has a config.json, a tokenizer (tokenizer.json, or vocab.txt, vocab.json
+/// with merges.txt, or a SentencePiece model) and weights (model.safetensors, several files
+/// with an index, or pytorch_model.bin). A model of the Hub is downloaded to the cache that
+/// huggingface_hub uses in Python; HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE have the
+/// same meaning as there. --model accepts the folder, the id and the packed file, which loads
+/// fastest.
 #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PackArgs {
-    /// The model folder, or a model of the Hub as OWNER/NAME or OWNER/NAME@REVISION
+    /// Model folder, or model of the Hub as OWNER/NAME or OWNER/NAME@REVISION
     #[arg(value_name = "FOLDER|HUB_ID")]
     model_to_pack: PathBuf,
 
-    /// The file to write; it appears under its name only when it is complete
+    /// File to write; it appears under this name only when it is complete
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 
-    /// Keep weights at the full 8 bits: closer to the folder's, and slower on processors with AVX2
-    /// and nothing newer (by default the linear layers' weights are -64 to 63)
+    /// Keep the full range of 8 bits in the linear layers, instead of -64 to 63: closer to the
+    /// original weights, but slower on processors that have AVX2 only
     #[arg(long)]
     exact: bool,
 
-    /// Compare the packed model with the f32 reference on a file of posts (text lines,
-    /// label<TAB>post lines in .tsv, .csv or .jsonl)
+    /// Compare the packed model with the f32 reference on a file of posts: one post per line,
+    /// label<TAB>post lines in .tsv, .csv or .jsonl
     #[arg(long, value_name = "POSTS")]
     check: Option<PathBuf>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sees that posts can become tokens, so that no file is written that cannot be loaded.
+/// Checks that the tokenizer loads, so that no file is written that cannot be loaded.
 fn check_text(folder: &ModelFolder) -> Result<(), LoadError> {
     match TextPipeline::from_folder(folder) {
         // Another build may run what this one is too small for.
@@ -113,14 +113,14 @@ fn check_text(folder: &ModelFolder) -> Result<(), LoadError> {
     }
 }
 
-/// What of a model is not in its numbers.
+/// Prints the name, head, labels and normalization of a model.
 fn describe(folder: &ModelFolder, out: &mut impl Write) -> io::Result<()> {
     let config = &folder.config;
     let head = match config.problem_type {
         ProblemType::SingleLabel => "one of",
         ProblemType::MultiLabel => "any of",
     };
-    // Names of somebody else's, who must not move the terminal's cursor.
+    // The names come from the model's author and must not control the terminal.
     let labels: Vec<String> = config
         .labels
         .iter()
@@ -134,16 +134,16 @@ fn describe(folder: &ModelFolder, out: &mut impl Write) -> io::Result<()> {
         labels.join(", ")
     )?;
     match &folder.profile {
-        None => writeln!(out, "text is taken as it is"),
+        None => writeln!(out, "text is not normalized"),
         Some(profile) => writeln!(
             out,
-            "text is normalised: {}",
+            "text is normalized: {}",
             serde_json::to_string(profile).expect("plain data has a JSON form")
         ),
     }
 }
 
-/// How alike two models' answers are.
+/// How closely two models' results agree.
 #[derive(Debug, Default, PartialEq)]
 struct Agreement {
     posts: usize,
@@ -170,7 +170,7 @@ fn compare(
     let reference = classify(folder, EngineChoice::Candle)?;
     let agreement = Agreement::of(&packed, &reference);
     if agreement.posts == 0 {
-        bail!("no post of the check could be scored");
+        bail!("--check: no post of the file could be scored");
     }
     Ok(agreement)
 }

@@ -1,4 +1,4 @@
-//! Where a subcommand's posts come from: a file or standard input, read as rows.
+//! A subcommand's posts: rows of a file or of standard input.
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -7,15 +7,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// How posts stand in a file.
+/// The format of a file of posts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// One post a line
+    /// One post per line
     Text,
-    /// JSON: a string or an object with the post under --field a line, or an array of them
+    /// JSON: one string per line, one object per line with the post in --field, or an array
     #[value(alias = "json")]
     Jsonl,
-    /// Columns separated by commas, or by what the header shows, quoted as in RFC 4180
+    /// Columns separated by commas or by the header's separator, quoted as in RFC 4180
     Csv,
     /// Tab-separated columns, without quoting
     Tsv,
@@ -59,31 +59,30 @@ impl From<Format> for RowFormat {
 /// How the rows of an input are read.
 #[derive(Debug, Args)]
 pub(crate) struct RowArgs {
-    /// How posts stand in the input [default: by the file's extension, else text]
+    /// Format of the input [default: by the file's extension, else text]
     ///
-    /// A blank line of text gives an error in its place, so that line N of the results
-    /// belongs to line N of the input; blank lines of the other formats are skipped.
+    /// In text, a blank line has an error as its result, so that line N of the results
+    /// belongs to line N of the input; in the other formats blank lines are skipped.
     /// UTF-16 is decoded, and gzip and zstd are decompressed.
     #[arg(long, short, value_name = "FORMAT")]
     pub(crate) format: Option<Format>,
 
-    /// Where the post stands: a JSON key, a JSON pointer such as /user/bio, a column's name,
-    /// or its number from 1 [default: text; with --no-header the last column]
+    /// Where the post is: a JSON key, a JSON pointer such as /user/bio, a column's name, or a
+    /// column's number from 1 [default: text; with --no-header, the last column]
     #[arg(long, value_name = "FIELD")]
     pub(crate) field: Option<String>,
 
-    /// What separates the columns of CSV: a character, or `tab` [default: what the header
-    /// shows]
+    /// Separator of CSV columns: one character, or `tab` [default: inferred from the header]
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     pub(crate) delimiter: Option<u8>,
 
-    /// The first row of CSV or TSV is a post and not column names
+    /// The first row of CSV or TSV is data, not column names
     #[arg(long)]
     pub(crate) no_header: bool,
 }
 
 fn delimiter(name: &str) -> Result<u8, &'static str> {
-    parse_delimiter(name).ok_or("expected one character of ASCII, or `tab`")
+    parse_delimiter(name).ok_or("expected one ASCII character, or `tab`")
 }
 
 impl RowArgs {
@@ -92,16 +91,18 @@ impl RowArgs {
         let format = self.format.unwrap_or_else(|| Format::from_path(path));
         let is_number = |field: &String| field.parse::<usize>().is_ok_and(|n| n > 0);
         if format == Format::Text && self.field.is_some() {
-            return Err("--field is for jsonl, csv and tsv; a text line is a post".to_owned());
+            return Err(
+                "--field needs --format jsonl, csv or tsv; in text, each line is a post".to_owned(),
+            );
         }
         if self.no_header && !format.has_columns() {
-            return Err("--no-header is for csv and tsv".to_owned());
+            return Err("--no-header needs --format csv or tsv".to_owned());
         }
         if self.delimiter.is_some() && !format.has_columns() {
-            return Err("--delimiter is for csv".to_owned());
+            return Err("--delimiter needs --format csv".to_owned());
         }
         if self.no_header && !self.field.as_ref().is_none_or(is_number) {
-            return Err("with --no-header, --field is a column's number, from 1".to_owned());
+            return Err("with --no-header, --field must be a column's number, from 1".to_owned());
         }
         Ok(RowOptions {
             field: self.field.clone(),
@@ -179,7 +180,7 @@ fn open(path: &Path) -> anyhow::Result<(Box<dyn Read + Send>, Option<u64>)> {
     let file = File::open(path).with_context(|| name.to_string())?;
     let metadata = file.metadata().with_context(|| name.to_string())?;
     if metadata.is_dir() {
-        bail!("{name}: this is a directory; name a file of posts");
+        bail!("{name} is a directory; expected a file of posts");
     }
     // A pipe or a device has no size.
     let total_bytes = metadata.is_file().then_some(metadata.len());
@@ -211,7 +212,7 @@ pub(crate) fn read_all(
         posts.extend((!is_empty).then_some(post));
     }
     if posts.is_empty() {
-        bail!("{}: no posts in it", path.display());
+        bail!("{} contains no posts", path.display());
     }
     Ok(posts)
 }

@@ -21,12 +21,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-/// A batch ends at so many posts,
+/// Maximum number of posts in a batch.
 const MAX_BATCH_POSTS: usize = 256;
-/// or at so many bytes of posts, whichever comes first.
+/// Maximum total size of the posts in a batch.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// The exit code of a program that was stopped with Ctrl-C.
+/// The exit code after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
 const EXAMPLES: &str = "\
@@ -42,20 +42,20 @@ Examples:
 Each line of --output jsonl is one of
   {\"row\":1,\"id\":7,\"label\":\"positive\",\"score\":0.98,\"scores\":{\"negative\":0.01,...}}
   {\"row\":2,\"error\":{\"code\":\"empty_text\",\"message\":\"...\"}}
-as the HTTP API's rows are; \"id\" is there if the row has one, \"truncated\":true where only the
-beginning of a post was read, and \"windows\" with --long-text window. The codes are
+with the same keys as rows over HTTP: \"id\" if the row has one, \"truncated\":true if only the
+beginning of the post was scored, and \"windows\" with --long-text window. The error codes are
 empty_text, text_too_long, invalid_utf8, invalid_json, missing_field, column_count,
 unclosed_quote and stray_quote. A post that cannot be scored does not stop the others; the
-exit code is 1 only when none could be scored.";
+exit code is 1 only if no post could be scored.";
 
 /// Score posts from the arguments, standard input or a file.
 ///
-/// Prints one result per post, in order: a table on a terminal, else JSON lines.
+/// Prints one result per post, in order: as a table on a terminal, otherwise as JSON lines.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ScoreArgs {
-    /// Posts to score; without any, and without --input, standard input is read. One that
-    /// begins with a dash stands after `--`
+    /// Posts to score; without any, and without --input, they are read from standard input.
+    /// Put `--` before a post that begins with a dash
     #[arg(value_name = "TEXT", conflicts_with_all = ["input", "format", "field", "delimiter", "no_header"])]
     posts: Vec<String>,
 
@@ -66,14 +66,14 @@ pub(crate) struct ScoreArgs {
     #[command(flatten)]
     rows: RowArgs,
 
-    /// What is done with a post of more tokens than the model takes: `truncate` reads its
-    /// beginning, `window` reads it in windows side by side, `error` rejects it
+    /// How to score a post with more tokens than the model reads: `truncate` scores its
+    /// beginning, `window` scores all of it in windows and averages them, `error` rejects it
     #[arg(long, value_name = "truncate|window|error", default_value = "truncate")]
     long_text: LongText,
 
-    /// How to print results [default: table on a terminal, else jsonl]
+    /// Format of the results [default: table on a terminal, else jsonl]
     ///
-    /// The columns of csv are row, id, label, score, one per label of the model, truncated,
+    /// The CSV columns are row, id, label, score, one per label of the model, truncated,
     /// windows and error.
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
@@ -96,7 +96,7 @@ impl ScoreArgs {
         let options = self.rows.options(path, max_post_bytes);
         let options = options.map_err(UsageError::new)?;
         if path.as_os_str() == "-" && io::stdin().is_terminal() {
-            eprintln!("reading posts from the terminal; Ctrl-D ends");
+            eprintln!("reading posts from the terminal; press Ctrl-D to finish");
         }
         Posts::open(path, &options).map(Some)
     }
@@ -230,7 +230,7 @@ fn finish(screen: &Mutex<Screen>, tally: &Tally, many: bool) -> anyhow::Result<(
     }
     if tally.rows > 0 && tally.failed == tally.rows {
         let reason = tally.first_failure.as_deref().unwrap_or_default();
-        bail!("no post could be scored; the first because: {reason}");
+        bail!("no post could be scored; the first error: {reason}");
     }
     Ok(())
 }
@@ -241,7 +241,7 @@ fn finish(screen: &Mutex<Screen>, tally: &Tally, many: bool) -> anyhow::Result<(
 /// input is waited for. Records are written under the lock: none is cut in half.
 fn flush_on_interrupt(screen: Arc<Mutex<Screen>>) -> anyhow::Result<()> {
     ctrlc::set_handler(move || {
-        // A reader that has stopped reading may block the writer for ever.
+        // A reader that has stopped reading may block the writer forever.
         for _ in 0..20 {
             match screen.try_lock() {
                 Ok(mut screen) => {
@@ -255,5 +255,5 @@ fn flush_on_interrupt(screen: Arc<Mutex<Screen>>) -> anyhow::Result<()> {
         }
         std::process::exit(INTERRUPTED);
     })
-    .context("setting the handler of Ctrl-C")
+    .context("cannot handle Ctrl-C")
 }

@@ -39,12 +39,12 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = runtime
         .enable_all()
         .build()
-        .context("starting the async runtime")?;
+        .context("cannot start the async runtime")?;
     Ok(runtime.block_on(serve::serve(config, batcher))?)
 }
 
-/// One inference, which touches every weight and grows every buffer that a post of
-/// ordinary length needs, so that the first caller does not wait for it.
+/// Runs one inference, which loads every weight and allocates every buffer that a post of
+/// ordinary length needs, so that the first client does not wait for that.
 fn warm_up(classifier: &mut Classifier) -> anyhow::Result<()> {
     let started = Instant::now();
     classifier

@@ -14,7 +14,7 @@ pub(crate) fn width() -> usize {
 /// `text` on one line of at most `max_columns`, with an ellipsis where it was cut.
 ///
 /// Control characters become spaces: a post must not be able to move the cursor
-/// or recolour the terminal of whoever scores it.
+/// or recolour the user's terminal.
 pub(crate) fn shorten(text: &str, max_columns: usize) -> String {
     let mut line = String::new();
     let mut columns = 0;

@@ -1,4 +1,4 @@
-//! Who may ask: API keys, and the web pages that may.
+//! Access: API keys, key pairs for signatures, and allowed web origins.
 
 use super::{ConfigError, SigV4Keys};
 use std::fmt;
@@ -12,9 +12,9 @@ const MIN_KEY_BYTES: usize = 16;
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// API keys, separated by commas or white space; each is valid, so that a new one
-    /// can be handed out before an old one goes. With none, everybody may ask. Better
-    /// set as variable: other users of a machine can see its command lines.
+    /// API keys, separated by commas or white space. All of them are valid, so keys can be
+    /// rotated. Without any, everybody who reaches the server may use it. Prefer the variable:
+    /// other users of a machine can see its command lines.
     #[arg(
         long,
         env = "COLDREAD_API_KEYS",
@@ -23,14 +23,14 @@ pub struct AccessArgs {
     )]
     pub api_keys: Option<Secret>,
 
-    /// A file with API keys, one a line; empty lines and those that begin with # are
-    /// left out. It is read once, at start.
+    /// File with API keys, one per line; blank lines and lines that begin with # are ignored.
+    /// It is read once, at start.
     #[arg(long, env = "COLDREAD_API_KEYS_FILE", value_name = "PATH")]
     pub api_keys_file: Option<PathBuf>,
 
-    /// Key pairs that Amazon Comprehend's clients sign with, as ID:SECRET, separated by
-    /// commas or white space; each is valid. With pairs or API keys a call without
-    /// either is refused; with neither, any signature is taken. Better set as variable.
+    /// Key pairs that Amazon Comprehend's clients sign with, as ID:SECRET, separated by commas
+    /// or white space. With key pairs or API keys configured, a request without either is
+    /// rejected; with neither, any signature is accepted. Prefer the variable.
     #[arg(
         long,
         env = "COLDREAD_SIGV4_KEYS",
@@ -39,23 +39,22 @@ pub struct AccessArgs {
     )]
     pub sigv4_keys: Option<Secret>,
 
-    /// A file with such pairs, one a line; empty lines and those that begin with # are
-    /// left out. It is read once, at start.
+    /// File with such pairs, one per line; blank lines and lines that begin with # are
+    /// ignored. It is read once, at start.
     #[arg(long, env = "COLDREAD_SIGV4_KEYS_FILE", value_name = "PATH")]
     pub sigv4_keys_file: Option<PathBuf>,
 
-    /// With API keys: let everybody read /metrics, which is closed like the rest
-    /// otherwise.
+    /// Serve /metrics without a key even if API keys are configured.
     #[arg(long, env = "COLDREAD_PUBLIC_METRICS")]
     pub public_metrics: bool,
 
-    /// With API keys: close the page at / and the API's description too. They hold no
-    /// secrets, but browsers send no keys for a page.
+    /// Require a key for the page at / and for the API's description too, if API keys are
+    /// configured. They hold no secrets, but browsers send no key for a page.
     #[arg(long, env = "COLDREAD_PRIVATE_DOCS")]
     pub private_docs: bool,
 
-    /// Origins whose pages may read answers in a browser (CORS), each with scheme and
-    /// host and separated by commas. With none, only pages of this server may.
+    /// Origins whose pages may read responses in a browser (CORS), with scheme and host,
+    /// separated by commas [default: only pages of this server].
     #[arg(
         long,
         env = "COLDREAD_CORS_ORIGINS",
@@ -81,7 +80,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who may ask: what was set, read and checked.
+/// Access settings, read and checked.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// The keys that are valid.
@@ -92,12 +91,12 @@ pub struct Access {
     pub public_metrics: bool,
     /// Whether page and description are closed when there are keys.
     pub private_docs: bool,
-    /// Origins whose pages may read answers.
+    /// Origins whose pages may read responses.
     pub cors_origins: Vec<String>,
 }
 
 impl Access {
-    /// Whether anybody may ask: no key of any kind is asked for.
+    /// Whether no key of any kind is required.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty() && self.sigv4_keys.is_empty()
     }
@@ -127,13 +126,17 @@ impl AccessArgs {
         let file = self.api_keys_file.as_deref();
         let keys = listed(self.api_keys.as_ref(), "--api-keys-file", file)?;
         for (i, key) in keys.iter().enumerate() {
-            let refused =
+            let reject =
                 |what: &str| Err(ConfigError::ApiKeys(format!("API key {} {what}", i + 1)));
             if key.len() < MIN_KEY_BYTES {
-                return refused("is shorter than 16 characters, so that it could be guessed");
+                return reject(
+                    "is shorter than 16 characters and could be guessed; use a longer one",
+                );
             }
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return refused("has characters that do not fit into a header");
+                return reject(
+                    "has characters that are not allowed in a header; use visible ASCII characters",
+                );
             }
         }
         Ok(ApiKeys(keys))
@@ -159,9 +162,9 @@ fn listed(
         keys.extend(parts.map(str::to_owned));
     }
     if let Some(path) = file {
-        let refused =
+        let reject =
             |reason: String| ConfigError::ApiKeys(format!("{flag} {}: {reason}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| refused(e.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|e| reject(e.to_string()))?;
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let before = keys.len();
         keys.extend(
@@ -169,9 +172,11 @@ fn listed(
                 .filter(|line| !line.is_empty() && !line.starts_with('#'))
                 .map(str::to_owned),
         );
-        // Whoever names a file wants keys; with none everything would be open.
+        // The operator who names a file wants keys; without any the server would be open.
         if keys.len() == before {
-            return Err(refused("it holds no key".to_owned()));
+            return Err(reject(
+                "it contains no key; add one or leave the flag out".to_owned(),
+            ));
         }
     }
     Ok(keys)
@@ -186,12 +191,12 @@ fn is_origin(value: &str) -> bool {
     host.is_some_and(|host| !host.is_empty() && host.chars().all(is_host))
 }
 
-/// The keys that are valid; none means that none is asked for.
+/// The keys that are valid; without any, none is required.
 #[derive(Clone, Default)]
 pub struct ApiKeys(Vec<String>);
 
 impl ApiKeys {
-    /// Whether anybody may ask without a key.
+    /// Whether no key is required.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -258,12 +263,12 @@ mod tests {
     #[test]
     fn no_keys_open_the_service() {
         for args in [AccessArgs::default(), with_keys(""), with_keys(" , ")] {
-            assert!(args.keys().expect("nothing to refuse").is_empty());
+            assert!(args.keys().expect("nothing to reject").is_empty());
         }
     }
 
     #[test]
-    fn keys_that_protect_nothing_are_refused_unseen() {
+    fn keys_that_protect_nothing_are_rejected_unseen() {
         let (_file, empty) = in_file("# none yet\n");
         let missing = AccessArgs {
             api_keys_file: Some("no/such/file".into()),
@@ -274,8 +279,8 @@ mod tests {
                 with_keys(&format!("{OLD},hunter2")),
                 "API key 2 is shorter than 16",
             ),
-            (with_keys("pässword-0123456789"), "do not fit into a header"),
-            (empty, "it holds no key"),
+            (with_keys("pässword-0123456789"), "not allowed in a header"),
+            (empty, "it contains no key"),
             (missing, "no/such/file"),
         ] {
             let message = args.keys().expect_err(expected).to_string();

@@ -1,4 +1,4 @@
-//! Which other services' formats are spoken, and at which paths.
+//! Which other services' formats are served, and at which paths.
 
 use super::{ConfigError, filled};
 
@@ -6,8 +6,8 @@ use super::{ConfigError, filled};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Other services' clients")]
 pub struct CompatArgs {
-    /// Other services whose clients are answered, separated by commas; `none` for none.
-    /// Whatever is left out has no route.
+    /// Other services whose clients are served, separated by commas, or `none`. A service
+    /// that is not listed has no route.
     #[arg(
         long,
         env = "COLDREAD_COMPAT",
@@ -16,8 +16,8 @@ pub struct CompatArgs {
     )]
     pub compat: String,
 
-    /// A path before the routes of other services' clients, such as /other. SageMaker's
-    /// and Vertex AI's stay where these platforms ask for them.
+    /// Path prefix of the routes of other services' clients, such as /other. The routes of
+    /// SageMaker and Vertex AI, which these platforms prescribe, have no prefix.
     #[arg(
         long,
         env = "COLDREAD_COMPAT_PREFIX",
@@ -27,7 +27,7 @@ pub struct CompatArgs {
     pub compat_prefix: String,
 }
 
-/// A service whose clients can be answered.
+/// A service whose clients can be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// Hugging Face text-classification.
@@ -59,12 +59,12 @@ impl Service {
     ];
 }
 
-/// Which formats are spoken where: what was set, read and checked.
+/// Which formats are served where, read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compat {
-    /// The services whose clients are answered.
+    /// The services whose clients are served.
     pub services: Vec<Service>,
-    /// Before the paths of their routes: empty, or with a slash in front and none behind.
+    /// Path prefix of their routes: empty, or with a leading and without a trailing slash.
     pub prefix: String,
     /// Where Vertex AI asks for health, if this is Vertex AI.
     pub vertex_health: Option<String>,
@@ -84,12 +84,12 @@ impl Default for Compat {
 }
 
 impl Compat {
-    /// Whether a service's clients are answered.
+    /// Whether a service's clients are served.
     pub fn speaks(&self, service: Service) -> bool {
         self.services.contains(&service)
     }
 
-    /// The names of the services whose clients are answered.
+    /// The names of the services whose clients are served.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let spoken = Service::ALL.iter().filter(|(_, it)| self.speaks(*it));
         spoken.map(|(name, _)| *name)
@@ -134,21 +134,21 @@ fn services(list: &str) -> Result<Vec<Service>, ConfigError> {
         known.map(|(_, service)| service).ok_or_else(|| {
             let all = Service::ALL.map(|(name, _)| name).join(", ");
             ConfigError::Compat(format!(
-                "--compat (COLDREAD_COMPAT) has `{name}`; it is `none`, or some of {all}"
+                "--compat (COLDREAD_COMPAT) has `{name}`; expected `none`, or a list of {all}"
             ))
         })
     };
     names.into_iter().map(service).collect()
 }
 
-/// Refuses what no request's path can be, and what a router would take for a pattern.
+/// Rejects paths that no request can have, and those that a router would take for a pattern.
 fn check_path(name: &str, path: &str) -> Result<(), ConfigError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@%".contains(&byte);
     if path.starts_with('/') && !path.contains("//") && path.bytes().all(is_plain) {
         return Ok(());
     }
     Err(ConfigError::Compat(format!(
-        "{name} is `{path}`, which is no path such as /predict"
+        "{name} is `{path}`; expected a path such as /predict"
     )))
 }
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_says_who_is_answered() {
+    fn the_list_says_who_is_served() {
         let names = |list: &str| -> Vec<&'static str> {
             resolve(list, "", &[]).expect(list).names().collect()
         };

@@ -1,4 +1,4 @@
-//! Events that are no requests: where the post stands in a record, and where results go.
+//! Events other than requests: where the post is in a record, and where results go.
 
 use super::{ConfigError, filled};
 
@@ -6,21 +6,21 @@ use super::{ConfigError, filled};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Events")]
 pub struct EventArgs {
-    /// On Lambda, where the results of queues and streams go, for Lambda itself throws
-    /// away what a function answers them: `sqs://` and a queue's URL,
-    /// `eventbridge://` and a bus, or `log`, which is a line of JSON for each post on
-    /// standard output. With none such events are refused and come again.
+    /// Where results of queues and streams go on Lambda, which discards the function's
+    /// response to them: `sqs://` and a queue's URL, `eventbridge://` and a bus, or `log`, one
+    /// line of JSON per post on standard output. Without it such events fail, and are sent
+    /// again.
     #[arg(long, env = "COLDREAD_RESULTS", value_name = "SINK")]
     pub results: Option<String>,
 
-    /// Where the post stands in a record of an event, as a JSON pointer such as
-    /// /message/text; `#` is all of the record, as it is. Left out, it is /text, and
-    /// all of a record that is no JSON object.
+    /// Where the post is in a record of an event, as a JSON pointer such as /message/text;
+    /// `#` is the whole record, as it is [default: /text, or the whole record if it is not a
+    /// JSON object].
     #[arg(long, env = "COLDREAD_EVENT_TEXT", value_name = "POINTER")]
     pub event_text: Option<String>,
 
-    /// Where a record has an id of its own, which its result will have as `post_id`.
-    /// Left out, it is /id.
+    /// Where a record has its own id, which is copied to its result as `post_id`, as a JSON
+    /// pointer [default: /id].
     #[arg(long, env = "COLDREAD_EVENT_ID", value_name = "POINTER")]
     pub event_id: Option<String>,
 }
@@ -68,8 +68,8 @@ impl Pointer {
         let is_pointer = pointer.is_empty() || pointer.starts_with('/');
         is_pointer.then(|| Self(pointer.to_owned())).ok_or_else(|| {
             ConfigError::Events(format!(
-                "{name} is `{value}`, which is no JSON pointer such as /message/text; `#` is all \
-                 of a record"
+                "{name} is `{value}`; expected a JSON pointer such as /message/text, or `#` for \
+                 the whole record"
             ))
         })
     }
@@ -95,8 +95,8 @@ impl EventArgs {
 }
 
 fn parse_results(sink: &str) -> Result<Results, ConfigError> {
-    let refused = |why: &str| {
-        let message = format!("--results (COLDREAD_RESULTS) is `{sink}`, {why}");
+    let reject = |why: &str| {
+        let message = format!("--results (COLDREAD_RESULTS) is `{sink}`{why}");
         Err(ConfigError::Events(message))
     };
     if sink == "log" {
@@ -104,7 +104,10 @@ fn parse_results(sink: &str) -> Result<Results, ConfigError> {
     }
     let results = match sink.split_once("://") {
         Some(("sqs" | "eventbridge", "")) => {
-            return refused("which names no queue or bus");
+            return reject(
+                ", without a queue or bus; expected sqs://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE or \
+                 eventbridge://BUS",
+            );
         }
         Some(("sqs", url)) if url.contains("://") => Results::Sqs {
             url: url.to_owned(),
@@ -116,14 +119,13 @@ fn parse_results(sink: &str) -> Result<Results, ConfigError> {
             bus: bus.to_owned(),
         },
         _ => {
-            return refused(
-                "which is none of sqs://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE, \
-                 eventbridge://BUS and log",
+            return reject(
+                "; expected sqs://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE, eventbridge://BUS or log",
             );
         }
     };
     if cfg!(not(feature = "aws")) {
-        return refused("but this binary has no AWS clients; build it with `--features aws`");
+        return reject(", but this build has no AWS clients; build one with `--features aws`");
     }
     Ok(results)
 }
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn sinks_that_are_none_are_refused() {
+    fn invalid_sinks_are_rejected() {
         for sink in [
             "sqs",
             "sqs://",
@@ -197,7 +199,7 @@ mod tests {
 
     #[cfg(not(feature = "aws"))]
     #[test]
-    fn sinks_that_this_binary_lacks_are_refused_at_start() {
+    fn sinks_that_this_build_lacks_are_rejected_at_start() {
         for sink in [
             "sqs://sqs.eu-central-1.amazonaws.com/1/results",
             "eventbridge://bus",

@@ -1,4 +1,4 @@
-//! What the server takes on: every limit, and what it costs to move it.
+//! Every limit of the server, with the cost of changing it.
 
 use super::{ConfigError, LAMBDA_MB_PER_CORE, filled, lambda_memory_mb};
 use crate::batcher::BatchOptions;
@@ -9,9 +9,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// The longest request body in bytes. A longer one is refused with 413 and not
-    /// read further; every request in flight may hold this much memory. Lambda's own
-    /// limit is 6 MB.
+    /// Maximum size of a request body in bytes; a larger body is rejected with 413. Every
+    /// request in flight may hold this much memory. Lambda's own limit is 6 MB.
     #[arg(
         long,
         env = "COLDREAD_MAX_BODY_BYTES",
@@ -20,10 +19,10 @@ pub struct Limits {
     )]
     pub max_body_bytes: NonZeroUsize,
 
-    /// Bytes of request bodies held at a time, over all requests. When it is reached,
-    /// uploads that stall are cancelled with 408, and if there are none, further requests
-    /// are rejected with 429. It bounds the memory of an overloaded server, about twice
-    /// over, because posts are held beside the bodies that they came in.
+    /// Maximum total size of the request bodies in memory. When it is reached, stalled
+    /// uploads are cancelled with 408; if there are none, new requests are rejected with 429.
+    /// An overloaded server needs up to twice this much memory, because posts are held beside
+    /// the bodies that contained them.
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_BYTES",
@@ -32,8 +31,8 @@ pub struct Limits {
     )]
     pub max_pending_bytes: NonZeroUsize,
 
-    /// The most posts in one request; more are refused with 413. Large requests are
-    /// worked off in turn with others, a post of each at a time.
+    /// Maximum number of posts per request; a larger request is rejected with 413. Workers
+    /// take one post of each request in turn, so large requests do not delay small ones.
     #[arg(
         long,
         env = "COLDREAD_MAX_POSTS",
@@ -42,8 +41,8 @@ pub struct Limits {
     )]
     pub max_posts: NonZeroUsize,
 
-    /// Posts that wait or are being scored, over all requests, before requests are
-    /// rejected with 429. It bounds memory; --max-queue-wait-ms bounds the wait.
+    /// Maximum number of posts in the queue, over all requests; when it is reached, new
+    /// requests are rejected with 429. It bounds memory; --max-queue-wait-ms bounds the wait.
     #[arg(
         long,
         env = "COLDREAD_MAX_PENDING_POSTS",
@@ -52,9 +51,9 @@ pub struct Limits {
     )]
     pub max_pending_posts: NonZeroUsize,
 
-    /// How long a request may be expected to wait for the posts of other requests, in
-    /// milliseconds. One that would wait longer is rejected with 429, and Retry-After says
-    /// when there will be room. The expectation follows the speed of recent batches.
+    /// Longest expected wait in the queue, in milliseconds (load shedding). A request that
+    /// would wait longer for the posts of other requests is rejected with 429, and Retry-After
+    /// says when there will be room. The estimate follows the throughput of recent batches.
     #[arg(
         long,
         env = "COLDREAD_MAX_QUEUE_WAIT_MS",
@@ -63,9 +62,8 @@ pub struct Limits {
     )]
     pub max_queue_wait_ms: NonZeroU64,
 
-    /// A batch takes no further post once it has this many tokens. Larger batches
-    /// make a post wait longer for the one before it, and are no faster on one thread;
-    /// with --threads they need 64 tokens a thread to be spread at all.
+    /// A batch is full when it has this many tokens. Larger batches increase latency and are
+    /// no faster on one thread; with --threads, a batch needs 64 tokens per thread.
     #[arg(
         long,
         env = "COLDREAD_MAX_BATCH_TOKENS",
@@ -74,8 +72,8 @@ pub struct Limits {
     )]
     pub max_batch_tokens: NonZeroUsize,
 
-    /// How long a batch that is not full waits for further posts, in microseconds.
-    /// Anything but 0 delays every request of an idle server by this much.
+    /// How long a batch that is not full waits for more posts, in microseconds. Any value
+    /// above 0 delays every request of an idle server by this much.
     #[arg(
         long,
         env = "COLDREAD_BATCH_WAIT_US",
@@ -84,16 +82,14 @@ pub struct Limits {
     )]
     pub batch_wait_us: u64,
 
-    /// Threads that score batches, each one of its own; they start when they are
-    /// needed. More than the cores that this process may use make every request
-    /// slower. Left out, it is the number of cores divided by --threads; on Lambda,
-    /// one for each full 1,769 MB of memory, which is what gives a core there.
+    /// Worker threads, each of which scores its own batches; they start when needed
+    /// [default: cores divided by --threads; on Lambda, one per full 1,769 MB of memory, which
+    /// is one core there]. More workers than cores make every request slower.
     #[arg(long, env = "COLDREAD_WORKERS", value_name = "N")]
     pub workers: Option<NonZeroUsize>,
 
-    /// How long a request may take in milliseconds, counted from its head; then it is
-    /// answered with 504. A request's own x-request-timeout-ms can shorten it, and so
-    /// does Lambda's deadline.
+    /// Deadline of a request in milliseconds, counted from its head; then the response is
+    /// 504. The header x-request-timeout-ms and Lambda's own deadline can shorten it.
     #[arg(
         long,
         env = "COLDREAD_REQUEST_TIMEOUT_MS",
@@ -102,10 +98,10 @@ pub struct Limits {
     )]
     pub request_timeout_ms: NonZeroU64,
 
-    /// How long a body may take to arrive in milliseconds, counted from its head; then
-    /// the response is 408. For rows, which may come for as long as they like, it is the
-    /// longest pause. While memory is short, an upload that falls a twentieth of this behind
-    /// may be cancelled.
+    /// How long a request body may take to arrive, in milliseconds, counted from its head;
+    /// then the response is 408. For a stream of rows it is the longest pause. While
+    /// --max-pending-bytes is reached, an upload that falls a twentieth of this behind may be
+    /// cancelled.
     #[arg(
         long,
         env = "COLDREAD_BODY_TIMEOUT_MS",
@@ -114,9 +110,9 @@ pub struct Limits {
     )]
     pub body_timeout_ms: NonZeroU64,
 
-    /// How long a connection may take to send a request's head, in milliseconds; then
-    /// it is closed. It also ends idle connections, so it should outlast the 60
-    /// seconds for which load balancers keep theirs.
+    /// How long a connection may take to send a request's head, in milliseconds; then it is
+    /// closed. This is also the keep-alive timeout, so it should exceed the idle timeout of a
+    /// load balancer (often 60 seconds).
     #[arg(
         long,
         env = "COLDREAD_HEAD_TIMEOUT_MS",
@@ -125,10 +121,10 @@ pub struct Limits {
     )]
     pub head_timeout_ms: NonZeroU64,
 
-    /// How long the request of a client that has half-closed its connection may still take,
-    /// in milliseconds. The client may have sent everything, or be gone: with a longer time
-    /// an overloaded server works for clients that are gone; with a shorter one a client
-    /// that only reads loses slow responses. A reset cancels the request immediately.
+    /// How long to go on with a request whose client has half-closed the connection, in
+    /// milliseconds. The client may be waiting for its response, or be gone: higher values
+    /// waste work on clients that are gone; lower values drop slow responses of clients that
+    /// half-close after sending. A reset cancels the request immediately.
     #[arg(
         long,
         env = "COLDREAD_HALF_CLOSE_MS",
@@ -137,8 +133,8 @@ pub struct Limits {
     )]
     pub half_close_ms: NonZeroU64,
 
-    /// How long a client may read nothing of its response, in milliseconds; then it is
-    /// disconnected.
+    /// Write timeout in milliseconds: a client that reads nothing of its response for this
+    /// long is disconnected.
     #[arg(
         long,
         env = "COLDREAD_WRITE_TIMEOUT_MS",
@@ -147,7 +143,7 @@ pub struct Limits {
     )]
     pub write_timeout_ms: NonZeroU64,
 
-    /// Connections at a time; more wait in the kernel's backlog until one ends.
+    /// Maximum number of connections; further ones wait in the kernel's backlog.
     #[arg(
         long,
         env = "COLDREAD_MAX_CONNECTIONS",
@@ -156,9 +152,9 @@ pub struct Limits {
     )]
     pub max_connections: NonZeroUsize,
 
-    /// How long accepted requests may take during a graceful shutdown, in milliseconds;
-    /// then their connections are closed. It should be less than the time that the
-    /// platform waits before it kills the process: 10 seconds on Cloud Run, 30 on Kubernetes.
+    /// How long a graceful shutdown waits for accepted requests, in milliseconds; then their
+    /// connections are closed. It should be less than the platform's time before SIGKILL: 10
+    /// seconds on Cloud Run, 30 on Kubernetes.
     #[arg(
         long,
         env = "COLDREAD_DRAIN_GRACE_MS",
@@ -175,7 +171,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The limits of a server that is told nothing else.
+    /// The defaults.
     pub const DEFAULT: Self = Self {
         max_body_bytes: NonZeroUsize::new(4 << 20).unwrap(),
         max_pending_bytes: NonZeroUsize::new(64 << 20).unwrap(),
@@ -196,25 +192,25 @@ impl Limits {
 
     /// Rejects limits that contradict each other.
     pub(super) fn check(&self, max_post_bytes: NonZeroUsize) -> Result<(), ConfigError> {
-        let refused = |message| Err(ConfigError::Limits(message));
+        let reject = |message| Err(ConfigError::Limits(message));
         if self.max_posts > self.max_pending_posts {
-            return refused(format!(
+            return reject(format!(
                 "--max-posts ({}) is larger than --max-pending-posts ({}), so one request could \
                  fill the queue several times over; lower the first or raise the second",
                 self.max_posts, self.max_pending_posts
             ));
         }
         if max_post_bytes > self.max_body_bytes {
-            return refused(format!(
+            return reject(format!(
                 "--max-post-bytes ({max_post_bytes}) is larger than --max-body-bytes ({}), so no \
                  post could be that long; lower the first or raise the second",
                 self.max_body_bytes
             ));
         }
         if self.max_body_bytes > self.max_pending_bytes {
-            return refused(format!(
+            return reject(format!(
                 "--max-body-bytes ({}) is larger than --max-pending-bytes ({}), so the largest \
-                 bodies would always be refused; lower the first or raise the second",
+                 bodies would always be rejected; lower the first or raise the second",
                 self.max_body_bytes, self.max_pending_bytes
             ));
         }
@@ -283,10 +279,10 @@ mod tests {
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
     #[test]
-    fn limits_that_contradict_each_other_are_refused() {
+    fn limits_that_contradict_each_other_are_rejected() {
         let check = |args: &[&str]| limits(args).check(65_536.try_into().expect("more than 0"));
         check(&[]).expect("the defaults agree");
-        let message = |args: &[&str]| check(args).expect_err("refused").to_string();
+        let message = |args: &[&str]| check(args).expect_err("rejected").to_string();
         assert!(message(&["--max-posts", "5000"]).contains("--max-pending-posts (4096)"));
         assert!(message(&["--max-body-bytes", "1000"]).contains("--max-post-bytes (65536)"));
         assert!(message(&["--max-pending-bytes", "1000"]).contains("--max-body-bytes (4194304)"));

@@ -15,20 +15,22 @@ impl SigV4Keys {
     pub fn parse(pairs: &[String]) -> Result<Self, ConfigError> {
         let mut keys = Vec::new();
         for (i, pair) in pairs.iter().enumerate() {
-            let refused =
+            let reject =
                 |what: &str| Err(ConfigError::ApiKeys(format!("SigV4 key {} {what}", i + 1)));
             let Some((id, secret)) = pair.split_once(':') else {
-                return refused("is not of the form ACCESS_KEY_ID:SECRET_ACCESS_KEY");
+                return reject("has no colon; expected ACCESS_KEY_ID:SECRET_ACCESS_KEY");
             };
             let is_id = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             if id.is_empty() || !id.bytes().all(is_id) {
-                return refused("has an id that is not letters and digits");
+                return reject("has an id with other characters than letters, digits and _");
             }
             if secret.len() < MIN_SECRET_BYTES {
-                return refused("has a secret shorter than 16 characters, which could be guessed");
+                return reject(
+                    "has a secret shorter than 16 characters, which could be guessed; use a longer one",
+                );
             }
             if keys.iter().any(|(known, _)| known == id) {
-                return refused("has an id that another one has");
+                return reject("has the same id as another one");
             }
             keys.push((id.to_owned(), secret.to_owned()));
         }
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_that_protect_nothing_are_refused_unseen() {
+    fn pairs_that_protect_nothing_are_rejected_unseen() {
         for pairs in [
             &["secret-0123456789"][..],
             &[":secret-0123456789"],
@@ -85,7 +87,7 @@ mod tests {
             &["AKID:secret"],
             &["AKID:secret-0123456789", "AKID:secret-9876543210"],
         ] {
-            let message = parse(pairs).expect_err("refused");
+            let message = parse(pairs).expect_err("rejected");
             assert!(!message.contains("secret-"), "{message}");
         }
     }

@@ -1,4 +1,4 @@
-//! Why an event has no answer.
+//! Why an event fails.
 
 use crate::http::ApiError;
 use crate::wire::ErrorBody;
@@ -8,26 +8,24 @@ use std::fmt;
 /// type, so that state machines can tell one from another.
 #[derive(thiserror::Error)]
 pub enum InvocationError {
-    /// It is of none of the kinds that are taken.
+    /// Its kind is not supported.
     #[error(
-        "unknown event; known are HTTP through API Gateway, a Function URL or a load balancer; \
-         SQS, SNS, Kinesis, DynamoDB streams, EventBridge; a list of records; \
-         {{\"text\": ...}} or {{\"texts\": [...]}}; scheduled pings"
+        "unsupported event; supported are HTTP requests from API Gateway, Function URLs and load \
+         balancers; SQS, SNS, Kinesis, DynamoDB streams and EventBridge; a list of records; \
+         {{\"text\": ...}} and {{\"texts\": [...]}}; schedules"
     )]
     UnknownEvent,
-    /// It is of a kind that is taken, and not whole.
-    #[error("this event is malformed: {0}")]
+    /// Its kind is supported, but it is incomplete or contradicts itself.
+    #[error("malformed event: {0}")]
     MalformedEvent(&'static str),
-    /// It came from a queue or a stream, and nothing says where results go.
+    /// It came from a queue or a stream, and no sink for results is configured.
     #[error(
-        "results of queues and streams have nowhere to go, so that nothing was scored; set \
+        "nothing was scored, because there is no sink for the results of queues and streams; set \
          --results (COLDREAD_RESULTS)"
     )]
     NoSink,
-    /// All of its records are to come again.
-    #[error(
-        "none of the {records} records was scored and delivered; the first failed with `{first}`"
-    )]
+    /// All of its records have to be retried.
+    #[error("none of the {records} records was scored and delivered; the first error is `{first}`")]
     AllFailed {
         /// How many there were.
         records: usize,
@@ -52,7 +50,7 @@ impl InvocationError {
 
     /// The response is longer than Lambda carries.
     pub(crate) fn too_large(max_bytes: usize) -> Self {
-        ApiError::ReplyTooLarge { max_bytes }.into()
+        ApiError::ResponseTooLarge { max_bytes }.into()
     }
 
     /// The error's stable name.
@@ -77,10 +75,10 @@ impl fmt::Debug for InvocationError {
 impl From<ApiError> for InvocationError {
     fn from(error: ApiError) -> Self {
         if let ApiError::Internal { cause } = &error {
-            tracing::error!(cause, "an event failed");
+            tracing::error!(cause, "event failed");
         }
         Self::Refused {
-            code: ErrorBody::of(&error).code(),
+            code: ErrorBody::from_api_error(&error).code(),
             message: error.to_string(),
         }
     }

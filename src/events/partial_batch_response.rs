@@ -1,17 +1,17 @@
-//! Queues and streams, whose pollers delete what they are not told to keep.
+//! Queues and streams: their pollers delete every record that is not reported as failed.
 //!
 //! | | a post that can never be scored | any other failure | reported |
 //! |---|---|---|---|
-//! | standard queue | reported, for the queue's own dead letters | reported | each message |
+//! | standard queue | reported, and ends in the dead-letter queue | reported | each message |
 //! | FIFO queue | the same | reported | the first, and every later one |
 //! | streams | its error is delivered to the sink | reported | the first, from which the stream is read again |
 //!
-//! Records are scored and delivered some at a time. In a queue or stream that keeps an
-//! order nothing is delivered behind a failure, which comes before it when it comes
-//! again. An event of which nothing was done fails as a whole.
+//! Records are scored and delivered in chunks. In a FIFO queue or a stream, nothing is delivered
+//! after a failure, because the failed record will be retried before the later ones. An event of
+//! which no record was delivered fails as a whole.
 //!
-//! Delivery is at least once: where a sink does not say in time whether it has a result,
-//! the record comes again, and its result has the same id.
+//! Delivery is at least once: if a sink does not confirm a result in time, the record is retried,
+//! and its result has the same id.
 
 use super::record::Record;
 use super::score::{AT_A_TIME, Verdict};
@@ -19,7 +19,7 @@ use super::sink::Outgoing;
 use super::source::{Batch, Source};
 use super::sync_response::json;
 use super::{EventStats, Events, InvocationError, Sink};
-use crate::http::Platform;
+use crate::platform::Platform;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::time::{Duration, Instant};

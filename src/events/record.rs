@@ -1,8 +1,7 @@
 //! A record of an event, and the post in it.
 //!
-//! Records come from whoever writes to the queue or stream, so nothing of them is
-//! believed: what has no post in it is an error of that record alone, and no message
-//! quotes it.
+//! Any producer of the queue or stream can write records, so they are untrusted: a record
+//! without a post is an error of that record alone, and no message quotes it.
 
 use crate::config::{EventOptions, Pointer};
 use crate::rows::RowError;
@@ -100,7 +99,7 @@ impl Finder {
             Ok(json) if self.text.is_some() => self.in_json(&json),
             // What begins like an object was meant to be one; its half is no post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
-                RowError::InvalidJson("it is cut, or something else".to_owned()).into()
+                RowError::InvalidJson("it is cut off or not JSON".to_owned()).into()
             }
             // JSON or not, a post such as `42`.
             Ok(_) | Err(_) => post(Ok(body)),

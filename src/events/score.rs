@@ -1,4 +1,4 @@
-//! Records to scores, by the way of every post.
+//! Scores the posts of records, through the batcher like every post.
 
 use super::record::Record;
 use super::{EventStats, Events};
@@ -75,7 +75,7 @@ impl Events {
                 tracing::error!(
                     cause,
                     posts = count,
-                    "posts failed together; one by one now"
+                    "a batch of posts failed; retrying them one by one"
                 );
                 let mut verdicts = Vec::with_capacity(count);
                 for post in posts {
@@ -151,12 +151,12 @@ impl From<Result<Sentiment, PostError>> for Verdict {
 fn code_of(error: InferError) -> &'static str {
     let error = ApiError::from(error);
     if let ApiError::Internal { cause } = &error {
-        tracing::error!(cause, "a post failed");
+        tracing::error!(cause, "scoring a post failed");
     }
-    ErrorBody::of(&error).code()
+    ErrorBody::from_api_error(&error).code()
 }
 
-/// What a sink or a caller gets of a record: whose it is, and what became of it.
+/// What a sink or a client gets of a record: whose it is, and what became of it.
 #[derive(Serialize)]
 struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

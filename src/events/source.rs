@@ -1,6 +1,6 @@
 //! Who sent an event, and the records in it.
 //!
-//! Read from the event itself: a function is not told which of its triggers called it.
+//! Both are read from the event itself: Lambda does not say which trigger invoked the function.
 
 use super::InvocationError;
 use super::record::{BUS_FIELDS, Content, Finder, Record};
@@ -18,7 +18,7 @@ use std::fmt;
 pub enum Kind {
     /// A request through API Gateway, a Function URL or a load balancer.
     Http,
-    /// `{"text": ...}` or `{"texts": [...]}`, from whoever invoked the function.
+    /// A direct invocation with `{"text": ...}` or `{"texts": [...]}`.
     Direct,
     /// Anything else.
     Other,
@@ -68,7 +68,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 }
 
-/// Who sent an event, which decides what is answered and what a failure means.
+/// The sender of an event, which decides the form of the response and the effect of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// A standard queue.
@@ -219,14 +219,14 @@ fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, Invocatio
         let of = source_of(&fields).ok_or(InvocationError::UnknownEvent)?;
         if *source.get_or_insert(of) != of {
             return Err(InvocationError::MalformedEvent(
-                "its records are of several sources",
+                "its records come from several sources",
             ));
         }
         let record = record_of(of, &mut fields, finder);
         // Without it, a failure could not be told from success.
         if of != Source::Sns && record.failure_id.is_empty() {
             return Err(InvocationError::MalformedEvent(
-                "a record has no id by which its failure could be reported",
+                "a record has no id to report its failure by",
             ));
         }
         read.push(checked(record, is_whole));

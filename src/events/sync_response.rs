@@ -6,8 +6,9 @@ use super::score::{AT_A_TIME, Verdict};
 use super::source::{Batch, Source};
 use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
-use crate::http::{ApiError, Platform, Posts, parse_posts};
+use crate::http::{ApiError, Posts, parse_posts};
 use crate::json::replace_halves;
+use crate::platform::Platform;
 use crate::wire::{ErrorBody, Many, Scored};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -49,7 +50,7 @@ impl Events {
     }
 
     /// A result for each record. Records that cannot be scored have an error in their
-    /// place; what may pass fails the event, so that whoever sent it tries again.
+    /// place; a temporary failure fails the event, so that the sender retries it.
     pub(super) async fn results(
         &self,
         batch: Batch,
@@ -97,7 +98,7 @@ impl Events {
         verdict: &Verdict,
     ) -> Result<Box<RawValue>, InvocationError> {
         if let Verdict::Failed(code) = *verdict {
-            let message = "not all posts could be scored; try again".to_owned();
+            let message = "not all posts could be scored; retry".to_owned();
             return Err(InvocationError::Refused { code, message });
         }
         let result = self.result(record, verdict);

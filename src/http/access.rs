@@ -3,9 +3,9 @@
 //! Keys are looked at before anything else of a request, so that one without a valid
 //! key costs next to nothing. Health is open to all: platforms ask for it without keys.
 
-use super::AppState;
 use super::error::ApiError;
 use super::request_telemetry::{REQUEST_ID, SERVER_TIMING};
+use super::state::AppState;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};

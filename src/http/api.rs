@@ -1,18 +1,16 @@
-//! The native API: handlers and what their answers look like on the wire.
+//! The native API's handlers. The types of results are in [`crate::wire`].
 
-use super::AppState;
-use super::body::{self, Media};
+use super::body::Media;
+use super::buffered_request::{BufferedRequest, with_stats};
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, json};
 use super::posts::{self, Posts};
-use super::request_telemetry::ScoringStats;
 use super::rows::{self, Formats};
+use super::state::AppState;
 use crate::batcher::RequestOptions;
-use crate::json::replace_halves_in_body;
-use crate::telemetry::StageTimings;
 use crate::timings::{self, Timings};
-use crate::wire::{Many, Scored};
+use crate::wire::{Many, Scored, SentimentBody};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
@@ -21,7 +19,7 @@ use coldread_engine::LongText;
 use coldread_engine::engine::EngineInfo;
 use coldread_model::ProblemType;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::Instant;
 
 /// The sentiment of one post or many
 ///
@@ -40,7 +38,7 @@ use std::time::Duration;
         (String = "text/csv"),
     )),
     responses((status = 200, description = "The scores", content(
-        (Answer = "application/json"),
+        (SentimentBody = "application/json"),
         (String = "application/x-ndjson"),
         (String = "text/csv"),
     ))),
@@ -51,71 +49,84 @@ pub(super) async fn sentiment(
 ) -> Result<Response, ApiError> {
     classify(&app, request)
         .await
-        .map_err(|error| app.refusal(error))
+        .map_err(|error| app.rejection(error))
 }
 
 async fn classify(app: &AppState, request: Request) -> Result<Response, ApiError> {
-    let arrival = deadline::arrival(request.extensions());
-    let (limits, batcher) = (app.limits(), app.batcher());
     let media = Media::from_headers(request.headers())?;
-    let decoder = Decoder::of(request.headers())?;
-    let long_text = asked_long_text(request.uri().query())?;
-    let asked = deadline::asked(request.headers(), request.extensions(), arrival)?;
-    // Before the body is read, so that refusing stays cheap however much comes.
-    batcher.check_room()?;
+    let long_text = long_text_in_query(request.uri().query())?;
+    if let Some(formats) = row_formats(app, &request, media)? {
+        return classify_rows(app, request, &formats, long_text);
+    }
+    let mut request = BufferedRequest::read(app, request).await?;
+    let (posts, long_text_in_body) = if media == Media::Json {
+        let max_posts = request.max_posts();
+        request.parse_json(|json| posts::parse(json, max_posts))?
+    } else {
+        (Posts::One(request.take_text()?), None)
+    };
+    respond(&request, posts, long_text_in_body.or(long_text)).await
+}
+
+/// How a request's rows are read and written; `None` if its body is not rows.
+pub(super) fn row_formats(
+    app: &AppState,
+    request: &Request,
+    media: Media,
+) -> Result<Option<Formats>, ApiError> {
     let by_content_type = match media {
         Media::Rows(format) => Some(format),
         Media::Json | Media::PlainText => None,
     };
-    let max_post_bytes = batcher.max_post_bytes();
-    let formats = Formats::of(
+    let max_post_bytes = app.batcher().max_post_bytes();
+    Formats::from_request(
         request.uri(),
         request.headers(),
         by_content_type,
         max_post_bytes,
-    )?;
-    if let Some(formats) = formats {
-        let body = request.into_body();
-        let terms = RequestOptions {
-            deadline: asked,
-            long_text: long_text.unwrap_or_default(),
-        };
-        return Ok(rows::respond(app, body, decoder, &formats, terms));
-    }
-    let longest = arrival + Duration::from_millis(limits.request_timeout_ms.get());
-    let deadline = asked.map_or(longest, |asked| asked.min(longest));
-    // Held until the answer is there: the posts are as long as the body they came in.
-    let mut share = app.0.memory.permit();
-    let timeout = Duration::from_millis(limits.body_timeout_ms.get());
-    let max_bytes = limits.max_body_bytes.get();
-    let body = request.into_body();
-    let read = body::read(body, decoder, max_bytes, timeout, &mut share);
-    let bytes = deadline::within(deadline, read).await?;
-    let (posts, in_body) = if media == Media::Json {
-        let bytes = replace_halves_in_body(bytes);
-        posts::parse(body::utf8(&bytes)?, limits.max_posts.get())?
-    } else {
-        (Posts::One(body::utf8(&bytes)?.to_owned()), None)
-    };
-    let terms = RequestOptions {
-        deadline: Some(deadline),
-        long_text: in_body.or(long_text).unwrap_or_default(),
-    };
+    )
+}
 
-    let model = batcher.model();
-    let (labels, model) = (&model.labels[..], model.name.as_str());
+/// Rows are scored while they arrive, so that a body of them is never buffered.
+fn classify_rows(
+    app: &AppState,
+    request: Request,
+    formats: &Formats,
+    long_text: Option<LongText>,
+) -> Result<Response, ApiError> {
+    let decoder = Decoder::from_headers(request.headers())?;
+    let now = Instant::now();
+    let deadline = deadline::requested(request.headers(), request.extensions(), now)?;
+    app.batcher().check_room()?;
+    let options = RequestOptions {
+        deadline,
+        long_text: long_text.unwrap_or_default(),
+    };
+    let body = request.into_body();
+    Ok(rows::respond(app, body, decoder, formats, options))
+}
+
+/// Scores the posts of a body of JSON or plain text.
+pub(super) async fn respond(
+    request: &BufferedRequest,
+    posts: Posts,
+    long_text: Option<LongText>,
+) -> Result<Response, ApiError> {
+    let long_text = long_text.unwrap_or_default();
+    let model = request.app().batcher().model();
     match posts {
         Posts::One(post) => {
-            let mut answer = batcher.classify(vec![post], terms).await?;
-            let sentiment = answer.results.pop().ok_or_else(no_result)??;
-            let scored = Answer::One(Scored::new(&sentiment, labels, Some(model)));
-            Ok(timed(json(StatusCode::OK, &scored), 1, answer.stages))
+            let mut scored = request.score(vec![post], long_text).await?;
+            let sentiment = scored.results.pop().ok_or_else(no_result)??;
+            let one = Scored::new(&sentiment, &model.labels, Some(&model.name));
+            let response = json(StatusCode::OK, &SentimentBody::One(one));
+            Ok(with_stats(response, 1, scored.stages))
         }
         Posts::Many(posts) => {
-            let answer = batcher.classify(posts, terms).await?;
-            let many = Answer::Many(Many::new(&answer.results, batcher.model()));
+            let scored = request.score(posts, long_text).await?;
+            let many = SentimentBody::Many(Many::new(&scored.results, model));
             let response = json(StatusCode::OK, &many);
-            Ok(timed(response, answer.results.len(), answer.stages))
+            Ok(with_stats(response, scored.results.len(), scored.stages))
         }
     }
 }
@@ -131,12 +142,12 @@ enum LongTextName {
     /// It is read in windows, side by side, and its scores are the mean of theirs,
     /// weighted by their tokens.
     Window,
-    /// It is refused.
+    /// It is rejected.
     Error,
 }
 
-/// What the query says of long posts; a body of JSON can say it too.
-fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
+/// `long_text` in the query; a body of JSON can have it too.
+pub(super) fn long_text_in_query(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
     let pairs = query.unwrap_or_default().split('&');
     let value = pairs
         .filter_map(|pair| pair.split_once('='))
@@ -146,28 +157,11 @@ fn asked_long_text(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
         .transpose()
 }
 
-/// Tells those who count and log what was done.
-fn timed(mut response: Response, posts: usize, stages: StageTimings) -> Response {
-    response
-        .extensions_mut()
-        .insert(ScoringStats { posts, stages });
-    response
-}
-
 /// One post in, none out: the batcher promises that this does not happen.
 fn no_result() -> ApiError {
     ApiError::Internal {
         cause: "the batcher gave no result for a post".to_owned(),
     }
-}
-
-/// The answer to a body of JSON or plain text.
-#[derive(Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(untagged)]
-pub(super) enum Answer<'a> {
-    One(Scored<'a>),
-    Many(Many<'a>),
 }
 
 /// The process is alive

@@ -1,7 +1,7 @@
 //! Cancels requests whose client has disconnected: nobody would read the response.
 
-use super::AppState;
 use super::error::ApiError;
+use super::state::AppState;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -79,7 +79,7 @@ pub(super) async fn cancel_on_disconnect(
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = client.disconnected(grace) => ApiError::CallerGone.into_response(),
+        () = client.disconnected(grace) => ApiError::ClientDisconnected.into_response(),
     }
 }
 

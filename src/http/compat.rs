@@ -13,29 +13,34 @@
 //! | [`azure`] | Azure AI Language |
 //! | [`google`] | Google Cloud Natural Language v2 |
 //! | [`sagemaker`], [`vertex`] | containers on SageMaker and Vertex AI |
-//! | [`call`], [`shape`], [`inputs`] | what they share: the way in and out, and JSON |
+//! | [`inputs`], [`strict_json`], [`native_or`] | what they share: parsing bodies, each once |
+//! | [`score`], [`error`] | and the way to scores, and errors |
 //! | [`openapi`] | their routes in the description of the API |
 
 mod azure;
-mod call;
 mod comprehend;
+mod error;
 mod google;
 mod huggingface;
 mod inputs;
+mod native_or;
 mod openapi;
 mod sagemaker;
-mod shape;
+mod score;
 mod sigv4;
+mod strict_json;
 mod tei;
 mod vertex;
 
-pub(super) use call::CompatError;
 #[cfg(test)]
 pub(super) use openapi::Operations;
-pub(super) use openapi::{describe, native_errors};
+pub(super) use openapi::{describe, native_codes};
 
+use super::api;
 use super::error::ApiError;
-use super::{AppState, api};
+use super::routes::{self, Template};
+use super::state::AppState;
+use super::trailing_slash::trimmed;
 use crate::config::{Compat, Service};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -59,7 +64,7 @@ enum Route {
 }
 
 impl Route {
-    /// Those that stand below any prefix. The others' paths are their platforms' choice.
+    /// Those that are below any prefix. The others' paths are their platforms' choice.
     const PREFIXED: [Self; 6] = [
         Self::Root,
         Self::Models,
@@ -130,22 +135,17 @@ fn wanted(compat: &Compat) -> Vec<(String, Route)> {
         (&compat.vertex_predict, Route::VertexPredict),
     ];
     for (path, route) in named {
-        wanted.extend(path.clone().map(|path| (path, route)));
+        wanted.extend(
+            path.as_deref()
+                .map(|path| (trimmed(path).to_owned(), route)),
+        );
     }
     for route in [Route::Ping, Route::Invocations] {
         wanted.push((route.template().to_owned(), route));
     }
     for route in Route::PREFIXED {
         let path = format!("{}{}", compat.prefix, route.template());
-        // AWS's clients put a slash behind the path of an endpoint, and people none.
-        let other = match route {
-            Route::Root => path.strip_suffix('/').filter(|path| !path.is_empty()),
-            Route::Comprehend => Some(&*format!("{path}/")),
-            _ => None,
-        };
-        let other = other.map(|path| (path.to_owned(), route));
-        wanted.push((path, route));
-        wanted.extend(other);
+        wanted.push((trimmed(&path).to_owned(), route));
     }
     wanted.retain(|(_, route)| route.is_spoken(compat));
     wanted
@@ -158,7 +158,7 @@ fn places(compat: &Compat) -> Vec<(String, Route)> {
     let mut places: Vec<(String, Route)> = Vec::new();
     for (path, route) in wanted(compat) {
         // What is posted to the page is for others to read.
-        let is_native = super::ROUTES.contains(&path.as_str());
+        let is_native = routes::NATIVE.contains(&path.as_str());
         let is_native = is_native && (path != "/" || route.is_health());
         let is_taken = places.iter().any(|(taken, by)| {
             let is_vertex = (*by, route) == (Route::VertexHealth, Route::VertexPredict);
@@ -171,8 +171,8 @@ fn places(compat: &Compat) -> Vec<(String, Route)> {
     places
 }
 
-/// The routes of all formats that are spoken. They look at keys themselves, for each
-/// format has its own way to refuse.
+/// The routes of all formats that are spoken. They check keys themselves, for each
+/// format has its own way to reject.
 pub(super) fn routes(compat: &Compat) -> Router<AppState> {
     let places = places(compat);
     for (path, _) in wanted(compat).iter().filter(|it| !places.contains(it)) {
@@ -188,34 +188,12 @@ pub(super) fn routes(compat: &Compat) -> Router<AppState> {
     })
 }
 
-/// The template of a path that the router matched, if it is one of ours.
-pub(super) fn template(compat: &Compat, path: &str) -> Option<&'static str> {
-    let is = |route: &Option<String>| route.as_deref() == Some(path);
-    if is(&compat.vertex_health) {
-        return Some(Route::VertexHealth.template());
-    }
-    if is(&compat.vertex_predict) {
-        return Some(Route::VertexPredict.template());
-    }
-    let own = [Route::Ping, Route::Invocations].map(Route::template);
-    let own = own.into_iter().find(|own| *own == path);
-    own.or_else(|| {
-        let below = path.strip_prefix(compat.prefix.as_str())?;
-        let below = match below.strip_suffix('/').unwrap_or(below) {
-            "" => "/",
-            other => other,
-        };
-        // What matches no route has no path.
-        let mut templates = Route::PREFIXED.map(Route::template).into_iter();
-        templates.find(|template| *template == below && !path.is_empty())
+/// What metrics and logs call the routes of all formats that are spoken.
+pub(super) fn templates(compat: &Compat) -> impl Iterator<Item = (String, Template)> {
+    places(compat).into_iter().map(|(path, route)| {
+        let (name, is_health) = (route.template(), route.is_health());
+        (path, Template { name, is_health })
     })
-}
-
-/// Whether a route is asked all day long, by a platform that wants to know of health.
-pub(super) fn is_health(template: &str) -> bool {
-    [Route::Ping, Route::VertexHealth]
-        .iter()
-        .any(|route| route.template() == template)
 }
 
 /// `POST /`: an AWS client names its operation in a header; who does not is Hugging Face's.

@@ -1,25 +1,15 @@
-//! How long a request may take: the shorter of what the platform and the caller allow.
+//! How long a request may take: the shorter of what the platform and the client allow.
 //! The server has a limit of its own beside them.
 
-use super::Platform;
 use super::error::ApiError;
+use crate::platform::Platform;
 use axum::http::{Extensions, HeaderMap};
 use std::time::{Duration, Instant};
 
-/// The header by which a caller says how long it will wait, in milliseconds.
+/// The header by which a client says how long it waits, in milliseconds.
 pub(super) const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
-/// When a request came that one handler passes on to another.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival(pub(super) Instant);
-
-/// When a request came: now, unless it was passed on.
-pub(super) fn arrival(extensions: &Extensions) -> Instant {
-    let passed_on = extensions.get().map(|Arrival(at)| *at);
-    passed_on.unwrap_or_else(Instant::now)
-}
-
-/// What can be had before `deadline`.
+/// The outcome, if it is there before `deadline`.
 pub(super) async fn within<T>(
     deadline: Instant,
     outcome: impl Future<Output = Result<T, ApiError>>,
@@ -29,8 +19,8 @@ pub(super) async fn within<T>(
         .unwrap_or(Err(ApiError::DeadlineExceeded))
 }
 
-/// When platform and caller want a request answered that came at `now`.
-pub(super) fn asked(
+/// The deadline that platform and client set for a request that arrived at `now`.
+pub(super) fn requested(
     headers: &HeaderMap,
     extensions: &Extensions,
     now: Instant,
@@ -42,9 +32,9 @@ pub(super) fn asked(
     };
     let timeout = timeout.to_str().ok().and_then(|ms| ms.trim().parse().ok());
     let ms = timeout.ok_or(ApiError::InvalidTimeout)?;
-    // A caller that waits for longer than anybody lives need not overflow.
-    let caller = now.checked_add(Duration::from_millis(ms));
-    Ok(caller.into_iter().chain(platform).min())
+    // A timeout of millions of years need not overflow.
+    let client = now.checked_add(Duration::from_millis(ms));
+    Ok(client.into_iter().chain(platform).min())
 }
 
 #[cfg(test)]
@@ -65,13 +55,13 @@ mod tests {
         if let Some(ms) = header {
             headers.insert(TIMEOUT_HEADER, HeaderValue::from_str(ms).expect("a value"));
         }
-        let deadline = asked(&headers, &extensions, now).ok().flatten();
+        let deadline = requested(&headers, &extensions, now).ok().flatten();
         let expected = expected.map(|ms| now + Duration::from_millis(ms));
         assert_eq!(deadline, expected, "{platform:?} {header:?}");
     }
 
     #[test]
-    fn the_shortest_holds() {
+    fn the_earliest_deadline_holds() {
         check(None, None, None);
         check(None, Some("100"), Some(100));
         check(None, Some(" 0 "), Some(0));
@@ -82,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_refused() {
+    fn a_timeout_that_is_no_number_is_rejected() {
         for value in [
             "",
             "soon",
@@ -94,9 +84,9 @@ mod tests {
         ] {
             let value = HeaderValue::from_str(value).expect("a value");
             let headers = HeaderMap::from_iter([(HeaderName::from_static(TIMEOUT_HEADER), value)]);
-            let asked = asked(&headers, &Extensions::new(), Instant::now());
+            let deadline = requested(&headers, &Extensions::new(), Instant::now());
             assert!(
-                matches!(asked, Err(ApiError::InvalidTimeout)),
+                matches!(deadline, Err(ApiError::InvalidTimeout)),
                 "{headers:?}"
             );
         }

@@ -34,7 +34,7 @@ pub(super) enum Decoder {
 
 impl Decoder {
     /// Decides by the headers alone, so that a body of the wrong kind is never read.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut decoder = Self::Identity;
         for encoding in headers.get_all(CONTENT_ENCODING) {
             let encoding = encoding.to_str().unwrap_or("?").trim().to_ascii_lowercase();
@@ -165,7 +165,7 @@ mod tests {
         let encoding = HeaderValue::from_static(encoding);
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
         let (decoder, budget) = (
-            Decoder::of(&headers)?,
+            Decoder::from_headers(&headers)?,
             MemoryLimiter::new(64 << 20, 4 << 20, std::time::Duration::from_secs(20)),
         );
         let timeout = Duration::from_mins(1);
@@ -187,7 +187,7 @@ mod tests {
     fn decoder(encoding: &'static str) -> Decoder {
         let encoding = HeaderValue::from_static(encoding);
         let headers = HeaderMap::from_iter([(CONTENT_ENCODING, encoding)]);
-        Decoder::of(&headers).expect("known")
+        Decoder::from_headers(&headers).expect("known")
     }
 
     /// What comes out by now.

@@ -3,7 +3,6 @@
 //! Codes are part of the API and never change their meaning; messages say what to
 //! do and may be reworded. What went wrong inside goes to the log only.
 
-use super::compat::CompatError;
 use crate::error::InferError;
 use crate::rows::InputError;
 use crate::wire::ErrorBody;
@@ -21,21 +20,18 @@ fn retry_after(wait: Duration) -> HeaderValue {
     HeaderValue::from(seconds as u64)
 }
 
-/// nginx's, for a request whose caller did not wait; IANA's registry has none.
-const CALLER_GONE: StatusCode = match StatusCode::from_u16(499) {
+/// nginx's status for a client that disconnected; IANA's registry has none.
+const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => panic!("between 100 and 999"),
 };
 
-/// Why a request as a whole has no answer.
+/// Why a request as a whole fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// The only post of a request cannot be scored.
     #[error(transparent)]
     Post(#[from] PostError),
-    /// A fault that only another service's format has.
-    #[error(transparent)]
-    Compat(#[from] CompatError),
 
     #[error("the body is not valid UTF-8 (byte {at}); re-encode it")]
     InvalidUtf8 { at: usize },
@@ -82,9 +78,9 @@ pub(crate) enum ApiError {
     #[error("the body is not whole, or not what its content-encoding says")]
     InvalidEncoding,
     #[error(
-        "the answer would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
+        "the response would have more than {max_bytes} bytes, which this platform cannot carry; send fewer posts at a time"
     )]
-    ReplyTooLarge { max_bytes: usize },
+    ResponseTooLarge { max_bytes: usize },
 
     #[error("`long_text` must be \"truncate\", \"window\" or \"error\"")]
     InvalidLongText,
@@ -102,13 +98,17 @@ pub(crate) enum ApiError {
 
     #[error("too many posts are waiting; try again after a moment")]
     Overloaded { retry_after: Duration },
-    #[error("the answer cannot be had in the time allowed; allow more, or send fewer posts")]
+    #[error(
+        "the request cannot be completed before its deadline; raise the timeout or send fewer posts"
+    )]
     DeadlineExceeded,
-    #[error("the caller closed the connection before it had its answer")]
-    CallerGone,
+    #[error("the client closed the connection before it received the response")]
+    ClientDisconnected,
     #[error("the service is shutting down; try again, another instance will answer")]
     ShuttingDown,
-    #[error("the service failed to answer; try again, and tell its operator if that does not help")]
+    #[error(
+        "the service failed internally; try again, and tell its operator if that does not help"
+    )]
     Internal { cause: String },
 }
 
@@ -124,7 +124,6 @@ impl ApiError {
     pub(super) fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Post(error) => (post_status(error), error.code()),
-            Self::Compat(error) => error.status_and_code(),
             Self::Rows(error) => (StatusCode::BAD_REQUEST, error.code()),
             Self::InvalidParameter(_) => (StatusCode::BAD_REQUEST, "invalid_parameter"),
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
@@ -153,10 +152,10 @@ impl ApiError {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             Self::InvalidEncoding => (StatusCode::BAD_REQUEST, "invalid_encoding"),
-            Self::ReplyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
+            Self::ResponseTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "reply_too_large"),
             Self::InvalidTimeout => (StatusCode::BAD_REQUEST, "invalid_timeout"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded"),
-            Self::CallerGone => (CALLER_GONE, "caller_gone"),
+            Self::ClientDisconnected => (CLIENT_CLOSED_REQUEST, "caller_gone"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -185,12 +184,12 @@ impl From<InferError> for ApiError {
 }
 
 impl ErrorBody {
-    pub(crate) fn of(error: &ApiError) -> Self {
+    pub(crate) fn from_api_error(error: &ApiError) -> Self {
         Self::new(error.status_and_code().1, error.to_string())
     }
 }
 
-/// The code of an answer that is an error, for those who count and log.
+/// The code of an error, in the extensions of its response, for logs and metrics.
 #[derive(Clone, Copy)]
 pub(super) struct ErrorCode(pub(super) &'static str);
 
@@ -199,10 +198,9 @@ impl IntoResponse for ApiError {
         let (status, code) = self.status_and_code();
         match &self {
             Self::Internal { cause } => tracing::error!(cause, code, "a request failed"),
-            // Only the code: the message may quote the request.
-            _ => tracing::debug!(status = status.as_u16(), code, "a request was refused"),
+            _ => log_rejection(status, code),
         }
-        let mut response = json(status, &ErrorBody::of(&self));
+        let mut response = error_response(status, code, self.to_string());
         let wait = match self {
             Self::Overloaded { retry_after } => Some(retry_after),
             Self::ShuttingDown => Some(Duration::ZERO),
@@ -216,14 +214,25 @@ impl IntoResponse for ApiError {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
-        response.extensions_mut().insert(ErrorCode(code));
         response
     }
 }
 
-/// A reply. Everything sent here is of our own making and has no failing key or value.
+/// Only the code: the message may quote the request.
+pub(super) fn log_rejection(status: StatusCode, code: &str) {
+    tracing::debug!(status = status.as_u16(), code, "a request was rejected");
+}
+
+/// An error as the native API reports it.
+pub(super) fn error_response(status: StatusCode, code: &'static str, message: String) -> Response {
+    let mut response = json(status, &ErrorBody::new(code, message));
+    response.extensions_mut().insert(ErrorCode(code));
+    response
+}
+
+/// A JSON response. All types serialized here are our own, none of which can fail.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(body).expect("our own answers are serializable");
+    let bytes = serde_json::to_vec(body).expect("our own types are serializable");
     let content_type = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (status, [content_type], bytes).into_response()
 }

@@ -1,22 +1,21 @@
-//! `/openapi.json`: the API in OpenAPI 3.1, made of the code that serves it.
+//! The native API in OpenAPI 3.1, made of the code that serves it.
 //!
 //! Operations stand at their handlers and schemas are derived from the types that go
 //! over the wire, both only in tests: one of them holds `openapi.json` to be what they
 //! say, so that a program need not carry what derives them. What only a running server
 //! knows is put in here: its limits, its labels, whether it asks for keys; and the
 //! errors, each with the status, the code and the message that [`ApiError`] gives it.
-//! Other services' routes are put where this server has them by [`compat::describe`].
 //! Integration tests look every error up that they provoke, and schemathesis compares
 //! the rest (`tests/openapi/run`).
 
 use super::api::InfoLimits;
 use super::deadline::TIMEOUT_HEADER;
-use super::error::{ApiError, json as reply};
-use super::{AppState, ROUTES, compat, posts};
+use super::error::ApiError;
+use super::posts;
+use super::routes;
+use super::state::AppState;
 use crate::wire::ErrorBody;
-use axum::extract::State;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
 use coldread_engine::PostError;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -27,37 +26,59 @@ const VISIBLE: &str = r"[\p{L}\p{N}\p{P}\p{S}]";
 
 /// What is the same on every server. A test compares it with the code; it is a file for
 /// the sake of programs that should be small.
-const OPERATIONS: &str = include_str!("openapi.json");
+pub(super) const OPERATIONS: &str = include_str!("openapi.json");
 
 /// How a format tells of errors.
-pub(super) struct Refusals {
+pub(super) struct ErrorFormat {
     /// Their content type.
     pub(super) media: &'static str,
     /// What the body is called among the schemas.
     pub(super) schema: &'static str,
     /// Where in the body the error's name stands, if it has one.
     pub(super) name: &'static [&'static str],
-    /// Status and body.
-    pub(super) of: fn(&ApiError) -> (StatusCode, Value),
 }
 
-pub(super) const NATIVE: Refusals = Refusals {
+pub(super) const NATIVE: ErrorFormat = ErrorFormat {
     media: "application/json",
     schema: "ErrorBody",
     name: &["error", "code"],
-    of: |error| (error.status_and_code().0, json!(ErrorBody::of(error))),
 };
 
-/// This description
-#[cfg_attr(test, utoipa::path(get, path = "/openapi.json", tag = "api", responses((
-    status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json",
-))))]
-pub(super) async fn description(State(app): State<AppState>) -> Response {
-    reply(StatusCode::OK, &document(&app))
+/// An error as a format tells of it.
+pub(super) struct DocumentedError {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) body: Value,
+    /// Whether the response says when to try again.
+    pub(super) has_retry_after: bool,
+    /// Whether the response says how to send a key.
+    pub(super) has_challenge: bool,
 }
 
-/// The whole description of a server.
-fn document(app: &AppState) -> Value {
+impl DocumentedError {
+    /// An error of the native table, told with another status and body.
+    pub(super) fn new(error: &ApiError, status: StatusCode, body: Value) -> Self {
+        Self {
+            status,
+            code: error.status_and_code().1,
+            body,
+            has_retry_after: matches!(error, ApiError::Overloaded { .. } | ApiError::ShuttingDown),
+            has_challenge: matches!(error, ApiError::Unauthorized),
+        }
+    }
+
+    pub(super) fn native(error: &ApiError) -> Self {
+        Self::new(
+            error,
+            error.status_and_code().0,
+            json!(ErrorBody::from_api_error(error)),
+        )
+    }
+}
+
+/// The native part of a server's description, and the operations of other services' formats
+/// by their templates.
+pub(super) fn document(app: &AppState) -> (Value, Map<String, Value>) {
     let mut document: Value = serde_json::from_str(OPERATIONS).expect("a test reads it");
     document["x-limits"] = json!(InfoLimits::of(app));
     document["components"]["securitySchemes"] = json!({
@@ -76,7 +97,7 @@ fn document(app: &AppState) -> Value {
     let (mut native, others): (Map<_, _>, Map<_, _>) = paths
         .into_iter()
         .flatten()
-        .partition(|(path, _)| ROUTES.contains(&path.as_str()));
+        .partition(|(path, _)| routes::NATIVE.contains(&path.as_str()));
     for (path, item) in &mut native {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             let mut errors = errors(app, path);
@@ -84,13 +105,15 @@ fn document(app: &AppState) -> Value {
                 operation["security"] = json!([{ "bearer": [] }, { "api_key": [] }]);
                 errors.push(ApiError::Unauthorized);
             }
-            add_errors(operation, &errors, &NATIVE);
+            add_errors(
+                operation,
+                errors.iter().map(DocumentedError::native),
+                &NATIVE,
+            );
         }
     }
     document["paths"] = native.into();
-    document["components"]["schemas"]["ErrorDetail"]["properties"]["code"]["enum"] = codes(app);
-    compat::describe(app, &mut document, &others);
-    document
+    (document, others)
 }
 
 /// What is taken, within this server's limits.
@@ -167,9 +190,9 @@ fn headers() -> Value {
 fn has_key(app: &AppState, path: &str) -> bool {
     let access = &app.0.access;
     let is_public = match path {
-        "/healthz" | "/readyz" => true,
+        "/" | "/healthz" | "/readyz" => true,
         "/metrics" => access.public_metrics,
-        "/" | "/docs" | "/openapi.json" => !access.private_docs,
+        "/docs" | "/openapi.json" => !access.private_docs,
         _ => false,
     };
     !access.is_open() && !is_public
@@ -180,7 +203,6 @@ fn errors(app: &AppState, path: &str) -> Vec<ApiError> {
     match path {
         "/v1/sentiment" => sentiment_errors(app),
         "/readyz" => vec![ApiError::ShuttingDown],
-        "/" => vec![ApiError::UnknownRoute],
         _ => Vec::new(),
     }
 }
@@ -233,7 +255,7 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
         },
         ApiError::Post(too_long(app)),
         ApiError::Post(PostError::TooManyTokens { max_tokens }),
-        ApiError::ReplyTooLarge {
+        ApiError::ResponseTooLarge {
             max_bytes: 6_000_000,
         },
         ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
@@ -249,22 +271,22 @@ fn sentiment_errors(app: &AppState) -> Vec<ApiError> {
         ApiError::ConflictingFields,
         ApiError::UnknownField("txt".to_owned()),
         ApiError::DuplicateField("text"),
-        ApiError::CallerGone,
+        ApiError::ClientDisconnected,
     ]);
     errors
 }
 
-/// Every code that there is.
-fn codes(app: &AppState) -> Value {
+/// Every code that there is, with those that `others` have.
+pub(super) fn codes(app: &AppState, others: impl Iterator<Item = &'static str>) -> Value {
     let mut errors = sentiment_errors(app);
-    errors.extend(compat::native_errors(app));
     errors.extend([
         ApiError::Unauthorized,
         ApiError::UnknownRoute,
         ApiError::MethodNotAllowed(Method::DELETE),
     ]);
     let mut codes: Vec<&str> = Vec::new();
-    for (_, code) in errors.iter().map(ApiError::status_and_code) {
+    let native = errors.iter().map(|error| error.status_and_code().1);
+    for code in native.chain(others) {
         if !codes.contains(&code) {
             codes.push(code);
         }
@@ -272,52 +294,52 @@ fn codes(app: &AppState) -> Value {
     json!(codes)
 }
 
-/// Enters errors among an operation's replies, as a format has them.
-pub(super) fn add_errors(operation: &mut Value, errors: &[ApiError], refusals: &Refusals) {
+/// Enters errors among an operation's responses, as a format has them.
+pub(super) fn add_errors(
+    operation: &mut Value,
+    errors: impl IntoIterator<Item = DocumentedError>,
+    format: &ErrorFormat,
+) {
     let replies = &mut operation["responses"];
     for error in errors {
-        add_error(replies, error, refusals);
+        add_error(replies, error, format);
     }
     for (_, reply) in replies.as_object_mut().into_iter().flatten() {
         reply["headers"]["x-request-id"] = json!({ "$ref": "#/components/headers/RequestId" });
     }
 }
 
-fn add_error(replies: &mut Value, error: &ApiError, refusals: &Refusals) {
-    let (status, body) = (refusals.of)(error);
+fn add_error(replies: &mut Value, error: DocumentedError, format: &ErrorFormat) {
+    let DocumentedError { status, body, .. } = error;
     let reply = &mut replies[status.as_str()];
     if reply.is_null() {
         *reply = json!({ "description": status.canonical_reason().unwrap_or_default() });
     }
-    let content = &mut reply["content"][refusals.media];
+    let content = &mut reply["content"][format.media];
     if content.is_null() {
-        let body = format!("#/components/schemas/{}", refusals.schema);
+        let body = format!("#/components/schemas/{}", format.schema);
         *content = json!({ "schema": { "allOf": [{ "$ref": body }] } });
     }
     let (mut schema, mut name) = (&mut content["schema"], &body);
-    for key in refusals.name {
+    for key in format.name {
         (schema, name) = (&mut schema["properties"][key], &name[key]);
     }
-    if !refusals.name.is_empty() {
+    if !format.name.is_empty() {
         add_to(&mut schema["enum"], name);
     }
-    let (_, code) = error.status_and_code();
-    content["examples"][code] = json!({ "value": body });
-    match error {
-        ApiError::Overloaded { .. } | ApiError::ShuttingDown => {
-            // Where others have the same status not every reply has it.
-            let header = match status {
-                StatusCode::BAD_REQUEST => "RetryAfterOverload",
-                _ => "RetryAfter",
-            };
-            let header = format!("#/components/headers/{header}");
-            reply["headers"]["retry-after"] = json!({ "$ref": header });
-        }
-        ApiError::Unauthorized => {
-            reply["headers"]["www-authenticate"] =
-                json!({ "$ref": "#/components/headers/WwwAuthenticate" });
-        }
-        _ => {}
+    content["examples"][error.code] = json!({ "value": body });
+    if error.has_retry_after {
+        // Where others have the same status not every response has it.
+        let header = match status {
+            StatusCode::BAD_REQUEST => "RetryAfterOverload",
+            _ => "RetryAfter",
+        };
+        let header = format!("#/components/headers/{header}");
+        reply["headers"]["retry-after"] = json!({ "$ref": header });
+    }
+    if error.has_challenge {
+        reply["headers"]["www-authenticate"] =
+            json!({ "$ref": "#/components/headers/WwwAuthenticate" });
     }
 }
 
@@ -327,45 +349,5 @@ fn add_to(list: &mut Value, value: &Value) {
         Some(values) if values.contains(value) => {}
         Some(values) => values.push(value.clone()),
         None => *list = json!([value]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{api, page};
-    use super::*;
-    use crate::rows::ResultRow;
-    use utoipa::OpenApi;
-
-    #[derive(OpenApi)]
-    #[openapi(
-        info(title = "coldread", description = "Sentiment of social-media posts."),
-        paths(
-            api::sentiment,
-            api::info,
-            api::healthz,
-            api::readyz,
-            api::metrics,
-            description,
-            page::index,
-            page::docs
-        ),
-        components(schemas(ErrorBody, ResultRow))
-    )]
-    struct Operations;
-
-    /// After a change: `COLDREAD_WRITE_OPENAPI=1 cargo test --workspace --lib openapi`.
-    #[test]
-    fn operations_and_schemas_are_those_of_the_code() {
-        let mut of_the_code = Operations::openapi();
-        of_the_code.merge(compat::Operations::openapi());
-        let of_the_code = serde_json::to_value(of_the_code).expect("serializable");
-        if std::env::var_os("COLDREAD_WRITE_OPENAPI").is_some() {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi.json");
-            std::fs::write(path, format!("{of_the_code:#}\n")).expect("written");
-            return;
-        }
-        let written: Value = serde_json::from_str(OPERATIONS).expect("JSON");
-        assert_eq!(written, of_the_code);
     }
 }

@@ -5,7 +5,9 @@
 //! and codes are from closed sets, and ids were checked to be ids.
 
 use super::error::ErrorCode;
-use super::{AppState, Platform, compat};
+use super::routes::{Routes, Template};
+use super::state::AppState;
+use crate::platform::Platform;
 use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use axum::extract::{MatchedPath, Request, State};
@@ -13,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -35,14 +38,15 @@ pub(super) struct ScoringStats {
 
 /// Records the telemetry of a request.
 pub(super) async fn record(
-    State(app): State<AppState>,
+    State((app, routes)): State<(AppState, Arc<Routes>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
     let metrics = app.batcher().metrics();
     let is_cold = metrics.take_cold();
-    let route = route(&app, &request);
+    let path = request.extensions().get().map_or("", MatchedPath::as_str);
+    let route = routes.find(path);
     let method = method(request.method());
     let headers = request.headers();
     let trace = TraceIds::parse(bytes(headers, &XRAY), bytes(headers, &TRACEPARENT));
@@ -76,7 +80,7 @@ pub(super) async fn record(
     let code = response.extensions().get().map(|&ErrorCode(code)| code);
     let done: Option<ScoringStats> = response.extensions().get().copied();
 
-    metrics.request(route, status, code, took);
+    metrics.request(route.name, status, code, took);
     if is_cold && let Some(emf) = &app.0.emf {
         emf.cold_start();
     }
@@ -105,7 +109,10 @@ pub(super) async fn record(
 
 fn log(
     method: &str,
-    route: &str,
+    Template {
+        name: route,
+        is_health,
+    }: Template,
     status: u16,
     code: Option<&str>,
     done: Option<ScoringStats>,
@@ -113,7 +120,7 @@ fn log(
 ) {
     let duration_ms = ms(took);
     // Platforms check the health every few seconds, all day long.
-    if route == "/healthz" || route == "/readyz" || compat::is_health(route) {
+    if is_health {
         tracing::debug!(method, route, status, code, duration_ms, "request");
         return;
     }
@@ -186,15 +193,6 @@ fn server_timing(stages: &StageTimings, total: Duration) -> HeaderValue {
 
 fn bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
-}
-
-/// The route's template. A path that matches none was chosen by the client, so it has no name.
-fn route(app: &AppState, request: &Request) -> &'static str {
-    let path = request.extensions().get().map_or("", MatchedPath::as_str);
-    let known = super::ROUTES.into_iter().find(|route| *route == path);
-    known
-        .or_else(|| compat::template(&app.0.compat, path))
-        .unwrap_or("none")
 }
 
 /// Clients can send any word as a method, too.

@@ -10,11 +10,11 @@
 //! A stream is three tasks with room for little between them: one decodes and cuts into
 //! rows, one has these scored and writes, and the connection's sends what was written.
 
-use super::AppState;
 use super::decode::Decoder;
 use super::error::ApiError;
 use super::memory_limit::MemoryPermit;
 use super::request_telemetry::{StreamStats, record_stream};
+use super::state::AppState;
 use crate::batcher::{BatchResponse, Batcher, RequestOptions};
 use crate::error::InferError;
 use crate::rows::{
@@ -59,7 +59,7 @@ impl Formats {
     ///
     /// `?format=` wins over the content type, and what else the query says over the content
     /// type's parameters.
-    pub(super) fn of(
+    pub(super) fn from_request(
         uri: &Uri,
         headers: &HeaderMap,
         by_content_type: Option<RowFormat>,
@@ -150,7 +150,7 @@ pub(super) fn respond(
     body: Body,
     decoder: Decoder,
     formats: &Formats,
-    terms: RequestOptions,
+    request_options: RequestOptions,
 ) -> Response {
     let mut source = Source {
         app: app.clone(),
@@ -160,14 +160,21 @@ pub(super) fn respond(
         decoder,
     };
     if let Err(error) = source.hold() {
-        return app.refusal(error).into_response();
+        return app.rejection(error).into_response();
     }
     let (chunks, read_ahead) = mpsc::channel(CHUNKS_AHEAD);
     let reader = RowReader::new(&formats.options);
     let reading = tokio::spawn(read(source, reader, chunks));
     let writer = Writer::new(formats.output, app.batcher());
     let answer = Lines::written_by(|lines| {
-        let written = write(app.clone(), writer, terms, read_ahead, reading, lines);
+        let written = write(
+            app.clone(),
+            writer,
+            request_options,
+            read_ahead,
+            reading,
+            lines,
+        );
         written.instrument(Span::current())
     });
     let content_type = HeaderValue::from_static(content_type(formats.output));
@@ -283,23 +290,25 @@ impl Source {
 async fn score(
     app: &AppState,
     rows: &mut [Row],
-    terms: RequestOptions,
+    request_options: RequestOptions,
 ) -> Result<BatchResponse, InferError> {
     let posts = rows.iter_mut().filter_map(|row| row.post.as_mut().ok());
     let posts: Vec<String> = posts.map(std::mem::take).collect();
     let longest = Duration::from_millis(app.limits().request_timeout_ms.get());
     let patience = Instant::now() + longest;
-    let deadline = terms.deadline.map_or(patience, |asked| asked.min(patience));
-    let terms = RequestOptions {
+    let deadline = request_options
+        .deadline
+        .map_or(patience, |asked| asked.min(patience));
+    let request_options = RequestOptions {
         deadline: Some(deadline),
-        ..terms
+        ..request_options
     };
     let bytes = posts.iter().map(String::len).sum();
     loop {
         let room = room(app, bytes);
         let is_last = Instant::now() + PAUSE >= deadline;
         if is_last || (room.is_some() && !app.batcher().is_full()) {
-            let answer = app.batcher().classify(posts, terms).await?;
+            let answer = app.batcher().classify(posts, request_options).await?;
             let metrics = app.batcher().metrics();
             metrics.stages(answer.results.len(), &answer.stages);
             return Ok(answer);
@@ -319,7 +328,7 @@ fn room(app: &AppState, bytes: usize) -> Option<MemoryPermit> {
 async fn write(
     app: AppState,
     mut writer: Writer,
-    terms: RequestOptions,
+    request_options: RequestOptions,
     chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: mpsc::Sender<Bytes>,
@@ -327,8 +336,8 @@ async fn write(
     let began = Instant::now();
     let mut stages = StageTimings::default();
     let ended = tokio::select! {
-        ended = write_all(&app, &mut writer, terms, chunks, reading, &lines, &mut stages) => ended,
-        () = lines.closed() => Err(ApiError::CallerGone),
+        ended = write_all(&app, &mut writer, request_options, chunks, reading, &lines, &mut stages) => ended,
+        () = lines.closed() => Err(ApiError::ClientDisconnected),
     };
     let Tally {
         rows,
@@ -350,7 +359,7 @@ async fn write(
 async fn write_all(
     app: &AppState,
     writer: &mut Writer,
-    terms: RequestOptions,
+    request_options: RequestOptions,
     mut chunks: mpsc::Receiver<Chunk>,
     reading: JoinHandle<()>,
     lines: &mpsc::Sender<Bytes>,
@@ -359,7 +368,7 @@ async fn write_all(
     let mut ended = Ok(());
     let send = async |bytes: Bytes| {
         let sent = lines.send(bytes).await;
-        sent.map_err(|_| ApiError::CallerGone)
+        sent.map_err(|_| ApiError::ClientDisconnected)
     };
     let head = writer.take();
     if !head.is_empty() {
@@ -368,14 +377,14 @@ async fn write_all(
     while let Some(chunk) = chunks.recv().await {
         match chunk {
             Chunk::Rows(mut rows) => {
-                let answer = score(app, &mut rows, terms).await;
+                let answer = score(app, &mut rows, request_options).await;
                 if let Ok(answer) = &answer {
                     stages.add(&answer.stages);
                 }
                 writer.rows(&rows, answer);
                 send(writer.take()).await?;
             }
-            Chunk::Broken(error) => ended = Err(app.refusal(error)),
+            Chunk::Broken(error) => ended = Err(app.rejection(error)),
         }
     }
     if reading.await.is_err() {
@@ -460,7 +469,7 @@ impl Writer {
 }
 
 fn failure(error: &ApiError) -> Failure {
-    let body = ErrorBody::of(error);
+    let body = ErrorBody::from_api_error(error);
     Failure {
         code: body.code(),
         message: body.message().to_owned(),

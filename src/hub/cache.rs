@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! models--OWNER--NAME/
-//!   refs/main                       the commit that `main` was last seen at
+//!   refs/main                       the last known commit of `main`
 //!   blobs/HASH                      a file's contents, under the hash the Hub names
-//!   blobs/HASH.incomplete           what has come down of it so far
+//!   blobs/HASH.incomplete           the part of it that has been downloaded
 //!   snapshots/COMMIT/config.json    links to blobs
 //! .locks/models--OWNER--NAME/HASH.lock
 //! ```
@@ -65,7 +65,7 @@ impl Repo {
         self.root.join("snapshots").join(commit)
     }
 
-    /// Where a file of a commit goes. Both come from whoever checked them.
+    /// The path of a file of a commit; the caller has checked both.
     pub(super) fn place(&self, commit: &str, name: &str) -> Place {
         Place {
             blobs: self.root.join("blobs"),

@@ -180,7 +180,8 @@ impl Downloader {
         let uri = format!("{}/{path}", self.endpoint);
         uri.parse().map_err(|_| HubError::Unreachable {
             endpoint: self.endpoint.clone(),
-            reason: "HF_ENDPOINT is not an address such as https://huggingface.co".into(),
+            reason: "HF_ENDPOINT is invalid; expected an address such as https://huggingface.co"
+                .into(),
         })
     }
 
@@ -212,7 +213,7 @@ impl Downloader {
                 return Ok(response);
             };
             let next = resolve(location, &target)
-                .ok_or_else(|| bad_answer("a redirect to no proper address"))?;
+                .ok_or_else(|| bad_answer("a redirect to an invalid address"))?;
             if method == Method::HEAD && !is_hub(&next) {
                 return Ok(response);
             }
@@ -276,9 +277,7 @@ impl Downloader {
         match response.status() {
             StatusCode::PARTIAL_CONTENT if partial.done > 0 => {
                 if !continues_at(response.headers(), partial.done) {
-                    return Err(bad_answer(format!(
-                        "{name}: not the range that was asked for"
-                    )));
+                    return Err(bad_answer(format!("{name}: not the requested range")));
                 }
             }
             // The whole, whatever was asked for.
@@ -439,13 +438,13 @@ fn resolve(location: &HeaderValue, base: &Uri) -> Option<Uri> {
 fn announced(headers: &HeaderMap, commit: &str) -> Result<Announced, &'static str> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     if text("x-repo-commit") != Some(commit) {
-        return Err("it is not of the commit that was asked for");
+        return Err("it is not of the requested commit");
     }
     let hash = text("x-linked-etag").or_else(|| text(ETAG.as_str()));
     let hash = hash.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
     let hash = hash
         .filter(|hash| is_hex(hash, 64) || is_hex(hash, 40))
-        .ok_or("its ETag is no hash, so that it could not be verified")?;
+        .ok_or("its ETag is not a hash, so it cannot be verified")?;
     let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str()));
     let size = size.and_then(|size| size.parse().ok());
     Ok(Announced {
@@ -469,7 +468,7 @@ fn continues_at(headers: &HeaderMap, start: u64) -> bool {
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::RequireHttpsOnly(_) => "a redirect away from HTTPS".into(),
-        ureq::Error::BadUri(_) => "a redirect to no proper address".into(),
+        ureq::Error::BadUri(_) => "a redirect to an invalid address".into(),
         error => error
             .source()
             .map_or_else(|| error.to_string(), ToString::to_string),

@@ -1,4 +1,4 @@
-//! Errors of getting a model from the Hub.
+//! Errors of downloading a model from the Hub.
 
 use coldread_model::LoadError;
 use std::io::ErrorKind;
@@ -31,12 +31,12 @@ pub enum HubError {
     },
     /// The token's owner has no access to the model, such as a gated one.
     #[error(
-        "{}: the token gives no access to {_0}; a gated model's terms are accepted on its page",
+        "{}: the token has no access to {_0}; if the model is gated, accept its terms on its page",
         self.code()
     )]
     Forbidden(String),
     /// Too many requests, and the wait is too long.
-    #[error("{}: the Hub accepts no more requests{}; try later, or with a token", self.code(), for_seconds(*_0))]
+    #[error("{}: the Hub is limiting requests{}; retry later, or with a token in HF_TOKEN", self.code(), for_seconds(*_0))]
     RateLimited(Option<Duration>),
     /// No connection, or it keeps breaking.
     #[error("{}: {endpoint} cannot be reached: {reason}", self.code())]
@@ -47,13 +47,13 @@ pub enum HubError {
         reason: String,
     },
     /// A response that a Hub does not send.
-    #[error("{}: the Hub's answer cannot be used: {_0}", self.code())]
+    #[error("{}: unexpected response from the Hub: {_0}", self.code())]
     BadAnswer(String),
     /// A file's hash is not the announced one.
-    #[error("{}: {_0}: the contents do not have the hash that the Hub announced", self.code())]
+    #[error("{}: {_0}: the file does not match the hash that the Hub announced; it was discarded, so try again", self.code())]
     Mismatch(String),
     /// Offline, and the cache lacks the model.
-    #[error("{}: {_0} is not complete in the cache, and offline nothing is downloaded", self.code())]
+    #[error("{}: {_0} is not fully cached and --offline (HF_HUB_OFFLINE) is set", self.code())]
     NotCached(String),
     /// The model lacks files that are needed.
     #[error("{}: {id}: {reason}", self.code())]
@@ -64,7 +64,7 @@ pub enum HubError {
         reason: String,
     },
     /// The token has characters that no token has.
-    #[error("{}: the token has characters that no token has", self.code())]
+    #[error("{}: the Hugging Face token contains invalid characters; check HF_TOKEN", self.code())]
     InvalidToken,
     /// The cache cannot be read or written.
     #[error("{}: {}: {source}", self.code(), path.display())]
@@ -81,7 +81,7 @@ pub enum HubError {
 
 fn unauthorized(id: &str, with_token: bool) -> String {
     if with_token {
-        return format!("the Hub does not take the token for {id}");
+        return format!("the Hub rejected the token for {id}; check HF_TOKEN");
     }
     format!("the Hub has no public model {id}; a private or gated one needs a token in HF_TOKEN")
 }

@@ -53,7 +53,7 @@ impl HubId {
             .filter(|(owner, name)| is_name(owner) && is_name(name))
             .ok_or_else(|| invalid(&form(text)))?;
         if !is_revision(revision) {
-            return Err(invalid("its revision cannot be a branch, tag or commit"));
+            return Err(invalid("its revision is not a valid branch, tag or commit"));
         }
         Ok(Self {
             owner: owner.to_owned(),

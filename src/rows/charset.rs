@@ -1,9 +1,9 @@
-//! The encoding of an input's characters, told from its first bytes, and undone.
+//! The character encoding of an input: detected from its first bytes, and decoded to UTF-8.
 //!
-//! Nearly everything is UTF-8 and passes as it is. Windows programs write UTF-16, mostly with a
-//! byte order mark; without one the zero bytes of line ends and spaces tell the order. What
-//! looks like it and cannot be told is refused once, for as UTF-8 it would become posts
-//! that nobody wrote.
+//! Nearly every input is UTF-8 and passes unchanged. Windows programs write UTF-16, mostly with
+//! a byte order mark; without one, the zero bytes of line ends and spaces show the byte order. An
+//! input that looks like UTF-16 but whose order is ambiguous is rejected as a whole, because read
+//! as UTF-8 it would give posts that nobody wrote.
 
 use super::error::InputError;
 use super::signature;

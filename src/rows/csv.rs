@@ -1,14 +1,14 @@
-//! Rows of delimited columns, with `csv-core` as the one that takes them apart.
+//! Rows of delimited columns, parsed with `csv-core`.
 //!
-//! Only the post and the id of a row are kept, however many columns it has. What csv-core
-//! reads in some way or other, for it has no errors, is made an error here: a number of
-//! columns that is not the header's, a quote that is never closed, and a column that goes
-//! on behind its closing quote. Each would be another text than the one that was written.
+//! Only the post and the id of a row are kept, however many columns it has. csv-core accepts
+//! every input, so faults are detected here: a number of columns other than the header's, a
+//! quote that is never closed, and a column that continues after its closing quote. Each would
+//! yield another text than the one that was written.
 //!
-//! **Quotes.** Inside quotes a quote is doubled (RFC 4180). Spark and others put a backslash in
-//! front instead. Both are read: a quote behind a backslash that no delimiter or line end
-//! follows cannot close its column, so it is text; and once an input had one of these, each
-//! quote behind a backslash is. Other backslashes stay as they are.
+//! **Quotes.** Within quotes, a quote is doubled (RFC 4180). Spark and others escape it with a
+//! backslash instead. Both are accepted: a quote after a backslash that is not followed by a
+//! delimiter or line end cannot close its column, so it is text; after the first one of an
+//! input, every quote after a backslash is. Other backslashes stay as they are.
 
 use super::error::{InputError, RowError};
 use super::lines::LineCount;

@@ -13,7 +13,7 @@ pub enum RowError {
     #[error(transparent)]
     Post(#[from] PostError),
     /// The row is longer than a row may be.
-    #[error("the row has {bytes} bytes; at most {max_bytes} are read")]
+    #[error("the row has {bytes} bytes; at most {max_bytes} are allowed, so shorten or split it")]
     RowTooLong {
         /// The row's length.
         bytes: usize,
@@ -21,23 +21,23 @@ pub enum RowError {
         max_bytes: usize,
     },
     /// The row, or its post, is not UTF-8.
-    #[error("the text is not valid UTF-8; re-encode it")]
+    #[error("the text is not valid UTF-8; encode it as UTF-8")]
     InvalidUtf8,
     /// The row is not JSON.
     #[error("the row is not valid JSON: {0}")]
     InvalidJson(String),
     /// There is no string where the post should be.
     #[error(
-        "there is no string at `{0}`; name the post's place with `--field` (`?field=` over HTTP)"
+        "there is no string at `{0}`; say where the post is with `--field` (`?field=` over HTTP)"
     )]
     MissingField(String),
     /// There is something else than a string where the post should be.
-    #[error("what stands at `{0}` is not a string")]
+    #[error("the value at `{0}` is not a string")]
     InvalidType(String),
     /// The row has more or fewer columns than the header, or than the first row if there is no
     /// header, so that nobody can tell which of them is the post.
     #[error(
-        "the row has {found} columns where {expected} are expected; quote a post that contains the delimiter or a line end"
+        "the row has {found} columns; expected {expected}, so quote posts that contain the delimiter or a line end"
     )]
     ColumnCount {
         /// The row's columns.
@@ -46,11 +46,11 @@ pub enum RowError {
         expected: usize,
     },
     /// The input ended inside quotes.
-    #[error("the quote opened in this row is never closed")]
+    #[error("a quote in this row is never closed; close it, or double it if it is text")]
     UnclosedQuote,
     /// A quoted column goes on behind its closing quote.
     #[error(
-        "a quoted column goes on behind its closing quote (up to line {last_line}); double the quotes inside it"
+        "a quoted column continues after its closing quote (up to line {last_line}); double the quotes inside it"
     )]
     StrayQuote {
         /// Where the row ends.
@@ -60,7 +60,7 @@ pub enum RowError {
     #[error("the record's data is not base64")]
     InvalidBase64,
     /// A change of a table came without the changed item.
-    #[error("the record has no new image; the stream's view type must include it")]
+    #[error("the record has no new image; set the stream's view type to include it")]
     MissingImage,
 }
 
@@ -99,12 +99,12 @@ pub enum InputError {
     NotText(FileType),
     /// Text in an encoding that cannot be told.
     #[error(
-        "this looks like UTF-16 or UTF-32 without a byte order mark, or like no text at all; convert it with `iconv -f UTF-16LE -t UTF-8`"
+        "this is not UTF-8 text; if it is UTF-16 without a byte order mark, convert it with `iconv -f UTF-16LE -t UTF-8`"
     )]
     UnknownCharset,
     /// A header without the post's column.
     #[error(
-        "the header has no column {wanted:?}{}; name the post's column with `--field` (`?field=` over HTTP), or say `--no-header` (`?header=absent`) if the first row is data", list(.found)
+        "the header has no column {wanted:?}{}; name the post's column with `--field` (`?field=` over HTTP), or use `--no-header` (`?header=absent`) if the first row is data", list(.found)
     )]
     MissingColumn {
         /// The column's name.
@@ -114,12 +114,12 @@ pub enum InputError {
     },
     /// A delimiter that cannot be told.
     #[error(
-        "the columns' delimiter is not clear: {0} occur in the first row; name it with `--delimiter` (`?delimiter=` over HTTP)"
+        "the delimiter is ambiguous: {0} occur in the first row; name it with `--delimiter` (`?delimiter=` over HTTP)"
     )]
     UnknownDelimiter(String),
     /// A first row that is too long to be a header, or whose quotes never end.
     #[error(
-        "the first row has more than {max_bytes} bytes or a quote that is never closed; is this CSV?"
+        "the first row has more than {max_bytes} bytes, or a quote that is never closed; check that this is CSV"
     )]
     Header {
         /// The longest header.

@@ -1,4 +1,4 @@
-//! Rows of a file or a pipe, decompressed if need be.
+//! Rows of a file or a pipe, decompressed if necessary.
 
 use super::signature::{GZIP, ZSTD};
 use super::{InputError, Row, RowOptions, RowReader};

@@ -1,7 +1,7 @@
-//! Rows of JSON: a value a line, the elements of an array, or objects over several lines.
+//! Rows of JSON: one value per line, the elements of an array, or objects over several lines.
 //!
-//! A row is never a tree in memory: of an object only the post and the id are looked at, so that
-//! depth costs nothing, and an id keeps the digits that it was written with.
+//! A row is never parsed into a tree: only the post and the id of an object are read, so depth
+//! costs nothing, and an id keeps its digits.
 
 use super::error::RowError;
 use super::lines::{Line, LineCount, Lines};

@@ -1,6 +1,6 @@
-//! Lines out of pieces of text, each kept up to a limit and numbered.
+//! Splits pieces of text into numbered lines of bounded length.
 //!
-//! A line ends in LF, CRLF or CR alone, whichever comes, in one file too.
+//! A line ends with LF, CRLF or CR; one file may mix them.
 
 /// One line without its end.
 pub(super) struct Line {

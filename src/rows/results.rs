@@ -1,4 +1,4 @@
-//! Rows of results: the same fields and columns whoever asks for them.
+//! Rows of results: the same fields and columns over HTTP and on the command line.
 
 use super::{Row, RowError, RowId};
 use crate::wire::{ErrorBody, Item, Scored};

@@ -1,4 +1,4 @@
-//! Files that are no text, known by their first bytes, and how they become text.
+//! Files that are not text, recognized by their first bytes, and how to convert them.
 
 /// A kind of file that is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

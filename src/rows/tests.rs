@@ -252,7 +252,8 @@ fn a_quote_that_is_not_closed_is_an_error() {
     let rows = read_all(&options(Csv), b"id,text\n1,\"I love\n2,awful\n3,good\n").expect("rows");
     assert_eq!(rows.len(), 1);
     let error = rows[0].post.as_ref().expect_err("not closed");
-    let message = "line 2: the quote opened in this row is never closed";
+    let message =
+        "line 2: a quote in this row is never closed; close it, or double it if it is text";
     assert_eq!(
         (error.message_at(rows[0].line).as_str(), error.code()),
         (message, "unclosed_quote")
@@ -280,7 +281,7 @@ fn rows_have_the_columns_of_their_header() {
         .remove(0);
     let message = error.post.expect_err("too many").message_at(error.line);
     assert!(
-        message.starts_with("line 2: the row has 3 columns where 2 are expected"),
+        message.starts_with("line 2: the row has 3 columns; expected 2"),
         "{message}"
     );
     check(Csv, "text\nGreat, but\n\"a, b\"\n", &[wrong, Ok("a, b")]);

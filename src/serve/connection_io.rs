@@ -1,5 +1,5 @@
-//! A socket that two can use: the connection, which reads and writes, and whoever asks
-//! whether the client is still there.
+//! A socket with two users: the connection, which reads and writes, and the check whether
+//! the client is still connected.
 
 use super::peer_state::peer_state;
 use crate::http::ClientConnection;

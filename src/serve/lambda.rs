@@ -5,8 +5,9 @@
 //! for the router and [`response`] turns the response into what its gateway expects;
 //! anything else goes to [`Events`]. No event can make it panic: what neither can read is
 //! reported to Lambda as an error with a documented type, and the next one is served.
-//! Responses are buffered, not streamed: they are small, and the streaming protocol would
-//! exclude events that are not HTTP.
+//! Responses are buffered unless [`ResponseMode::Streaming`] is set, for the gateway has to be
+//! set to the same and no event says to which it is. Events that are not HTTP, and gateways
+//! that cannot stream, have buffered responses in either mode.
 //!
 //! The conversion is ours because `lambda_http` panics on what clients send (a body that
 //! is flagged as base64 and is none, a query or `Host` that no URI holds) and puts the
@@ -19,12 +20,15 @@ mod response;
 pub use response::HttpResponse;
 
 use super::{ServeError, stop_signal};
+use crate::config::ResponseMode;
 use crate::events::{Events, InvocationError, Kind};
-use crate::http::{AppState, Platform, app};
+use crate::http::{AppState, app};
+use crate::platform::Platform;
 use crate::timings::{self, Phase};
 use axum::Router;
+use axum::body::BodyDataStream;
 use axum::http::HeaderValue;
-use lambda_runtime::{Context, Diagnostic, LambdaEvent, run_concurrent};
+use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent, run_concurrent};
 use response::MAX_RESPONSE_BYTES;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -49,7 +53,11 @@ fn is_initialized_ahead() -> bool {
 /// taken. There is nothing to be done around it: the model is warm by then, no connection is
 /// open but the runtime's own, which it replaces, deadlines begin with each event, and the
 /// ids of requests are Lambda's.
-pub(super) async fn run(state: AppState, events: Events) -> Result<(), ServeError> {
+pub(super) async fn run(
+    state: AppState,
+    events: Events,
+    mode: ResponseMode,
+) -> Result<(), ServeError> {
     // `lambda_runtime` panics where one of these is missing.
     for name in [
         "AWS_LAMBDA_FUNCTION_NAME",
@@ -71,7 +79,9 @@ pub(super) async fn run(state: AppState, events: Events) -> Result<(), ServeErro
     tokio::select! {
         // On Managed Instances, which say how many events there may be at a time, it
         // takes as many; elsewhere one after another.
-        ended = run_concurrent(function(app(state), events)) => ended.map_err(ServeError::Lambda),
+        ended = run_concurrent(function(app(state), events, mode)) => {
+            ended.map_err(ServeError::Lambda)
+        }
         // Lambda itself sends no signal; local emulators and containers do.
         () = stop => Ok(()),
     }
@@ -97,8 +107,13 @@ impl<'de> Deserialize<'de> for Event {
 pub fn function(
     router: Router,
     events: Events,
-) -> impl Service<LambdaEvent<Event>, Response = Response, Error = InvocationError, Future: Send> + Clone
-{
+    mode: ResponseMode,
+) -> impl Service<
+    LambdaEvent<Event>,
+    Response = FunctionResponse<Response, BodyDataStream>,
+    Error = InvocationError,
+    Future: Send,
+> + Clone {
     let events = Arc::new(events);
     service_fn(
         move |LambdaEvent {
@@ -106,15 +121,19 @@ pub fn function(
               }: LambdaEvent<Event>| {
             let (router, events) = (router.clone(), Arc::clone(&events));
             async move {
-                match Kind::from_event(payload.text()) {
-                    Kind::Http => match request::read(payload.text()) {
-                        Some((gateway, request)) => {
-                            drop(payload);
-                            respond(router, gateway, request, &context).await
-                        }
-                        None => invoke(&events, payload.text(), Kind::Other, &context).await,
-                    },
-                    kind => invoke(&events, payload.text(), kind, &context).await,
+                let kind = Kind::from_event(payload.text());
+                let (kind, received) = match kind {
+                    Kind::Http => (Kind::Other, request::read(payload.text())),
+                    kind => (kind, None),
+                };
+                match received {
+                    Some(received) => {
+                        drop(payload);
+                        respond(router, received, mode, &context).await
+                    }
+                    None => invoke(&events, payload.text(), kind, &context)
+                        .await
+                        .map(FunctionResponse::BufferedResponse),
                 }
             }
         },
@@ -124,19 +143,28 @@ pub fn function(
 /// A request through the router, which is told when Lambda stops waiting.
 async fn respond(
     mut router: Router,
-    gateway: request::Gateway,
-    mut request: axum::extract::Request,
+    received: request::Received,
+    mode: ResponseMode,
     context: &Context,
-) -> Result<Response, InvocationError> {
+) -> Result<FunctionResponse<Response, BodyDataStream>, InvocationError> {
+    let request::Received {
+        gateway,
+        can_stream,
+        mut request,
+    } = received;
     let trace = context.xray_trace_id.as_deref();
     if let Some(Ok(trace)) = trace.map(HeaderValue::from_str) {
         request.headers_mut().insert("x-amzn-trace-id", trace);
     }
     request.extensions_mut().insert(platform(context));
     let Ok(response) = router.call(request).await;
+    if can_stream && mode == ResponseMode::Streaming {
+        let response = response::stream(response);
+        return Ok(FunctionResponse::StreamingResponse(response));
+    }
     let response = response::write(gateway, response).await;
     let response = response.map_err(|error| InvocationError::internal(error.to_string()))?;
-    Ok(Response::Http(response))
+    Ok(FunctionResponse::BufferedResponse(Response::Http(response)))
 }
 
 async fn invoke(
@@ -155,7 +183,7 @@ async fn invoke(
     Ok(Response::Event(response))
 }
 
-/// What goes back to Lambda, as it is.
+/// What goes back to Lambda in one piece.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Response {

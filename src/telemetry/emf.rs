@@ -14,7 +14,7 @@ pub enum EmfOutput {
     /// Standard output, before the response is sent. On Lambda, which always reads it and
     /// freezes the process with the response, so that a record written later would be late.
     Stdout,
-    /// A thread that writes, so that no request waits for whoever reads standard output.
+    /// A thread that writes, so that no request waits for the reader of standard output.
     Thread(NonBlocking),
 }
 

@@ -1,8 +1,8 @@
 //! Which request and which trace a log line belongs to.
 //!
-//! Callers send all kinds of things in these headers, bare UUIDs for instance where
-//! AWS puts `Root=1-...`. What looks like an id is taken, and anything else is as if it
-//! had not been sent: a request is never refused for its trace.
+//! Clients send all kinds of values in these headers, such as bare UUIDs where AWS puts
+//! `Root=1-...`. A value that looks like an id is used, and any other is ignored: a request is
+//! never rejected because of its trace id.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -74,7 +74,7 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// The caller's own id if it sent one that can be used, else a new one.
+    /// The client's own id if it sent one that can be used, else a new one.
     pub fn take_or_make(&self, sent: Option<&[u8]>) -> String {
         sent.and_then(|sent| std::str::from_utf8(sent).ok())
             .and_then(|sent| id(sent.trim()))

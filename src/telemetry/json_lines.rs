@@ -1,9 +1,9 @@
 //! Log lines as JSON, with the keys that Powertools for AWS Lambda writes, so that
 //! queries and dashboards made for those work here.
 //!
-//! `level`, `message`, `timestamp` and `service` are in every line, what Lambda says of
-//! the function in every line there, and the ids of a request in every line that was
-//! written while it was served: they come from the fields of its span.
+//! `level`, `message`, `timestamp` and `service` are in every line; on Lambda, so are the
+//! function's name, memory size and ARN. The ids of a request are in every line that is
+//! written while it is served: they come from the fields of its span.
 
 use serde_json::{Map, Value};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Counters and histograms, in Prometheus' names and base units.
 //!
-//! They are cheap to make and to count; what costs, the registry and its text, is made
-//! when somebody asks for it.
+//! Counting is cheap; the registry and its text, which are not, are made for each request to
+//! `/metrics`.
 
 use super::StageTimings;
 use prometheus_client::encoding::text::encode;
@@ -83,7 +83,7 @@ impl Metrics {
         self.is_cold.load(Ordering::Relaxed) && self.is_cold.swap(false, Ordering::Relaxed)
     }
 
-    /// A request was answered. `route` is a template, `code` an error's.
+    /// Counts a response. `route` is a template, `code` an error's.
     pub fn request(
         &self,
         route: &'static str,
@@ -100,7 +100,7 @@ impl Metrics {
         }
     }
 
-    /// A request, or a row of one, was answered with an error.
+    /// Counts an error of a request or of a row.
     pub fn error(&self, code: &'static str) {
         self.refusals.get_or_create(&[("code", code)]).inc();
     }

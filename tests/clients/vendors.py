@@ -5,6 +5,9 @@ client has; what its API does not offer (batches, mostly) is left out.
 """
 
 import importlib.metadata
+import pathlib
+import subprocess
+import sys
 
 import boto3
 import huggingface_hub
@@ -105,6 +108,32 @@ def boto(server):
     def language():
         error = refused(ClientError, lambda: detect(PLAIN, language="xx"))
         assert error.response["Error"]["Code"] == "UnsupportedLanguageException", error
+
+    def dominant_language():
+        result = client().detect_dominant_language(Text="Ich hasse das, nie wieder!")
+        assert result["Languages"][0]["LanguageCode"] == "de", result
+        result = client().batch_detect_dominant_language(TextList=[PLAIN, "x" * 5001, EMOJI])
+        assert [item["Index"] for item in result["ResultList"]] == [0, 2], result
+        assert result["ErrorList"][0]["ErrorCode"] == "TextSizeLimitExceededException", result
+
+    def other_operation():
+        detect_entities = client().detect_entities
+        error = refused(ClientError, lambda: detect_entities(Text=PLAIN, LanguageCode="en"))
+        assert error.response["Error"]["Code"] == "UnknownOperationException", error
+
+    def documented():
+        """The snippet of docs/comprehend.md, as it stands there."""
+        page = (pathlib.Path(__file__).resolve().parents[2] / "docs/comprehend.md").read_text()
+        snippet = page.split("```python\n")[1].split("```")[0]
+        for shown, real in [
+            ("http://localhost:8080", server.url),
+            ('aws_access_key_id="test"', f"aws_access_key_id={server.aws_key!r}"),
+            ('aws_secret_access_key="test"', f"aws_secret_access_key={server.aws_secret!r}"),
+        ]:
+            assert shown in snippet, shown
+            snippet = snippet.replace(shown, real)
+        done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True)
+        assert done.stdout == "en POSITIVE\n", done
 
     def wrong_key():
         for options, expected in [

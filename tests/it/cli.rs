@@ -492,12 +492,15 @@ fn eval_reports_what_it_counted() {
         keys,
         [
             "accuracy",
+            "accuracy_interval",
             "confusion",
             "ece",
             "ece_before",
             "engine",
             "macro_f1",
+            "macro_f1_interval",
             "macro_recall",
+            "macro_recall_interval",
             "model",
             "per_class",
             "posts",
@@ -510,7 +513,46 @@ fn eval_reports_what_it_counted() {
     assert!((0.0..=1.0).contains(&report["ece"].as_f64().unwrap()));
 
     let text = succeed(&["eval", &path], b"");
-    assert!(text.contains("macro recall       0.7500"), "{text}");
+    assert!(text.contains("macro recall       0.7500 (95%: "), "{text}");
+}
+
+#[test]
+fn eval_counts_failed_checks() {
+    let files = Files::new();
+    let lines = [
+        format!("plain\tpositive\t{GOOD}"),
+        format!("plain\tpositive\t{BAD}"),
+        format!("change\tsame\t{GOOD}\t{GOOD}"),
+        format!("plain\tnot positive\t{BAD}"),
+        format!("change\tsame\t{GOOD}\t{BAD}"),
+    ];
+    let path = files.write("checks.tsv", lines.join("\n"));
+    let report = succeed(&["eval", "--checks", &path, "--json"], b"");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let checks = &report["checks"];
+    let figures = |name: &str| {
+        let of = &checks[name];
+        (
+            of["checks"].clone(),
+            of["failed"].clone(),
+            of["failed_lines"].clone(),
+        )
+    };
+    assert_eq!(
+        figures("plain"),
+        (3.into(), 1.into(), serde_json::json!([2]))
+    );
+    assert_eq!(
+        figures("change"),
+        (2.into(), 1.into(), serde_json::json!([5]))
+    );
+    let text = succeed(&["eval", "--checks", &path], b"");
+    assert!(text.contains("change       2       1  50.0%"), "{text}");
+    fail(
+        1,
+        &["eval", "--checks", &files.write("bad.tsv", "a\tangry\tb")],
+        &["bad.tsv:1: unknown expectation"],
+    );
 }
 
 #[test]
@@ -648,6 +690,14 @@ fn pack_writes_a_model_that_scores_the_same() {
     let stdout = succeed(&["pack", MODEL, "-o", packed, "--check", &posts], b"");
     assert!(stdout.contains("model.coldread: "), "{stdout}");
     assert!(stdout.contains(" of 3 posts"), "{stdout}");
+    // The model inside the program was packed by the same rule when the program was built.
+    let expected = succeed(&["score", GOOD, BAD], b"");
+    assert_eq!(
+        succeed(&["score", "--model", packed, GOOD, BAD], b""),
+        expected
+    );
+    // A folder keeps the full range.
+    succeed(&["pack", MODEL, "-o", packed, "--exact"], b"");
     let expected = succeed(&["score", "--model", MODEL, GOOD, BAD], b"");
     assert_eq!(
         succeed(&["score", "--model", packed, GOOD, BAD], b""),
@@ -726,7 +776,10 @@ fn a_log_filter_that_is_none_is_refused() {
         .unwrap();
     let (code, _, stderr) = finished(output);
     assert_eq!(code, 1);
-    assert!(stderr.starts_with("error: COLDREAD_LOG=a=b=c"), "{stderr}");
+    assert!(
+        stderr.starts_with("error: COLDREAD_LOG is `a=b=c`"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 pub(crate) const DETECT: &str = "Comprehend_20171127.DetectSentiment";
 const BATCH_DETECT: &str = "Comprehend_20171127.BatchDetectSentiment";
+const LANGUAGE: &str = "Comprehend_20171127.DetectDominantLanguage";
+const BATCH_LANGUAGE: &str = "Comprehend_20171127.BatchDetectDominantLanguage";
 const AZURE: &str = "/language/:analyze-text";
 const GOOGLE: &str = "/v2/documents:analyzeSentiment";
 
@@ -269,6 +271,60 @@ async fn comprehend_detects() {
 }
 
 #[tokio::test]
+async fn comprehend_detects_languages() {
+    let detect = async |body: Value| answer(comprehend(LANGUAGE, body.to_string())).await;
+    assert_snapshot!(detect(json!({"Text": "@you ich hasse das, nie wieder"})).await, @r##"
+    200
+    content-type: application/x-amz-json-1.1
+    {"Languages":[{"LanguageCode":"de","Score":"#"}]}
+    "##);
+    // Clients take the first language without looking whether there is one.
+    assert_snapshot!(detect(json!({"Text": "😡 https://example.com"})).await, @r##"
+    200
+    content-type: application/x-amz-json-1.1
+    {"Languages":[{"LanguageCode":"und","Score":0.0}]}
+    "##);
+    assert_snapshot!(detect(json!({"Text": ""})).await, @r#"
+    400
+    content-type: application/x-amz-json-1.1
+    {"__type":"ValidationException","Message":"1 validation error detected: Value '' at 'text' failed to satisfy constraint: Member must have length greater than or equal to 1"}
+    "#);
+    assert_snapshot!(detect(json!({"Text": "a".repeat(5001)})).await, @r#"
+    400
+    content-type: application/x-amz-json-1.1
+    {"__type":"TextSizeLimitExceededException","Message":"Input text size exceeds limit. Max length of request text allowed is 5000 bytes while in this request the text size is 5001 bytes"}
+    "#);
+    assert_snapshot!(detect(json!({"TextList": ["a"]})).await, @r#"
+    400
+    content-type: application/x-amz-json-1.1
+    {"__type":"ValidationException","Message":"1 validation error detected: Value null at 'text' failed to satisfy constraint: Member must not be null"}
+    "#);
+    let batch = json!({"TextList": ["this is so good", "", "esto es muy bueno"]}).to_string();
+    assert_snapshot!(answer(comprehend(BATCH_LANGUAGE, batch)).await, @r##"
+    200
+    content-type: application/x-amz-json-1.1
+    {"ResultList":[{"Index":0,"Languages":[{"LanguageCode":"en","Score":"#"}]},{"Index":2,"Languages":[{"LanguageCode":"es","Score":"#"}]}],"ErrorList":[{"Index":1,"ErrorCode":"InvalidRequestException","ErrorMessage":"the text is empty; send at least one visible character"}]}
+    "##);
+    for (body, error) in [
+        (
+            json!({"TextList": vec!["a"; 26]}),
+            "BatchSizeLimitExceededException",
+        ),
+        (json!({"TextList": []}), "ValidationException"),
+    ] {
+        let reply = send(service(), comprehend(BATCH_LANGUAGE, body.to_string())).await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["__type"]),
+            (400, &json!(error))
+        );
+    }
+    // No model is asked, so that any model will do.
+    let text = json!({"Text": "this is so good"}).to_string();
+    let reply = send(other_model("electra-one-label"), comprehend(LANGUAGE, text)).await;
+    assert_eq!(reply.json()["Languages"][0]["LanguageCode"], "en");
+}
+
+#[tokio::test]
 async fn comprehend_refuses() {
     let detect = async |body: Value| answer(comprehend(DETECT, body.to_string())).await;
     let long = json!({"Text": "é".repeat(2501), "LanguageCode": "en"});
@@ -286,7 +342,12 @@ async fn comprehend_refuses() {
     assert_snapshot!(detect(json!({"Text": "so good"})).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}"}
+    {"__type":"ValidationException","Message":"1 validation error detected: Value null at 'languageCode' failed to satisfy constraint: Member must not be null"}
+    "#);
+    assert_snapshot!(detect(json!({"Text": "", "LanguageCode": "en"})).await, @r#"
+    400
+    content-type: application/x-amz-json-1.1
+    {"__type":"ValidationException","Message":"1 validation error detected: Value '' at 'text' failed to satisfy constraint: Member must have length greater than or equal to 1"}
     "#);
     assert_snapshot!(detect(json!({"Text": " ", "LanguageCode": "en"})).await, @r#"
     400
@@ -303,13 +364,13 @@ async fn comprehend_refuses() {
     assert_snapshot!(answer(comprehend(BATCH_DETECT, none)).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"InvalidRequestException","Message":"the batch is empty; send at least one item"}
+    {"__type":"ValidationException","Message":"the batch is empty; send at least one item"}
     "#);
     let entities = comprehend("Comprehend_20171127.DetectEntities", "{}");
     assert_snapshot!(answer(entities).await, @r#"
     400
     content-type: application/x-amz-json-1.1
-    {"__type":"UnknownOperationException","Message":"no such operation; there are DetectSentiment and BatchDetectSentiment"}
+    {"__type":"UnknownOperationException","Message":"this operation is not implemented; DetectSentiment, DetectDominantLanguage and their batch forms are"}
     "#);
 }
 
@@ -479,7 +540,7 @@ async fn google_natural_language() {
     assert_snapshot!(answer(ask(GOOGLE, long)).await, @r#"
     400
     content-type: application/json
-    {"error":{"code":400,"message":"the text has 65537 bytes; at most 65536 are taken, so shorten or split it","status":"INVALID_ARGUMENT"}}
+    {"error":{"code":400,"message":"the text has 65537 bytes; at most 65536 are allowed, so shorten or split it","status":"INVALID_ARGUMENT"}}
     "#);
     for number in ["4", "-1", "1.0", "\"UTF7\"", "[]"] {
         let body = ints_with(number);

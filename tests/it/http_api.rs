@@ -59,7 +59,7 @@ async fn many_texts_with_bad_ones_among_them() {
         {
           "error": {
             "code": "text_too_long",
-            "message": "the text has 65537 bytes; at most 65536 are taken, so shorten or split it"
+            "message": "the text has 65537 bytes; at most 65536 are allowed, so shorten or split it"
           }
         },
         {
@@ -341,4 +341,39 @@ async fn one_damaged_post_costs_its_neighbours_nothing() {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
     let marked = "\u{feff}{\"text\":\"so good\"}";
     assert_eq!(send(service(), post(marked)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_makes_no_other_route() {
+    for path in [
+        "/v1/info/",
+        "/v1/info//?a=b",
+        "/metrics/",
+        "/healthz/",
+        "/readyz/",
+        "/openapi.json/",
+        "/ping/",
+    ] {
+        assert_eq!(send(service(), get(path)).await.status, 200, "{path}");
+    }
+    let inputs = r#"{"inputs":"so good"}"#;
+    let text = r#"{"text":"so good"}"#;
+    for (path, body) in [
+        ("/v1/sentiment/", text),
+        ("/predict/", inputs),
+        ("/models/some/model/", inputs),
+        ("/invocations/", inputs),
+    ] {
+        let request = request(
+            Method::POST,
+            path,
+            &[("content-type", "application/json")],
+            body,
+        );
+        assert_eq!(send(service(), request).await.status, 200, "{path}");
+    }
+    // The page's parts are relative to a path without a slash.
+    let docs = send(service(), get("/docs/")).await;
+    let location = docs.headers.get("location").map(|it| it.as_bytes());
+    assert_eq!((docs.status.as_u16(), location), (308, Some(&b"../docs"[..])));
 }

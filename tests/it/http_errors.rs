@@ -58,7 +58,7 @@ async fn texts_that_cannot_be_scored() {
     ");
     assert_snapshot!(error(post_as("text/plain", "a".repeat(65_537))).await, @r"
     413 text_too_long
-    the text has 65537 bytes; at most 65536 are taken, so shorten or split it
+    the text has 65537 bytes; at most 65536 are allowed, so shorten or split it
     ");
     assert_snapshot!(error(post_as("text/plain", &b"caf\xe9"[..])).await, @r"
     400 invalid_utf8
@@ -181,7 +181,6 @@ async fn routes_and_methods() {
     there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
     ");
     for path in [
-        "/v1/sentiment/",
         "//v1/sentiment",
         "/v1/../healthz",
         "/%2e%2e/etc/passwd",
@@ -341,7 +340,7 @@ async fn time_that_is_not_enough() {
     };
     assert_snapshot!(error(asked("0")).await, @r"
     504 deadline_exceeded
-    the answer cannot be had in the time allowed; allow more, or send fewer posts
+    the request cannot be completed before its deadline; raise the timeout or send fewer posts
     ");
     assert_snapshot!(error(asked("soon")).await, @r"
     400 invalid_timeout
@@ -389,7 +388,7 @@ async fn nothing_is_computed_for_who_has_gone() {
     let gone = error_of(app.clone(), from(PeerState::HalfClosed)).await;
     assert_snapshot!(gone, @r"
     499 caller_gone
-    the caller closed the connection before it had its answer
+    the client closed the connection before it received the response
     ");
     assert!(pending(2).await);
     gate.open();

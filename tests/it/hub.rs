@@ -151,7 +151,7 @@ fn packing_tells_what_the_model_is() {
     for part in [
         "bytes in",
         "acme/mood (roberta), one of NEGATIVE, POSITIVE",
-        "as it is",
+        "not normalized",
     ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
@@ -282,11 +282,8 @@ fn what_cannot_be_found_gets_a_hint() {
             typo.to_str().expect("UTF-8"),
             &["did you mean", "sentiment"][..],
         ),
-        (
-            "./no/such/model.coldread",
-            &["there is no folder", "no/such"],
-        ),
-        ("no_such.coldread", &["no file or folder is called so"]),
+        ("./no/such/model.coldread", &["no such folder", "no/such"]),
+        ("no_such.coldread", &["no such file or folder"]),
         (
             "bert-base-uncased",
             &["did you mean google-bert/bert-base-uncased?"],
@@ -457,7 +454,7 @@ fn names_that_lead_out_of_the_cache_are_refused() {
         fails(
             &machine.pack(),
             "hub_bad_answer",
-            &["config.json", "no hash"],
+            &["config.json", "not a hash"],
         );
     }
     hub.change(|model| model.commit = Some("../../../evil"));
@@ -483,7 +480,7 @@ fn refusals_have_their_codes() {
     fails(
         &machine.pack_with(&["acme/other"], &with_token),
         "hub_unauthorized",
-        &["does not take the token"],
+        &["rejected the token"],
     );
     fails(
         &machine.pack_with(&["acme/mood@v9"], &[]),

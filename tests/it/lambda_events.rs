@@ -1,16 +1,17 @@
 //! Recorded events through what the Lambda adapter runs for each of them.
 
-use crate::support::{event, invoked, limits, stalled, state};
+use crate::support::{buffered, event, invoked, limits, stalled, state};
 use axum::Router;
 use axum::body::{Body, HttpBody};
+use axum::response::AppendHeaders;
 use bytes::Bytes;
-use coldread::config::EventOptions;
+use coldread::config::{EventOptions, ResponseMode};
 use coldread::events::Events;
 use coldread::http::AppState;
 use coldread::serve::lambda;
+use http_body_util::BodyExt;
 use hyper::body::Frame;
-use lambda_runtime::Diagnostic;
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -189,11 +190,56 @@ async fn more_than_lambda_can_carry_is_not_gathered() {
     let (state, _gate) = stalled(limits(&[]));
     let events = Events::new(state, &EventOptions::default(), None);
     let payload = serde_json::from_str(&event("rest_prod")).expect("an event");
-    let mut function = lambda::function(router, events);
+    let mut function = lambda::function(router, events, ResponseMode::Buffered);
     let reply = function.call(LambdaEvent::new(payload, Context::default()));
-    let reply = serde_json::to_value(reply.await.expect("a reply")).expect("JSON");
+    let reply = buffered(reply.await.expect("a reply"));
     assert_eq!(reply["statusCode"], 413);
     assert_eq!(taken.load(Ordering::Relaxed), 6_000_000 / (1 << 16) + 1);
+}
+
+#[tokio::test]
+async fn what_is_streamed_may_be_longer() {
+    let counted = Arc::<AtomicUsize>::default();
+    let router = Router::new().fallback(async move || {
+        let headers = [("vary", "origin"), ("vary", "accept"), ("a", "b")];
+        (AppendHeaders(headers), Body::new(Counted(counted)))
+    });
+    let (state, _gate) = stalled(limits(&[]));
+    let events = Events::new(state, &EventOptions::default(), None);
+    let payload = serde_json::from_str(&event("rest_prod")).expect("an event");
+    let mut function = lambda::function(router, events, ResponseMode::Streaming);
+    let response = function.call(LambdaEvent::new(payload, Context::default()));
+    let FunctionResponse::StreamingResponse(response) = response.await.expect("a response") else {
+        panic!("in one piece");
+    };
+    let head = serde_json::to_value(response.metadata_prelude).expect("JSON");
+    assert_eq!(
+        head,
+        json!({"statusCode": 200, "headers": {"a": "b", "vary": "origin, accept"}, "cookies": []})
+    );
+    let body = Body::from_stream(response.stream).collect().await;
+    assert_eq!(body.expect("whole").to_bytes().len(), 1000 << 16);
+}
+
+/// HTTP APIs and load balancers cannot be set to stream, and other events have no client.
+#[tokio::test]
+async fn only_gateways_that_can_stream_get_streams() {
+    for (name, is_streamed) in [
+        ("rest_prod", true),
+        ("function_url", true),
+        ("http_api_default_stage", false),
+        ("http_api_custom_domain", false),
+        ("alb", false),
+    ] {
+        let events = Events::new(state(limits(&[])), &EventOptions::default(), None);
+        let router = coldread::http::app(state(limits(&[])));
+        let payload = serde_json::from_str(&event(name)).expect("an event");
+        let mut function = lambda::function(router, events, ResponseMode::Streaming);
+        let response = function.call(LambdaEvent::new(payload, Context::default()));
+        let response = response.await.expect("a response");
+        let streamed = matches!(response, FunctionResponse::StreamingResponse(_));
+        assert_eq!(streamed, is_streamed, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,11 @@
 
 use crate::support::event;
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -64,6 +64,7 @@ async fn init_error(State(api): State<Arc<RuntimeApi>>, body: String) -> StatusC
     done(
         State(api),
         Path((String::new(), "init/error".to_owned())),
+        HeaderMap::new(),
         body,
     )
     .await
@@ -72,9 +73,20 @@ async fn init_error(State(api): State<Arc<RuntimeApi>>, body: String) -> StatusC
 async fn done(
     State(api): State<Arc<RuntimeApi>>,
     Path((_id, how)): Path<(String, String)>,
+    headers: HeaderMap,
     body: String,
 ) -> StatusCode {
-    let payload = serde_json::from_str(&body).expect("the function answers JSON");
+    let mode = headers.get("lambda-runtime-function-response-mode");
+    let payload = if mode.is_some_and(|mode| mode == "streaming") {
+        assert_eq!(headers["transfer-encoding"], "chunked");
+        let content_type = "application/vnd.awslambda.http-integration-response";
+        assert_eq!(headers["content-type"], content_type);
+        let (prelude, body) = body.split_once("\0\0\0\0\0\0\0\0").expect("a delimiter");
+        let prelude: Value = serde_json::from_str(prelude).expect("JSON");
+        json!({ "streamed": prelude, "body": body })
+    } else {
+        serde_json::from_str(&body).expect("the function answers JSON")
+    };
     api.outcomes.send((how, payload)).expect("the test waits");
     StatusCode::ACCEPTED
 }
@@ -111,6 +123,7 @@ impl Running {
             .route("/2018-06-01/runtime/restore/next", get(restore_next))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .route("/2018-06-01/runtime/invocation/{id}/{how}", post(done))
+            .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&api));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -177,6 +190,43 @@ async fn events_in_answers_out() {
             }
         }
     }
+}
+
+/// Far more than the 6 MB that a response in one piece may have.
+#[tokio::test]
+async fn rows_of_any_length_are_streamed() {
+    const ROWS: usize = 40_000;
+    let mut rows: Value = serde_json::from_str(&event("function_url")).expect("JSON");
+    rows["headers"]["content-type"] = "application/x-ndjson".into();
+    rows["isBase64Encoded"] = false.into();
+    // A row that is no post is answered without the model.
+    rows["body"] = "{\"text\":0}\n".repeat(ROWS).into();
+    let mut function = Running::start(&[("COLDREAD_LAMBDA_RESPONSE_MODE", "streaming")]).await;
+    function.send(rows.to_string());
+    let (how, payload) = function.outcome().await;
+    assert_eq!(how, "response");
+    let head = &payload["streamed"];
+    assert_eq!(head["statusCode"], 200);
+    assert_eq!(head["headers"]["content-type"], "application/x-ndjson");
+    let body = payload["body"].as_str().expect("text");
+    assert_eq!(body.lines().count(), ROWS);
+    assert!(body.len() > 6_000_000, "{}", body.len());
+    let last: Value = serde_json::from_str(body.lines().last().expect("a row")).expect("JSON");
+    assert_eq!(last["row"], ROWS);
+
+    // Errors and events that are no requests, and the next invocation after a stream.
+    let mut bad: Value = serde_json::from_str(&event("function_url")).expect("JSON");
+    bad["body"] = "{".into();
+    bad["isBase64Encoded"] = false.into();
+    function.send(bad.to_string());
+    let (_, payload) = function.outcome().await;
+    assert_eq!(payload["streamed"]["statusCode"], 400, "{payload}");
+    function.send(event("sqs"));
+    let (how, payload) = function.outcome().await;
+    assert_eq!(
+        (how.as_str(), &payload["errorType"]),
+        ("error", &"no_results_sink".into())
+    );
 }
 
 #[tokio::test]

@@ -24,4 +24,5 @@ mod openapi;
 mod rows;
 mod sigv4;
 mod support;
+mod texts;
 mod tiny_models;

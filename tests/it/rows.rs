@@ -127,7 +127,7 @@ async fn rows_of_csv_are_never_another_text() {
     );
     let message = rows[0]["error"]["message"].as_str().expect("a message");
     assert!(
-        message.starts_with("line 2: the row has 3 columns where 2"),
+        message.starts_with("line 2: the row has 3 columns; expected 2"),
         "{message}"
     );
     let unclosed = "id,text\n1,\"I love this phone\n2,awful service\n3,good one\n";

@@ -5,15 +5,14 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use coldread::batcher::Batcher;
-use coldread::config::Limits;
+use coldread::config::{Limits, ResponseMode};
 use coldread::events::Events;
 use coldread::http::{AppState, app};
 use coldread::serve::lambda;
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread_engine::{Classifier, EngineError, Model, ModelOptions};
 use hyper::body::Frame;
-use lambda_runtime::Diagnostic;
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent};
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -248,11 +247,18 @@ pub(crate) async fn invoked(
     event: &str,
     context: Context,
 ) -> Result<Value, Diagnostic> {
-    let mut function = lambda::function(app(state), events);
+    let mut function = lambda::function(app(state), events, ResponseMode::Buffered);
     let payload = serde_json::from_str(event).expect("an event is JSON");
     let reply = function.call(LambdaEvent::new(payload, context)).await;
-    let reply = reply.map_err(Diagnostic::from)?;
-    Ok(serde_json::to_value(reply).expect("a reply is JSON"))
+    Ok(buffered(reply.map_err(Diagnostic::from)?))
+}
+
+/// A response that is sent in one piece.
+pub(crate) fn buffered<S>(response: FunctionResponse<lambda::Response, S>) -> Value {
+    let FunctionResponse::BufferedResponse(response) = response else {
+        panic!("a stream");
+    };
+    serde_json::to_value(response).expect("a response is JSON")
 }
 
 /// A body that is written while it is read.

@@ -37,8 +37,9 @@ def before_call(context, case, kwargs):
         # Comprehend's operation goes with the body; a body of Hugging Face's has none.
         case.headers.pop(TARGET, None)
         if case.media_type == COMPREHEND:
-            is_batch = "TextList" in case.body
-            case.headers[TARGET] = f"Comprehend_20171127.{'Batch' if is_batch else ''}DetectSentiment"
+            batch = "Batch" if "TextList" in case.body else ""
+            feature = "Sentiment" if "LanguageCode" in case.body else "DominantLanguage"
+            case.headers[TARGET] = f"Comprehend_20171127.{batch}Detect{feature}"
     if case.operation.definition.raw.get("tags") == ["pages"]:
         case.headers["accept"] = "text/html"
     if case.operation.path.endswith("/language/:analyze-text"):

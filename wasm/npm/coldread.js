@@ -26,11 +26,11 @@ export class ColdreadError extends Error {
  * `options.module` is a compiled `WebAssembly.Module` for places that compile ahead (Workers).
  */
 export async function load(model, options = {}) {
-  const module = options.module ?? (await compiled());
-  const instance = await WebAssembly.instantiate(module, {});
-  const wasm = (instance.instance ?? instance).exports;
-  const bytes = await bytesOf(model ?? new URL("./default.coldread", import.meta.url));
-  return new Classifier(wasm, bytes);
+  const compiling = options.module ?? compiled();
+  const fetching = bytesOf(model ?? new URL("./default.coldread", import.meta.url));
+  const [module, bytes] = await Promise.all([compiling, fetching]);
+  const { exports } = await WebAssembly.instantiate(module, {});
+  return new Classifier(exports, bytes);
 }
 
 /** Whether this engine has the vector instructions that are needed, and the relaxed ones. */
@@ -174,13 +174,19 @@ function compiled() {
     throw new ColdreadError("unsupported_engine", "this JavaScript engine has no WebAssembly SIMD");
   }
   const name = relaxed ? "./coldread-relaxed.wasm" : "./coldread.wasm";
-  compiling ??= bytesOf(new URL(name, import.meta.url))
-    .then((bytes) => WebAssembly.compile(bytes))
-    .catch((error) => {
-      compiling = undefined;
-      throw error;
-    });
+  compiling ??= compile(new URL(name, import.meta.url)).catch((error) => {
+    compiling = undefined;
+    throw error;
+  });
   return compiling;
+}
+
+async function compile(url) {
+  if (url.protocol === "file:") return WebAssembly.compile(await bytesOf(url));
+  const response = await ask(url);
+  // Browsers keep the machine code of what was compiled as it came.
+  if (response.headers.get("content-type") === "application/wasm") return WebAssembly.compileStreaming(response);
+  return WebAssembly.compile(await body(response));
 }
 
 async function bytesOf(source) {
@@ -194,13 +200,20 @@ async function bytesOf(source) {
       throw new ColdreadError("not_found", `${url}: ${error.message}`);
     });
   }
-  const response = await fetch(url).catch((error) => {
+  return body(await ask(url));
+}
+
+async function ask(url) {
+  return ok(await fetch(url).catch((error) => {
     throw new ColdreadError("not_found", `${url}: ${error.message}`);
-  });
-  return body(response);
+  }));
+}
+
+function ok(response) {
+  if (response.ok) return response;
+  throw new ColdreadError("not_found", `${response.url}: HTTP ${response.status}`);
 }
 
 async function body(response) {
-  if (!response.ok) throw new ColdreadError("not_found", `${response.url}: HTTP ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
+  return new Uint8Array(await ok(response).arrayBuffer());
 }

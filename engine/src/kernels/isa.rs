@@ -75,7 +75,11 @@ pub struct UnknownIsa(String);
 impl fmt::Display for UnknownIsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = Isa::ALL.map(Isa::name).join(", ");
-        write!(f, "unknown instruction set {:?}; known are {names}", self.0)
+        write!(
+            f,
+            "unknown instruction set {:?}; expected one of {names}",
+            self.0
+        )
     }
 }
 
@@ -105,7 +109,7 @@ impl fmt::Display for IsaUnavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.available.iter().map(|isa| isa.name()).collect();
         let (wanted, names) = (self.wanted, names.join(", "));
-        write!(f, "this CPU does not have {wanted}; it has {names}")
+        write!(f, "this CPU does not support {wanted}; it supports {names}")
     }
 }
 

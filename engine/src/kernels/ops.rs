@@ -119,6 +119,13 @@ pub(crate) fn lookup_narrow(isa: Isa) -> Option<&'static dyn Ops> {
     }
 }
 
+/// Those that a lookup gives on engines other than this one, and that are exact on every engine.
+#[cfg(all(test, target_arch = "wasm32", target_feature = "relaxed-simd"))]
+pub(super) fn passed_over() -> [&'static dyn Ops; 2] {
+    use super::wasm::{Wasm, WasmNarrow};
+    [&Wasm::<false>, &WasmNarrow::<false>]
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
@@ -201,7 +208,7 @@ mod wasm {
     };
     use crate::kernels::wasm::Wasm;
     #[cfg(target_feature = "relaxed-simd")]
-    use crate::kernels::wasm::{WasmNarrow, is_fused};
+    use crate::kernels::wasm::{WasmNarrow, WasmPairs, is_fused, is_pmaddubsw};
 
     instantiate!(Wasm<false>, Isa::WasmSimd128, 4 x 1);
     #[cfg(target_feature = "relaxed-simd")]
@@ -210,6 +217,8 @@ mod wasm {
     instantiate!(WasmNarrow<false>, Isa::WasmSimd128, 4 x 1);
     #[cfg(target_feature = "relaxed-simd")]
     instantiate!(WasmNarrow<true>, Isa::WasmSimd128, 4 x 1);
+    #[cfg(target_feature = "relaxed-simd")]
+    instantiate!(WasmPairs, Isa::WasmSimd128, 4 x 1);
 
     pub(super) fn lookup() -> &'static dyn Ops {
         #[cfg(target_feature = "relaxed-simd")]
@@ -221,9 +230,10 @@ mod wasm {
 
     #[cfg(target_feature = "relaxed-simd")]
     pub(super) fn lookup_narrow() -> &'static dyn Ops {
-        if is_fused() {
-            return &WasmNarrow::<true>;
+        match (is_fused(), is_pmaddubsw()) {
+            (true, true) => &WasmPairs,
+            (true, false) => &WasmNarrow::<true>,
+            (false, _) => &WasmNarrow::<false>,
         }
-        &WasmNarrow::<false>
     }
 }

@@ -18,15 +18,17 @@ pub(super) fn vector_kernels() -> Vec<Kernels> {
     let vectors = Isa::available()
         .into_iter()
         .filter(|&isa| isa != Isa::Scalar);
-    vectors
+    let found = vectors
         .flat_map(|isa| {
             let all = Kernels::new(isa).expect("available");
             let narrow = all.for_weights(WeightRange::Narrow);
             let other = narrow.weight_range() == WeightRange::Narrow;
             [Some(all), other.then_some(narrow)]
         })
-        .flatten()
-        .collect()
+        .flatten();
+    #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+    let found = found.chain(super::ops::passed_over().map(|ops| Kernels { ops }));
+    found.collect()
 }
 
 pub(super) fn bits(x: &[f32]) -> Vec<u32> {

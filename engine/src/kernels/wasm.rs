@@ -8,6 +8,8 @@
 //!   to 63 are loaded plus 64. With `s = code - 128` that sums `s * (w + 64)`, so that 64 times
 //!   the row's sum of `s` is taken off in the tile and `128 * col_sum` is added afterwards. The
 //!   specification leaves only operands of 8 bits open; those of 7 are the same everywhere.
+//!   Where that instruction is `pmaddubsw` and more, which [`is_pmaddubsw`] tries once, [`WasmPairs`]
+//!   multiplies as [`super::avx2_narrow`] does: codes as they are by narrow weights as they are.
 //! - **Fused multiply-adds**, which the portable instructions lack. The product of two `f32` is exact
 //!   in `f64`; their sum with the third is rounded to odd there (Boldo and Melquiond, 2008), and then
 //!   once to `f32`, as a fused one is. `f32x4.relaxed_madd` may be fused or not, so [`is_fused`] tries it once.
@@ -33,6 +35,18 @@ pub(crate) fn is_fused() -> bool {
     let a = std::hint::black_box(f32x4_splat(1.0 + 1.0 / 4096.0));
     let c = std::hint::black_box(f32x4_splat(-1.0 - 1.0 / 2048.0));
     f32x4_extract_lane::<0>(f32x4_relaxed_madd(a, a, c)) != 0.0
+}
+
+/// Whether the relaxed dot products are x86's `pmaddubsw`, which takes unsigned by signed bytes and
+/// saturates the sum of two products, and of which a sum of four takes five instructions.
+#[cfg(target_feature = "relaxed-simd")]
+pub(crate) fn is_pmaddubsw() -> bool {
+    let a = std::hint::black_box(i8x16_splat(127));
+    let b = std::hint::black_box(u8x16_splat(255));
+    let pairs = i16x8_relaxed_dot_i8x16_i7x16(a, b);
+    let fours = i32x4_relaxed_dot_i8x16_i7x16_add(a, b, i32x4_splat(0));
+    let most = i16::MAX;
+    i16x8_extract_lane::<0>(pairs) == most && i32x4_extract_lane::<0>(fours) == 2 * i32::from(most)
 }
 
 /// `a * b + c`, rounded once.
@@ -412,6 +426,70 @@ unsafe impl<const FUSED: bool> Kernel for WasmNarrow<FUSED> {
             let excess = i32x4_shl(sum, 6);
             for p in 0..NP {
                 acc[r][p] = each(|c| i32x4_sub(acc[r][p][c], excess));
+            }
+        }
+        acc
+    }
+}
+
+/// Narrow weights by `pmaddubsw`, which [`is_pmaddubsw`] found: 2 * 255 * 64 is below its limit.
+#[cfg(target_feature = "relaxed-simd")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WasmPairs;
+
+// SAFETY: as above; `tile` reads rows, panels and steps as told.
+#[cfg(target_feature = "relaxed-simd")]
+unsafe impl Kernel for WasmPairs {
+    type S = Wasm<true>;
+    const MR: usize = 2;
+    const NP: usize = 1;
+    const CODE_BYTES: usize = 1;
+    const RANGE: WeightRange = WeightRange::Narrow;
+
+    #[inline(always)]
+    fn simd(self) -> Wasm<true> {
+        Wasm
+    }
+
+    #[inline(always)]
+    fn store_codes(self, q: [F; 4], out: &mut [u8]) {
+        for (q, out) in q.into_iter().zip(out.as_chunks_mut::<16>().0) {
+            // SAFETY: sixteen bytes behind a reference.
+            unsafe { v128_store(out.as_mut_ptr().cast(), bytes(q)) };
+        }
+    }
+
+    fn peak(self, rounds: u64) -> u64 {
+        peak(self, rounds)
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const MR: usize, const NP: usize>(
+        self,
+        a: *const u8,
+        a_stride: usize,
+        b: *const i8,
+        panel_bytes: usize,
+        steps: usize,
+        _next: *const i8,
+    ) -> [[F; NP]; MR] {
+        let mut acc = [[[i32x4_splat(0); 4]; NP]; MR];
+        for step in 0..steps {
+            // SAFETY: the caller vouches for panels and rows of `steps` steps.
+            unsafe {
+                let x: [v128; MR] = std::array::from_fn(|r| {
+                    v128_load32_splat(a.add(r * a_stride + step * 4).cast())
+                });
+                for p in 0..NP {
+                    for c in 0..4 {
+                        let w = v128_load(b.add(p * panel_bytes + step * 64 + c * 16).cast());
+                        for r in 0..MR {
+                            let pairs = i16x8_relaxed_dot_i8x16_i7x16(w, x[r]);
+                            let fours = i32x4_dot_i16x8(pairs, i16x8_splat(1));
+                            acc[r][p][c] = i32x4_add(acc[r][p][c], fours);
+                        }
+                    }
+                }
             }
         }
         acc

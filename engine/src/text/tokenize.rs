@@ -3,7 +3,7 @@
 //! BERT's tokenizer, from a packed model, is our own ([`wordpiece`]): it is ready
 //! at once, which a cold start pays for, and stops where the model stops reading.
 //! The `tokenizers` library runs all others. Round both, this module adds what a
-//! service needs: a refusal at start of what could not run, and our own truncation
+//! service needs: a rejection at start of what could not run, and our own truncation
 //! in place of whatever the file asks for.
 
 #[cfg(feature = "tokenizers")]
@@ -56,7 +56,7 @@ impl Tokenizer {
 
     /// Reads a `tokenizer.json`, whose `path` is only named in errors.
     ///
-    /// Padding and truncation settings in it are ignored. It is refused when it
+    /// Padding and truncation settings in it are ignored. It is rejected when it
     /// has more tokens than the model has embeddings (`vocab_size`).
     pub fn from_bytes(path: &Path, json: &[u8], vocab_size: usize) -> Result<Self, LoadError> {
         let compiled = serde_json::from_slice(json)

@@ -166,7 +166,7 @@ impl FromStr for Process {
                 peak_to_mean: within(parts[2], 1.0, 2.0)?,
             }),
             _ => Err(format!(
-                "`{text}` is none of constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME, diurnal:MEAN:PEAK-TO-MEAN, trace:FILE"
+                "`{text}` is unknown; expected constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME, diurnal:MEAN:PEAK-TO-MEAN or trace:FILE"
             )),
         }
     }

@@ -21,7 +21,7 @@ pub struct RateProfile {
 }
 
 impl Default for RateProfile {
-    /// One rate for ever.
+    /// One rate forever.
     fn default() -> Self {
         Self {
             interval_s: MINUTE_S,
@@ -48,10 +48,10 @@ impl RateProfile {
                 interval_s,
                 ratios: counts.iter().map(|count| count / mean).collect(),
             })
-            .context("no arrival before the end of the run")
+            .context("there is no arrival before the end of the run; raise --duration or the rate")
     }
 
-    /// Whether there is one rate for ever.
+    /// Whether there is one rate forever.
     pub fn is_steady(&self) -> bool {
         self.ratios.len() == 1
     }

@@ -27,7 +27,7 @@ pub enum TraceError {
     #[error(transparent)]
     Rows(#[from] RowError),
     /// The file holds no arrival.
-    #[error("{file}: no arrival{0}", what.as_deref().unwrap_or_default())]
+    #[error("{file} contains no arrival{0}", what.as_deref().unwrap_or_default())]
     Empty {
         /// The file as the user named it.
         file: String,
@@ -202,7 +202,7 @@ impl Reader<'_> {
                 .filter(|count| (0.0..=MOST_IN_INTERVAL).contains(count))
                 .ok_or_else(|| {
                     self.file
-                        .row_error(line, format!("`{}` is no count", shown(text)))
+                        .row_error(line, format!("`{}` is not a count", shown(text)))
                 })
         };
         let time = |text: &str| {
@@ -448,7 +448,7 @@ mod tests {
             "5"
         );
         let error = read_function(text, Some("h")).unwrap_err();
-        assert_eq!(error.to_string(), "made.csv: no arrival of `h`");
+        assert_eq!(error.to_string(), "made.csv contains no arrival of `h`");
     }
 
     #[test]
@@ -468,7 +468,7 @@ mod tests {
         for (text, expected) in [
             (
                 "timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:47:53,many\n",
-                "made.csv:3: `many` is no count",
+                "made.csv:3: `many` is not a count",
             ),
             (
                 "timestamp,value\n2015-02-26 21:42:53,3\n2015-02-26 21:42:53,3\n",
@@ -476,7 +476,7 @@ mod tests {
             ),
             (
                 "timestamp,value\n2015-02-26 21:42:53,-3\n",
-                "made.csv:2: `-3` is no count",
+                "made.csv:2: `-3` is not a count",
             ),
             (
                 "timestamp,value\n2015-02-26 21:42:53\n",
@@ -491,7 +491,7 @@ mod tests {
             ("who knows\n", "made.csv:1: `who knows` is neither"),
             (
                 "HashOwner,HashApp,HashFunction,Trigger,1,2\no,a,f,http,1,x\n",
-                "made.csv:2: `x` is no count",
+                "made.csv:2: `x` is not a count",
             ),
         ] {
             let message = read(text).unwrap_err().to_string();
@@ -506,10 +506,13 @@ mod tests {
             reader.read(bytes).unwrap_err().to_string(),
             "made.csv:2: not UTF-8"
         );
-        assert_eq!(read("").unwrap_err().to_string(), "made.csv: no arrival");
+        assert_eq!(
+            read("").unwrap_err().to_string(),
+            "made.csv contains no arrival"
+        );
         assert_eq!(
             read("timestamp,value\n").unwrap_err().to_string(),
-            "made.csv: no arrival"
+            "made.csv contains no arrival"
         );
     }
 }

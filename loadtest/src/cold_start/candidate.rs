@@ -19,7 +19,7 @@ pub struct Functions {
     pub commands: Vec<(String, String)>,
     /// Names and images, which replace coldread and the hello-world function.
     pub images: Vec<(String, String)>,
-    /// What runs images.
+    /// Container engine: podman or docker.
     pub engine: String,
     /// What goes between `run` and the image.
     pub engine_args: Vec<String>,
@@ -70,7 +70,7 @@ pub(super) fn find(functions: &Functions) -> Result<Vec<Candidate>> {
         let program = words.first().with_context(|| format!("--vs {name}"))?;
         ensure!(
             resolve(Path::new(program)).is_some(),
-            "--vs {name}: {program}: no such program"
+            "--vs {name}: program {program} not found"
         );
         candidates.push(Candidate {
             name: name.clone(),
@@ -131,12 +131,15 @@ fn build(here: &Path, what: &[&str]) -> Result<()> {
         .args(what);
     match names[..] {
         [profile, _] if profile == "debug" => {
-            eprintln!("note: a debug build; its figures say nothing about a release");
+            eprintln!("note: this is a debug build; its figures do not apply to a release build");
         }
         [profile, _] if profile == "release" => {
             cargo.arg("--release");
         }
-        _ => bail!("{} has no coldread; give one with --binary", here.display()),
+        _ => bail!(
+            "{} contains no coldread; name one with --binary",
+            here.display()
+        ),
     }
     let status = cargo.status().context("running cargo")?;
     ensure!(

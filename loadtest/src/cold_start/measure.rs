@@ -27,9 +27,9 @@ use std::time::Duration;
 pub struct Sample {
     /// From `exec` to the first request for an event: the init phase.
     pub first_next_ms: f64,
-    /// From `exec` to the first answer.
+    /// From `exec` to the first response.
     pub first_answer_ms: f64,
-    /// From the first event's delivery to its answer.
+    /// From the first event's delivery to its response.
     pub first_event_ms: f64,
     /// The same of the second event.
     pub second_event_ms: f64,
@@ -168,7 +168,7 @@ impl Bench {
     }
 }
 
-/// The answer, if it is an HTTP reply of status 200.
+/// The response, if it is an HTTP response of status 200.
 fn sound(answer: CompletedInvocation) -> Result<CompletedInvocation, Fault> {
     let InvocationOutcome::Response(body) = &answer.outcome else {
         return Err(Fault::new(FaultKind::Garbage, "no response"));

@@ -15,7 +15,7 @@ pub struct ColdStartOptions {
     pub functions: Functions,
     /// What each is measured under.
     pub conditions: Vec<Condition>,
-    /// Cold starts of each function under each condition.
+    /// Number of cold starts per function and condition.
     pub runs: u32,
     /// How instances are started and limited.
     pub settings: Settings,
@@ -25,9 +25,9 @@ pub struct ColdStartOptions {
     pub evict: Vec<PathBuf>,
     /// Posts to send, one a line, in turn; else a made-up one.
     pub posts: Option<PathBuf>,
-    /// Path that posts are sent to.
+    /// Path of the requests.
     pub path: String,
-    /// Variables for all functions.
+    /// Environment variable of all functions, repeatable.
     pub env: Vec<(String, String)>,
     /// Longest time a response may take.
     pub timeout: Duration,

@@ -1,4 +1,4 @@
-//! What the harness itself adds to an answer: a client of a few lines answers events
+//! What the harness itself adds to a response: a client of a few lines answers events
 //! at once, so that nearly all that is measured is the harness and the loopback.
 
 use crate::runtime_api::{Identity, RuntimeApi};
@@ -14,7 +14,7 @@ const EVENTS: usize = 200;
 /// The first ones meet cold code.
 const UNCOUNTED: usize = 50;
 
-/// Median time in milliseconds from an event's delivery to its answer, with a function
+/// Median time in milliseconds from an event's delivery to its response, with a function
 /// that does nothing.
 pub(super) async fn measure() -> Result<f64> {
     let api = RuntimeApi::bind(Identity {
@@ -29,7 +29,7 @@ pub(super) async fn measure() -> Result<f64> {
         let submitted = api.submit(event, Duration::from_mins(1));
         let answer = tokio::time::timeout(Duration::from_secs(10), submitted.answer)
             .await
-            .context("the harness does not answer itself")??;
+            .context("the harness does not respond to itself")??;
         if number >= UNCOUNTED {
             times_ms.push(answer.answered.ms_since(answer.delivered));
         }

@@ -26,7 +26,7 @@ pub struct ColdStart {
     pub runs: u32,
     /// Processors during init, where those were not the memory size's.
     pub init_vcpus: Option<f64>,
-    /// Median of what the harness itself adds to an answer, in milliseconds.
+    /// Median of what the harness itself adds to a response, in milliseconds.
     pub overhead_ms: f64,
     /// One row for each function under each condition.
     pub rows: Vec<Row>,
@@ -45,9 +45,9 @@ pub struct Row {
     pub cache: Cache,
     /// From `exec` to the first request for an event. `None` without a sound run.
     pub first_next_ms: Option<Summary>,
-    /// From `exec` to the first answer.
+    /// From `exec` to the first response.
     pub first_answer_ms: Option<Summary>,
-    /// From the first event's delivery to its answer.
+    /// From the first event's delivery to its response.
     pub first_event_ms: Option<Summary>,
     /// The same of the second event.
     pub second_event_ms: Option<Summary>,

@@ -23,71 +23,71 @@ Examples:
   coldread-loadtest cold-start --vs 'onnx=python3 loadtest/compare/onnxruntime_lambda.py out/'
   coldread-loadtest cold-start --image coldread=localhost/coldread --image other=localhost/other";
 
-/// Time from `exec` to the first answer, on a local Lambda
+/// Measure the time from `exec` to the first response, on a local Lambda
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ColdStartArgs {
     #[command(flatten)]
     common: CommonOptions,
-    /// The page that the report goes to
+    /// File of the HTML report
     #[arg(long, value_name = "FILE", default_value = "cold-start.html")]
     report: PathBuf,
-    /// The coldread binary; else the one beside this, which is built if need be
+    /// coldread binary [default: the one beside this program, built if necessary]
     #[arg(long, value_name = "FILE", env = "COLDREAD_BINARY")]
     binary: Option<PathBuf>,
-    /// Another function to measure beside it, quoted as a shell would want it
+    /// Another function to measure in the same run; quote the command as for a shell
     #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
     vs: Vec<(String, String)>,
-    /// Measure container images instead of coldread and hello; they must be there
+    /// Measure local container images instead of coldread and hello
     #[arg(long, value_name = "NAME=IMAGE", value_parser = named)]
     image: Vec<(String, String)>,
-    /// What runs images
+    /// Container engine: podman or docker
     #[arg(long, default_value = "podman")]
     engine: String,
-    /// Passed on to `ENGINE run`, once each
+    /// Argument for `ENGINE run`, repeatable
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     engine_arg: Vec<String>,
-    /// Cold starts of each function under each condition
+    /// Number of cold starts per function and condition
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// Memory sizes in MB, each with its share of the processor
+    /// Memory sizes in MB, each with its share of CPU
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,1769", value_parser = clap::value_parser!(u32).range(64..=10_240))]
     memory: Vec<u32>,
-    /// Measure without limits as well
+    /// Also measure without limits
     #[arg(long)]
     unlimited: bool,
-    /// Set no limits at all
+    /// Measure without limits only
     #[arg(long, conflicts_with = "unlimited")]
     no_limits: bool,
-    /// Files in the page cache or evicted from it; both if not given, and for images only
-    /// if `--evict` says where their files are
+    /// Whether the function's files are in the page cache or evicted [default: both; for images,
+    /// evicted only if `--evict` names their files]
     #[arg(long, value_enum)]
     cache: Option<Cache>,
     /// The same as `--cache dropped`
     #[arg(long, conflicts_with = "cache")]
     drop_cache: bool,
-    /// Further files and folders to evict, such as a model or site-packages
+    /// More files and folders to evict from the page cache, such as a model or site-packages
     #[arg(long, value_name = "PATH")]
     evict: Vec<PathBuf>,
-    /// Processors during init, if not those of the memory size
+    /// vCPUs during the init phase [default: those of the memory size]
     #[arg(long, value_name = "VCPUS")]
     init_vcpus: Option<f64>,
-    /// Period of the processor quota; Lambda's own is undocumented
+    /// Period of the CPU quota; Lambda's own is not documented
     #[arg(long, value_name = "MS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     cpu_period_ms: u64,
-    /// Processors of this machine that functions stay on, such as `1` or `2,3`
+    /// Cores of this machine to pin functions to, such as `1` or `2,3`
     #[arg(long, value_delimiter = ',')]
     cpus: Vec<usize>,
-    /// Posts to send, one a line, in turn; else a made-up one of 24 tokens
+    /// Posts to send in turn, one per line [default: a generated one of 24 tokens]
     #[arg(long, value_name = "FILE")]
     posts: Option<PathBuf>,
-    /// Path that posts are sent to
+    /// Path of the requests
     #[arg(long, default_value = "/v1/sentiment")]
     path: String,
-    /// Variables for all functions
+    /// Environment variable of all functions, repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = named)]
     env: Vec<(String, String)>,
-    /// Longest time an answer may take, in seconds
+    /// Timeout of a response, in seconds
     #[arg(long, default_value_t = 60)]
     timeout: u64,
 }
@@ -122,13 +122,13 @@ impl ColdStartArgs {
         println_ignoring_epipe!("{}", results.machine.summary());
         println_ignoring_epipe!("limits: {limits}");
         println_ignoring_epipe!(
-            "harness's own share of an answer: {:.3} ms (median)",
+            "harness's own share of a response: {:.3} ms (median)",
             measurement.overhead_ms()
         );
         let found = measurement.run().await?;
         println_ignoring_epipe!("{}", tables::render(&found).trim_end());
         if !found.complete {
-            println_ignoring_epipe!("\nstopped early: not all runs were made");
+            println_ignoring_epipe!("\nstopped early: some runs are missing");
         }
         results.cold_start = Some(found);
         if let Some(path) = &self.common.json {
@@ -172,17 +172,17 @@ impl ColdStartArgs {
         settings.cpu_period = Duration::from_millis(self.cpu_period_ms);
         settings.cpus.clone_from(&self.cpus);
         if self.no_limits {
-            return Ok((settings, "off, as asked".to_owned()));
+            return Ok((settings, "off, as requested".to_owned()));
         }
         Ok(match Hierarchy::find() {
             Ok(hierarchy) => {
                 let period = self.cpu_period_ms;
-                let limits = format!("{hierarchy}, processor quota each {period} ms");
+                let limits = format!("{hierarchy}, CPU quota per {period} ms");
                 settings.hierarchy = Some(Arc::new(hierarchy));
                 (settings, limits)
             }
             Err(error) => {
-                let reason = format!("OFF, every size runs unlimited: {error:#}");
+                let reason = format!("OFF, all sizes run without limits: {error:#}");
                 (settings, reason)
             }
         })

@@ -11,14 +11,14 @@ use crate::format::number;
 use crate::report::compare::{FigurePair, pairs, render, with_interval};
 use crate::results::Results;
 
-/// Shows two runs side by side
+/// Compare two runs
 #[derive(Debug, Clone, Args)]
 pub(super) struct CompareArgs {
-    /// The run that is compared against
+    /// Results of the baseline
     a: PathBuf,
-    /// The run that is compared
+    /// Results to compare with it
     b: PathBuf,
-    /// Also write a page
+    /// Also write the comparison as an HTML page
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -30,14 +30,16 @@ impl CompareArgs {
         let pairs = pairs(&a, &b);
         ensure!(
             !pairs.is_empty(),
-            "{} and {} have no figure in common",
+            "{} and {} have no metric in common; compare results of the same command",
             self.a.display(),
             self.b.display()
         );
         println_ignoring_epipe!("A: {} ({})", self.a.display(), a.machine.summary());
         println_ignoring_epipe!("B: {} ({})", self.b.display(), b.machine.summary());
         if a.machine.cpu != b.machine.cpu {
-            println_ignoring_epipe!("The machines differ: ratios compare machines as well.");
+            println_ignoring_epipe!(
+                "The two runs are from different machines, so the ratios compare the machines, too."
+            );
         }
         println_ignoring_epipe!("{}", table(&pairs));
         if let Some(path) = &self.output {

@@ -28,73 +28,73 @@ use crate::simulate::{Model, curve};
 /// What is scored and where it could run.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorkloadArgs {
-    /// Posts a second, mean over the month
+    /// Posts per second, averaged over the month
     #[arg(long, default_value_t = 1.0, conflicts_with = "posts_per_month")]
     posts_per_second: f64,
-    /// The same as posts a month of 730 hours
+    /// Posts per month of 730 hours, instead of --posts-per-second
     #[arg(long)]
     posts_per_month: Option<f64>,
-    /// Busiest rate over the mean, which a fixed number of hosts is sized for; 1 or what the arrivals' busiest minute has unless given
+    /// Ratio of the peak rate to the mean, for which a fixed number of hosts is sized [default: 1, or the busiest minute of the arrivals]
     #[arg(long)]
     peak_to_mean: Option<f64>,
-    /// Posts in one request
+    /// Posts per request
     #[arg(long, default_value_t = 1.0)]
     batch: f64,
-    /// Milliseconds of a request beside its posts, on one vCPU
+    /// Milliseconds per request, without its posts, on one vCPU
     #[arg(long, default_value_t = 0.5)]
     request_ms: f64,
-    /// Milliseconds of a post, on one vCPU (measure: `warm`, or `coldread bench`)
+    /// Milliseconds per post on one vCPU (measure with `warm` or `coldread bench`)
     #[arg(long, default_value_t = 5.0)]
     post_ms: f64,
-    /// vCPUs one request can use at once
+    /// vCPUs that one request can use
     #[arg(long, default_value_t = 1.0)]
     threads: f64,
-    /// Billed milliseconds of an init phase (measure: `cold-start`)
+    /// Billed milliseconds of the init phase (measure with `cold-start`)
     #[arg(long, default_value_t = 50.0)]
     init_ms: f64,
-    /// Billed milliseconds of a SnapStart restore: what the function's hooks take
+    /// Billed milliseconds of a SnapStart restore: the time of the function's hooks
     #[arg(long, default_value_t = 5.0)]
     restore_ms: f64,
-    /// Tenants whose environments are kept apart, with equal shares of the traffic
+    /// Number of tenants with isolated environments and equal shares of the traffic
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: u32,
-    /// Share of requests that meet a cold start, 0 to 1; simulated over the rate for Poisson arrivals unless given
+    /// Share of requests with a cold start, 0 to 1 [default: simulated for Poisson arrivals]
     #[arg(long)]
     cold_fraction: Option<f64>,
-    /// Requests a second one vCPU of a host sustains within the latency target (measure: `warm`)
+    /// Requests per second that one vCPU of a host sustains within the latency target (measure with `warm`)
     #[arg(long)]
     host_rps: Option<f64>,
-    /// Utilisation of a host at its capacity while that is not measured
+    /// Assumed utilization of a host at its capacity, without --host-rps
     #[arg(long, default_value_t = 0.7)]
     host_load: f64,
-    /// Characters of a post, for services that count them
+    /// Characters per post, for services that bill by them
     #[arg(long, default_value_t = 120.0)]
     post_chars: f64,
-    /// Take Lambda's monthly free tier off
+    /// Subtract Lambda's monthly free tier
     #[arg(long)]
     free_tier: bool,
-    /// Speed of a target against the machine the times were taken on, 1 unless given; TARGET may be a prefix
+    /// Speed of a target relative to the machine of the measured times [default: 1]; TARGET may be a prefix
     #[arg(long, value_name = "TARGET=FACTOR", value_parser = speed)]
     speed: Vec<(String, f64)>,
-    /// Percent taken off processors and memory, of all targets or of those that begin so: Compute Savings Plans take up to 17 off Lambda
+    /// Discount in percent on CPU and memory, for all targets or for those with this prefix (Compute Savings Plans: up to 17 for Lambda)
     #[arg(long, value_name = "[TARGET=]PERCENT", value_parser = discount)]
     discount: Vec<(String, f64)>,
-    /// Bytes of a reply, which streamed replies are billed by
+    /// Bytes per response, by which streamed responses are billed
     #[arg(long, default_value_t = 500.0)]
     reply_bytes: f64,
-    /// Seconds without a request after which a MicroVM is suspended, 60 at least
+    /// Idle seconds after which a MicroVM is suspended, at least 60
     #[arg(long, default_value_t = 60.0)]
     suspend_after: f64,
-    /// Seconds from a change of the load until autoscaled hosts follow it
+    /// Seconds until autoscaled hosts follow a change of the load
     #[arg(long, default_value_t = 180.0)]
     scale_reaction: f64,
-    /// Seconds for which a lower load must last before autoscaled hosts go
+    /// Seconds of lower load before autoscaled hosts are removed
     #[arg(long, default_value_t = 900.0)]
     scale_hold: f64,
-    /// Rows of a price table laid over the built-in one, as in loadtest/prices.csv
+    /// CSV of prices that override the built-in table, in the format of loadtest/prices.csv
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    #[arg(long = "target", value_name = "TARGET", help = format!("Where it could run, repeatable: {SPELLINGS}"))]
+    #[arg(long = "target", value_name = "TARGET", help = format!("Target to price, repeatable: {SPELLINGS}"))]
     targets: Vec<Target>,
 }
 
@@ -105,17 +105,17 @@ fn discount(text: &str) -> Result<(String, f64), String> {
         .parse::<f64>()
         .ok()
         .filter(|percent| (0.0..=100.0).contains(percent))
-        .ok_or_else(|| format!("`{percent}` is no percentage from 0 to 100"))?;
+        .ok_or_else(|| format!("`{percent}` is not a percentage from 0 to 100"))?;
     Ok((name.to_owned(), percent / 100.0))
 }
 
 fn speed(text: &str) -> Result<(String, f64), String> {
-    let (name, factor) = text.split_once('=').ok_or("not TARGET=FACTOR")?;
+    let (name, factor) = text.split_once('=').ok_or("expected TARGET=FACTOR")?;
     let factor = factor
         .parse()
         .ok()
         .filter(|factor: &f64| factor.is_finite() && *factor > 0.0)
-        .ok_or_else(|| format!("`{factor}` is no factor above 0"))?;
+        .ok_or_else(|| format!("`{factor}` is not a number above 0"))?;
     Ok((name.to_owned(), factor))
 }
 
@@ -146,7 +146,7 @@ impl WorkloadArgs {
         ] {
             ensure!(
                 value.is_finite() && value >= 0.0,
-                "{name} must not be below 0"
+                "{name} must be 0 or more"
             );
         }
         let peak_to_mean = self.peak_to_mean.unwrap_or(1.0);
@@ -299,14 +299,14 @@ fn print(report: &CostReport) {
     }
 }
 
-/// Prices a workload on several targets and finds where they cost the same
+/// Price a workload on several targets and find the break-even rate
 #[derive(Debug, Clone, Args)]
 pub(super) struct CostArgs {
     #[command(flatten)]
     workload: WorkloadArgs,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Take the rate, its peak and the cold fraction from these arrivals, simulated on a function
+    /// Derive the rate, its peak and the share of cold starts from --arrivals, by simulation
     #[arg(long)]
     from_arrivals: bool,
     #[command(flatten)]
@@ -425,15 +425,15 @@ impl CostArgs {
 /// Prices hand-offs against one process.
 #[derive(Debug, Clone, Args)]
 struct PipelineArgs {
-    /// Price a pipeline of functions with hand-offs against one process
+    /// Compare a pipeline of functions, which hand items over, with one process
     #[arg(long = "pipeline", id = "chatty")]
     on: bool,
     #[command(flatten)]
     pipeline: Pipeline,
-    /// Task of the single process, vCPUs
+    /// vCPUs of the single process's task
     #[arg(long, default_value_t = 4.0)]
     task_vcpus: f64,
-    /// Task of the single process, GB
+    /// Memory of the single process's task, GB
     #[arg(long, default_value_t = 8.0)]
     task_gb: f64,
 }
@@ -450,7 +450,7 @@ impl PipelineArgs {
         );
         ensure!(
             (0.0..=1.0).contains(&self.pipeline.hop_cold_fraction),
-            "the share of cold hops is {}, not between 0 and 1",
+            "the share of cold hops is {}; it must be between 0 and 1",
             percent(self.pipeline.hop_cold_fraction)
         );
         let task = FargateTask {

@@ -25,7 +25,7 @@ use crate::simulate::sampler::Sampler;
 /// Rust container of 327 MB.
 const PUBLISHED_RESTORE: &str = "uniform:377ms:693ms";
 
-/// Ranks all options of a platform by cost, at equal p99, for a rate, a trace or a log
+/// Rank all options of a platform by cost, at equal p99, for a rate, a trace or a log
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,25 +33,25 @@ Examples:
   coldread-loadtest decide --arrivals trace:arrivals.csv --measured cold.json --report decide.html
   coldread-loadtest decide --logs lambda.log --p99-ms 200")]
 pub(super) struct DecideArgs {
-    /// Bound of the 99th percentile, ms: an option counts when it keeps it
+    /// Latency target for the 99th percentile, ms; options that miss it are ranked below
     #[arg(long, default_value_t = 100.0)]
     p99_ms: f64,
-    /// Whose options: aws, google or azure; those given with --target instead
+    /// Platform whose options are compared: aws, google or azure; --target replaces them
     #[arg(long, default_value = "aws")]
     platform: Platform,
-    /// Processors of AWS that are tried, arm and x86
+    /// Architectures on AWS to compare: arm, x86
     #[arg(long, value_delimiter = ',', default_value = "arm,x86", value_parser = arch)]
     arch: Vec<Arch>,
-    /// EC2 sizes that are tried, for hosts and, from two vCPUs on, for Managed Instances
+    /// EC2 sizes to compare, for hosts and (from two vCPUs) Managed Instances
     #[arg(long, value_delimiter = ',', default_value = "c7g.medium,c7i.large")]
     machines: Vec<String>,
-    /// Time that the platform takes to restore a snapshot, as --service is given; not measured unless you did
+    /// Time to restore a snapshot, in the format of --service; the default is published by others, not measured
     #[arg(long)]
     restore: Option<Sampler>,
-    /// Take arrivals, and times, from the REPORT lines of this log, whose lines have times
+    /// Take arrivals and times from the REPORT lines of this log, whose lines have timestamps
     #[arg(long, value_name = "FILE", conflicts_with = "arrivals")]
     logs: Option<PathBuf>,
-    /// Also write the page that answers, as HTML
+    /// Also write the result as an HTML page
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -173,7 +173,7 @@ impl DecideArgs {
     }
 }
 
-/// The answer for a terminal.
+/// The result for a terminal.
 fn print(decision: &Decision) {
     for sentence in &decision.verdict {
         println_ignoring_epipe!("{sentence}");
@@ -219,20 +219,20 @@ fn print(decision: &Decision) {
     println_ignoring_epipe!("{table}");
     if decision.options.iter().any(|option| !option.in_time) {
         println_ignoring_epipe!(
-            "! misses the bound of p99, or requests were throttled or not simulated"
+            "! misses the p99 target, or requests were throttled or not simulated"
         );
     }
     println_ignoring_epipe!(
-        "\nDollars a month by what they pay for. Break-even between neighbours, all traffic growing or shrinking alike:"
+        "\nDollars per month by what they pay for. Break-even between neighbours, if all traffic grows or shrinks by the same factor:"
     );
     for pair in &decision.neighbours {
         println_ignoring_epipe!("  {}", pair.words);
     }
     if !decision.levers.is_empty() {
-        println_ignoring_epipe!("\nThe cheapest, chosen otherwise:");
+        println_ignoring_epipe!("\nThe cheapest option, with one setting changed:");
         for lever in &decision.levers {
             println_ignoring_epipe!(
-                "{} {}: {}, {} a month, {} ms a request{}{}",
+                "{} {}: {}, {} per month, {} ms per request{}{}",
                 if lever.present { " *" } else { "  " },
                 lever.what,
                 lever.setting,

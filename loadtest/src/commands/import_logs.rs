@@ -9,10 +9,10 @@ use super::options::CommonOptions;
 use crate::logs::Logs;
 use crate::results::Results;
 
-/// Reads the REPORT lines of a real function
+/// Import measured times from the REPORT lines of a real function's log
 #[derive(Debug, Clone, Args)]
 pub(super) struct ImportLogsArgs {
-    /// Exported log
+    /// File of the exported log
     file: PathBuf,
     #[command(flatten)]
     common: CommonOptions,

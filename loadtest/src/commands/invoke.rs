@@ -1,5 +1,5 @@
 //! `coldread-loadtest invoke`: gives events to a function on the local Lambda, one after another, and
-//! prints what a caller would get and what Lambda would log.
+//! prints what a client would get and what Lambda would log.
 
 use crate::interrupt;
 use crate::lambda_memory::ONE_VCPU_MB;
@@ -16,31 +16,31 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Give a function the events on standard input, one JSON a line
+/// Invoke a function with the events on standard input, one JSON document per line
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   coldread-loadtest invoke -- target/release/coldread < events.jsonl
   coldread-loadtest invoke --snapstart -- target/release/coldread < events.jsonl
 
-Answers go to standard output, one a line; what Lambda would log goes to standard error.")]
+Responses go to standard output, one per line; what Lambda would log goes to standard error.")]
 pub(super) struct InvokeArgs {
-    /// Memory size in MB, with its share of the processor
+    /// Memory size in MB, with its share of CPU
     #[arg(long, default_value_t = ONE_VCPU_MB, value_parser = clap::value_parser!(u32).range(64..=10_240))]
     memory: u32,
-    /// Set no limits
+    /// Run without limits
     #[arg(long)]
     no_limits: bool,
-    /// Restore instances from a snapshot (SnapStart): of a function that asks for its restore, or of any, as an image's label allows
+    /// Restore instances from a snapshot (SnapStart): `asks` for a function that polls for its restore, `label` for an image with the label
     #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "asks", value_parser = ["asks", "label"])]
     snapstart: Option<String>,
-    /// Shortest and longest time to load a snapshot, ms; stated, not measured, by default as others have published it
+    /// Shortest and longest time to load a snapshot, ms; the default is published by others, not measured
     #[arg(long, value_name = "LOW:HIGH", default_value = "377:693", value_parser = load)]
     snapshot_load_ms: (Duration, Duration),
-    /// Longest time an invocation may take, in seconds
+    /// Timeout of an invocation, in seconds
     #[arg(long, default_value_t = 30)]
     timeout: u64,
-    /// The function and its arguments
+    /// Function to run, with its arguments
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
 }
@@ -55,7 +55,7 @@ fn load(text: &str) -> Result<(Duration, Duration), String> {
         .split_once(':')
         .and_then(|(low, high)| Some((ms(low)?, ms(high)?)));
     ends.filter(|(low, high)| low <= high)
-        .ok_or_else(|| format!("`{text}` is not two numbers of milliseconds, such as 377:693"))
+        .ok_or_else(|| format!("`{text}` is not a range of milliseconds, such as 377:693"))
 }
 
 impl InvokeArgs {
@@ -66,7 +66,7 @@ impl InvokeArgs {
             .lock()
             .lines()
             .collect::<Result<_, _>>()
-            .context("reading the events")?;
+            .context("cannot read the events")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -84,7 +84,7 @@ impl InvokeArgs {
         if !self.no_limits {
             match Hierarchy::find() {
                 Ok(hierarchy) => settings.hierarchy = Some(Arc::new(hierarchy)),
-                Err(error) => eprintln!("limits are off: {error:#}"),
+                Err(error) => eprintln!("running without limits: {error:#}"),
             }
         }
         let mut function = Function::new("function", Program::Command(self.command), self.memory);
@@ -95,7 +95,7 @@ impl InvokeArgs {
                 load: self.snapshot_load_ms,
             });
             eprintln!(
-                "SnapStart: a snapshot is a paused process; hooks are measured, loading it takes a stated {} to {} ms",
+                "SnapStart: a snapshot is a paused process; hooks are measured, loading takes an assumed {} to {} ms",
                 self.snapshot_load_ms.0.as_millis(),
                 self.snapshot_load_ms.1.as_millis()
             );
@@ -103,7 +103,7 @@ impl InvokeArgs {
         let snapstart = function.snapstart.is_some();
         let platform = Platform::new(function, settings, Scaling::default());
         if snapstart && let Err(fault) = platform.publish().await {
-            bail!("no version is published: {fault}");
+            bail!("publishing a version failed: {fault}");
         }
         for event in events.into_iter().filter(|line| !line.trim().is_empty()) {
             let answer = match platform.invoke(Bytes::from(event)).await.result {
@@ -125,7 +125,7 @@ impl InvokeArgs {
     }
 }
 
-/// An answer on a line of its own, whatever line breaks it has.
+/// A response on a line of its own, whatever line breaks it has.
 fn print(answer: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match serde_json::from_slice::<Value>(answer) {

@@ -22,10 +22,10 @@ pub(super) struct CommonOptions {
     /// Also write the results to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Seed of everything random; the same seed gives the same schedule
+    /// Random seed; the same seed gives the same schedule
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// No progress bar
+    /// Hide the progress bar
     #[arg(long)]
     pub(super) quiet: bool,
 }
@@ -33,7 +33,7 @@ pub(super) struct CommonOptions {
 /// When requests arrive.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ArrivalOptions {
-    /// When requests arrive: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
+    /// Arrivals of requests: constant:RATE, poisson:RATE, bursty:LOW:HIGH:LOW-TIME:HIGH-TIME
     /// (two rates and the mean time spent at each), diurnal:MEAN:PEAK-TO-MEAN, or trace:FILE
     #[arg(
         long,
@@ -42,16 +42,16 @@ pub(super) struct ArrivalOptions {
         verbatim_doc_comment
     )]
     pub(super) arrivals: ArrivalSource,
-    /// How long, e.g. 30s or 7days; a trace is played to its end unless this is shorter
+    /// Duration, e.g. 30s or 7days; a trace ends with its last arrival if that is earlier
     #[arg(long, value_parser = duration)]
     pub(super) duration: Option<Duration>,
-    /// Multiply the traffic of a trace
+    /// Factor by which to multiply the traffic of a trace
     #[arg(long, default_value_t = 1.0)]
     pub(super) rate_scale: f64,
-    /// Play a trace this many times faster
+    /// Factor by which to speed up a trace
     #[arg(long, default_value_t = 1.0)]
     pub(super) time_scale: f64,
-    /// In a file of many functions, only the one of this name or hash
+    /// In a trace of many functions, use the one with this name or hash
     #[arg(long)]
     pub(super) function: Option<String>,
 }
@@ -86,43 +86,43 @@ impl ArrivalOptions {
 /// How the modelled platform behaves.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ModelOptions {
-    /// Time of a warm request at the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or `file:PATH` (measured milliseconds, one a line)
+    /// Time of a warm request in the function: 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, or `file:PATH` (measured milliseconds, one per line)
     #[arg(long, default_value = "10ms")]
     pub(super) service: Sampler,
-    /// Time of an instance's first request, if it takes longer
+    /// Time of an instance's first request [default: as --service]
     #[arg(long)]
     pub(super) first: Option<Sampler>,
-    /// What a caller waits beside the function's time: network, front end
+    /// Latency outside the function: network, front end
     #[arg(long, default_value = "0")]
     pub(super) overhead: Sampler,
-    /// Delay of a cold start that is not billed (placement, image fetch)
+    /// Part of a cold start that is not billed (placement, image fetch)
     #[arg(long, default_value = "100ms")]
     pub(super) sandbox: Sampler,
-    /// Billed init of a cold start, 50ms unless given or measured
+    /// Billed init phase of a cold start [default: measured, or 50ms]
     #[arg(long)]
     pub(super) init: Option<Sampler>,
     /// Time until an idle instance is reclaimed (AWS documents none; 5 to 15 minutes have been measured)
     #[arg(long, default_value = "uniform:5m:15m")]
     pub(super) idle: Sampler,
-    /// Age from which an instance is not used again ("every few hours"; measured in 2018, old)
+    /// Maximum age of an instance ("every few hours", measured in 2018)
     #[arg(long, default_value = "uniform:4h:8h")]
     pub(super) life: Sampler,
-    /// Results of import-logs, cold-start or warm whose measured times replace --service and --init, repeatable
+    /// Results of import-logs, cold-start or warm, whose measured times replace --service and --init; repeatable
     #[arg(long, value_name = "RESULTS")]
     pub(super) measured: Vec<PathBuf>,
-    /// Requests an instance takes at once: 1 on Lambda, more on Managed Instances or Cloud Run
+    /// Concurrent requests per instance: 1 on Lambda, more on Managed Instances or Cloud Run
     #[arg(long, default_value_t = 1)]
     pub(super) concurrency: u32,
-    /// vCPUs of an instance that takes several requests
+    /// vCPUs of an instance with several concurrent requests
     #[arg(long, default_value_t = 1.0)]
     pub(super) instance_vcpus: f64,
-    /// Requests in flight at most (the account's concurrency)
+    /// Maximum number of requests in flight (the account's concurrency)
     #[arg(long, default_value_t = 1_000)]
     pub(super) limit: u64,
-    /// New instances at once; as many come back in ten seconds
+    /// Maximum burst of new instances; the same number is added every ten seconds
     #[arg(long, default_value_t = 1_000)]
     pub(super) burst: u32,
-    /// Memory of an instance, MB
+    /// Memory of an instance in MB
     #[arg(long, default_value_t = ONE_VCPU_MB)]
     pub(super) memory_mb: u32,
 }
@@ -206,7 +206,7 @@ impl ModelOptions {
         }
         ensure!(
             documents.is_empty() || !times.sources.is_empty(),
-            "the files given with --measured hold no times"
+            "the files of --measured contain no times"
         );
         Ok(times)
     }

@@ -30,7 +30,7 @@ pub(super) fn print_line(text: Arguments) {
 
 /// Writes `text` to the file `path`.
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Aligns columns of numbers.

@@ -9,19 +9,19 @@ use super::output::write;
 use crate::report::{page, table};
 use crate::results::Results;
 
-/// Makes one HTML page of result files
+/// Make one HTML page from result files
 #[derive(Debug, Clone, Args)]
 pub(super) struct ReportArgs {
-    /// Results written with --json; of several files each adds its sections
+    /// Results written with --json; the sections of several files are merged
     #[arg(required = true, value_name = "RESULTS")]
     files: Vec<PathBuf>,
-    /// The page
+    /// File of the page
     #[arg(short, long, default_value = "report.html", value_name = "FILE")]
     output: PathBuf,
     /// Also write the merged results, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also write the figures as a table: section, name, unit, value
+    /// Also write the figures as CSV: section, name, unit, value
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 }

@@ -14,21 +14,21 @@ use crate::arrivals::{Schedule, duration};
 use crate::format::number;
 use crate::generator::{Client, ClientOptions, KEPT_MS, Load, null_server};
 
-/// Offers a load to a server that does nothing and says whether the client kept up
+/// Check whether this machine's client can offer a load on schedule, against a server that does nothing
 #[derive(Debug, Clone, Args)]
 pub(super) struct SelfTestArgs {
-    /// Requests a second
+    /// Requests per second
     #[arg(long, default_value_t = 20_000.0)]
     rate: f64,
-    /// How long
+    /// Duration
     #[arg(long, default_value = "5s", value_parser = duration)]
     duration: Duration,
-    /// Cores of the server, e.g. 0; those of the client without it
+    /// Cores of the server, e.g. 0 [default: those of the client]
     #[arg(long)]
     server_cores: Option<String>,
     #[command(flatten)]
     client: ClientOptions,
-    /// No progress bar
+    /// Hide the progress bar
     #[arg(long)]
     quiet: bool,
 }
@@ -48,7 +48,7 @@ impl SelfTestArgs {
         let reached = measured.ok_per_second >= 0.99 * self.rate;
         if !measured.kept_schedule || !reached {
             bail!(
-                "this client cannot offer {} requests/s here within {} ms",
+                "this client cannot offer {} requests/s on this machine within {} ms of the schedule",
                 number(self.rate),
                 number(KEPT_MS)
             );

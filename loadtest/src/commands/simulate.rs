@@ -13,14 +13,14 @@ use crate::simulate::BINS;
 use crate::simulate::baseline::BaselineOptions;
 use crate::simulate::simulation::simulate;
 
-/// Simulates a function platform and an always-on baseline under the same arrivals
+/// Simulate a function platform and an always-on baseline with the same arrivals
 #[derive(Debug, Clone, Args)]
 pub(super) struct SimulateArgs {
     #[command(flatten)]
     arrivals: ArrivalOptions,
     #[command(flatten)]
     model: ModelOptions,
-    /// vCPUs of the always-on baseline; enough for seven tenths of them to be busy at the peak unless given
+    /// vCPUs of the always-on baseline [default: sized for 70% utilization at the peak]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     servers: Option<u32>,
     #[command(flatten)]

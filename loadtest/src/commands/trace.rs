@@ -17,38 +17,38 @@ use crate::platform::reclaim::Reclaim;
 use crate::results::Results;
 use crate::trace::{LocalLambda, MetricDelta, RemoteServer, TraceRun};
 
-/// Replays arrivals against the local Lambda or a URL and simulates them
+/// Replay arrivals against the local Lambda or a URL, and compare with the simulation
 #[derive(Debug, Clone, Args)]
 pub(super) struct TraceArgs {
     #[command(flatten)]
     arrivals: ArrivalOptions,
-    /// Server to send to, instead of the local Lambda
+    /// URL of a server, instead of the local Lambda
     #[arg(long)]
     url: Option<String>,
     /// Memory size of the local function in MB
     #[arg(long, default_value_t = ONE_VCPU_MB, value_parser = clap::value_parser!(u32).range(64..=10_240))]
     memory: u32,
-    /// Set no limits on the local function's memory and processor
+    /// Do not limit memory and CPU of the local function
     #[arg(long)]
     no_limits: bool,
-    /// Idle time of the local function's instances at the trace's own speed: never, fixed:SECONDS, uniform:LOW-HIGH or exp:MEAN; a trace played faster shortens it
+    /// Idle time until an instance of the local function is reclaimed: never, fixed:SECONDS, uniform:LOW-HIGH or exp:MEAN; --time-scale shortens it
     #[arg(long, default_value = "fixed:600")]
     reclaim: Reclaim,
-    /// Replays, each with arrivals drawn anew; figures are medians
+    /// Number of replays, each with newly drawn arrivals; figures are medians
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     runs: u64,
-    /// Instances of the local function at most
+    /// Maximum number of instances of the local function
     #[arg(long, default_value_t = 64)]
     max_instances: usize,
     #[command(flatten)]
     client: ClientOptions,
-    /// Times of the simulation against a URL; the local Lambda's own are measured, and
-    /// only --concurrency is for both
+    /// Times of the simulation with --url; those of the local Lambda are measured, and only
+    /// --concurrency applies to both
     #[command(flatten, next_help_heading = "Simulation (with --url)")]
     model: ModelOptions,
     #[command(flatten)]
     common: CommonOptions,
-    /// The function and its arguments; the coldread beside this program without it
+    /// Function to run, with its arguments [default: the coldread beside this program]
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -117,7 +117,7 @@ fn table(metrics: &[MetricDelta]) -> Table {
         "figure",
         "replayed",
         "simulated",
-        "apart",
+        "difference",
     ]);
     for metric in metrics {
         table.add_row([

@@ -15,22 +15,22 @@ use crate::results::Results;
 use crate::warm::server::Server;
 use crate::warm::{Warm, WarmOptions};
 
-/// Finds what a warm server sustains within a latency target
+/// Find the highest rate that a warm server sustains within a latency target
 #[derive(Debug, Clone, Args)]
 pub(super) struct WarmArgs {
-    /// Server that is there already, e.g. https://...; otherwise one is started
+    /// URL of a running server, e.g. https://... [default: start one]
     #[arg(long, conflicts_with = "binary")]
     url: Option<String>,
-    /// The coldread binary to start; the one beside this program without it
+    /// coldread binary to start [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// Cores of the started server, e.g. 1 or 0,2-3
     #[arg(long, conflicts_with = "url")]
     server_cores: Option<String>,
-    /// Latency that 99 of a hundred requests must stay within
+    /// Latency target for the 99th percentile
     #[arg(long, default_value = "50ms", value_parser = duration)]
     target_p99: Duration,
-    /// Length of one run of the search
+    /// Duration of each run of the search
     #[arg(long, default_value = "3s", value_parser = duration)]
     step: Duration,
     #[command(flatten)]

@@ -53,7 +53,7 @@ pub struct BreakEven {
     pub later_crossings: Vec<f64>,
     /// The computation with its numbers.
     pub formula: String,
-    /// The answer as a sentence.
+    /// The result as a sentence.
     pub words: String,
 }
 

@@ -90,7 +90,7 @@ fn autoscaled(
         percent(short)
     ));
     if workload.profile.is_steady() {
-        bill.note("no trace was given: the rate is taken to be the same all month");
+        bill.note("no trace was given: the rate is assumed to be constant all month");
     }
     Hosts {
         mean: fleet.mean,

@@ -41,7 +41,7 @@ pub fn on_demand(
         free_requests = prices.get("lambda.free.requests")?.usd;
         free_gb_seconds = prices.get("lambda.free.gbs")?.usd;
         bill.note(format!(
-            "free tier taken off: {} requests and {} GB-s a month",
+            "free tier subtracted: {} requests and {} GB-s per month",
             number(free_requests),
             number(free_gb_seconds)
         ));
@@ -217,7 +217,7 @@ pub fn bill(
     }
     if workload.tenants > 1 {
         bill.note(format!(
-            "{} tenants share no environment, so cold starts are as frequent as at {} requests/s; what AWS charges for a tenant's environment is not in the price table",
+            "{} tenants have isolated environments, so cold starts are as frequent as at {} requests/s; what AWS charges for a tenant's environment is not in the price table",
             workload.tenants,
             number(workload.rate() / f64::from(workload.tenants)),
         ));

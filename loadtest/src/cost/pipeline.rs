@@ -75,7 +75,7 @@ pub struct Comparison {
     pub orchestration_share: f64,
     /// Saving of the single process over the chatty design; negative if it is dearer.
     pub saving: f64,
-    /// The answer as a sentence.
+    /// The result as a sentence.
     pub words: String,
 }
 

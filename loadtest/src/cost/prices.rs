@@ -68,7 +68,7 @@ pub enum PriceError {
     #[error(transparent)]
     Rows(#[from] RowError),
     /// A calculation asked for a row that the table lacks.
-    #[error("no price `{0}` in the table; add a row to the file given with --prices")]
+    #[error("the price table has no row `{0}`; add it to the file of --prices")]
     Missing(String),
 }
 

@@ -44,7 +44,7 @@ pub fn cloud_run(
     instance: CloudRunInstance,
 ) -> Result<Bill, PriceError> {
     let mut bill = Bill::default();
-    bill.note("Cloud Run's own free tier is not taken off");
+    bill.note("Cloud Run's free tier is not subtracted");
     match instance.billing {
         CloudRunBilling::Request => {
             cloud_run_request(&mut bill, workload, prices, target, instance)?;
@@ -53,14 +53,8 @@ pub fn cloud_run(
             cloud_run_always(&mut bill, workload, prices, target, instance, "inst")?;
         }
         CloudRunBilling::WorkerPool => {
-            let rows = if prices.get("cloudrun.worker.vcpu").is_ok() {
-                "worker"
-            } else {
-                bill.note("the price table has no row `cloudrun.worker.vcpu`: a worker pool is priced as an instance that is billed from start to stop");
-                "inst"
-            };
-            bill.note("a worker pool takes no requests, it pulls from a queue, which is not counted; its size does not follow the load");
-            cloud_run_always(&mut bill, workload, prices, target, instance, rows)?;
+            bill.note("a worker pool receives no requests but pulls from a queue, which is not priced; its size does not follow the load");
+            cloud_run_always(&mut bill, workload, prices, target, instance, "worker")?;
         }
     }
     Ok(bill)
@@ -177,7 +171,7 @@ pub fn azure_flex(
     let gb = f64::from(memory_mb) / 1_024.0;
     let warm = workload.service_ms(target, vcpus);
     let rounded = (warm / 100.0 - 1e-9).ceil().max(10.0) * 100.0;
-    bill.note("billed time is rounded up to 100 ms and is 1,000 ms at least; the free grant is not taken off");
+    bill.note("billed time is rounded up to 100 ms and is at least 1,000 ms; the free grant is not subtracted");
     let capacity = workload.host_rps(target, vcpus);
     let busy = busy_instances(&mut bill, workload, capacity, rounded);
     bill.add(

@@ -361,7 +361,7 @@ impl FromStr for Target {
             return Err(format!("target `{text}`: `{extra}` is too much"));
         }
         if let Some((key, _)) = words.options.pop() {
-            return Err(format!("target `{text}`: no option `{key}`"));
+            return Err(format!("target `{text}`: unknown option `{key}`"));
         }
         Ok(target)
     }
@@ -416,7 +416,7 @@ impl<'a> Words<'a> {
                     "worker-pool" => CloudRunBilling::WorkerPool,
                     other => {
                         return Err(format!(
-                            "`{other}` is none of request, instance and worker-pool"
+                            "`{other}` is unknown; expected request, instance or worker-pool"
                         ));
                     }
                 };
@@ -442,7 +442,7 @@ impl<'a> Words<'a> {
                 name: self.word("a name")?.to_owned(),
                 usd: self.within("dollars a post", 0.0, 1_000.0)?,
             },
-            other => return Err(format!("no family `{other}`; there are {SPELLINGS}")),
+            other => return Err(format!("unknown family `{other}`; expected {SPELLINGS}")),
         })
     }
 
@@ -513,7 +513,7 @@ impl<'a> Words<'a> {
             Some("alb") => Front::Alb,
             Some(other) => {
                 return Err(format!(
-                    "front `{other}` is none of url, http-api, rest-api, alb"
+                    "front `{other}` is unknown; expected url, http-api, rest-api or alb"
                 ));
             }
         })
@@ -556,23 +556,23 @@ mod tests {
     #[test]
     fn a_bad_target_says_what_is_wrong() {
         for (text, reason) in [
-            ("", "no family"),
-            ("lamda:arm:512", "no family `lamda`"),
+            ("", "unknown family"),
+            ("lamda:arm:512", "unknown family `lamda`"),
             ("lambda:mips:512", "neither arm nor x86"),
             ("lambda:arm", "memory in MB is missing"),
             ("lambda:arm:64", "not between 128 and 10240"),
             ("lambda:arm:NaN", "not between"),
             ("lambda:arm:512:pc=many", "pc is `many`"),
-            ("lambda:arm:512:min=1", "no option `min`"),
+            ("lambda:arm:512:min=1", "unknown option `min`"),
             ("lambda:arm:512:9", "`9` is too much"),
             ("ec2", "an EC2 size is missing"),
             ("azure-flex:1024", "not 512, 2048 or 4096"),
-            ("cloud-run:both:1:1", "none of request, instance"),
+            ("cloud-run:both:1:1", "expected request, instance"),
             ("lambda:arm:512:snapstart:pc=1", "exclude each other"),
             ("lambda:arm:512:snapstart=all", "snapstart is `all`"),
             ("microvm:0.1:0.5", "not between 0.25 and 16"),
             ("ec2:c7g.medium:auto=100", "not below 100"),
-            ("ec2:c7g.medium:snapstart", "no option `snapstart`"),
+            ("ec2:c7g.medium:snapstart", "unknown option `snapstart`"),
         ] {
             let message = text.parse::<Target>().unwrap_err();
             assert!(message.contains(reason), "{text}: {message}");

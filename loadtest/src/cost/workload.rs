@@ -98,7 +98,7 @@ impl Default for Autoscaling {
 /// Traffic, service time and host capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
-    /// Posts a second, mean over the month.
+    /// Posts per second, averaged over the month.
     pub posts_per_second: f64,
     /// Busiest rate over the mean: always-on hosts are sized for it.
     pub peak_to_mean: f64,
@@ -112,11 +112,11 @@ pub struct Workload {
     pub reply_bytes: f64,
     /// Requests a client sends before it opens a new connection.
     pub requests_per_connection: f64,
-    /// Milliseconds of a request beside its posts, on one vCPU.
+    /// Milliseconds per request, without its posts, on one vCPU.
     pub request_ms: f64,
     /// Milliseconds of a post, on one vCPU.
     pub post_ms: f64,
-    /// vCPUs one request can use at once.
+    /// vCPUs that one request can use.
     pub threads: f64,
     /// Billed milliseconds of an init phase.
     pub init_ms: f64,
@@ -124,7 +124,7 @@ pub struct Workload {
     pub restore_ms: f64,
     /// Share of requests that are cold.
     pub cold: Cold,
-    /// Tenants whose environments are kept apart, with equal shares of the traffic.
+    /// Number of tenants with isolated environments and equal shares of the traffic.
     pub tenants: u32,
     /// Seconds without a request after which a MicroVM is suspended.
     pub suspend_after_s: f64,

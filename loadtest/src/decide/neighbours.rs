@@ -25,7 +25,7 @@ pub struct Neighbours {
     pub requests_per_second: Option<f64>,
     /// That rate over the present one.
     pub times_present: Option<f64>,
-    /// The answer as a sentence.
+    /// The result as a sentence.
     pub words: String,
 }
 

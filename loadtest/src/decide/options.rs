@@ -32,7 +32,9 @@ impl FromStr for Platform {
             "aws" => Ok(Self::Aws),
             "google" => Ok(Self::Google),
             "azure" => Ok(Self::Azure),
-            other => Err(format!("`{other}` is none of aws, google, azure")),
+            other => Err(format!(
+                "`{other}` is unknown; expected aws, google or azure"
+            )),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The answer in sentences, and what it rests on.
+//! The result in sentences, and what it rests on.
 
 use super::{Decision, Lever, Question, Ranked};
 use crate::format::{brief, dollars, number, percent};
 
-/// What the answer rests on.
+/// What the result rests on.
 pub(super) fn assumptions(question: &Question) -> Vec<String> {
     let (model, workload) = (&question.model, &question.workload);
     let mut words = vec![
@@ -27,13 +27,13 @@ pub(super) fn assumptions(question: &Question) -> Vec<String> {
     ];
     if workload.tenants > 1 {
         words.push(format!(
-            "{} tenants share no environment of a function and have equal shares of the traffic; hosts and MicroVMs serve them all.",
+            "The {} tenants have isolated function environments and equal shares of the traffic; hosts and MicroVMs are shared.",
             workload.tenants
         ));
     }
     if workload.speed.is_empty() {
         words.push(
-            "All processors are taken to be as fast as the one that the times come from; --speed says otherwise."
+            "All processors are assumed to be as fast as the measured one; --speed changes that."
                 .to_owned(),
         );
     }
@@ -41,7 +41,7 @@ pub(super) fn assumptions(question: &Question) -> Vec<String> {
 }
 
 impl Decision {
-    /// The answer in sentences.
+    /// The result in sentences.
     pub(super) fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
         let traffic = format!(
@@ -59,7 +59,7 @@ impl Decision {
         let Some(best) = within.first() else {
             let nearest = &self.options[0];
             words.push(format!(
-                "{traffic}: no option keeps it. {} comes nearest with a p99 of {} ms.",
+                "{traffic}: no option meets the target. {} is closest, with a p99 of {} ms.",
                 nearest.name,
                 nearest.p99_ms.map_or_else(|| "?".to_owned(), brief)
             ));

@@ -80,7 +80,7 @@ fn read(path: &Path) -> Result<Vec<String>> {
             posts
         }
     };
-    ensure!(!posts.is_empty(), "{shown}: no post");
+    ensure!(!posts.is_empty(), "{shown} contains no posts");
     Ok(posts)
 }
 
@@ -185,7 +185,7 @@ mod tests {
         let message = |name, content| format!("{:#}", bodies_of(name, content, 1).err().unwrap());
         assert!(message("a.txt", b"ok\n\xff\n").contains("a.txt:2: not UTF-8"));
         assert!(message("a.csv", b"id,text\n1\n").contains("a.csv:2: too few columns"));
-        assert!(message("a.txt", b"\n\n").contains("a.txt: no post"));
+        assert!(message("a.txt", b"\n\n").contains("a.txt contains no posts"));
         assert!(Bodies::new(Some(Path::new("/no/such.txt")), 1, 1).is_err());
         assert!(Bodies::new(None, 0, 1).is_err());
     }

@@ -15,25 +15,25 @@ use crate::arrivals::duration;
 /// How requests are sent.
 #[derive(Debug, Clone, Args)]
 pub struct ClientOptions {
-    /// Path that is called
+    /// Path of the requests
     #[arg(long, default_value = "/v1/sentiment")]
     pub path: String,
-    /// Posts to send: .txt has one a line, .tsv and .csv a column `text` or their last one; made-up posts without it
+    /// Posts to send: .txt with one per line, .tsv and .csv with a column `text` or the post in the last column [default: generated posts]
     #[arg(long, value_name = "FILE")]
     pub posts: Option<PathBuf>,
-    /// Posts in a request
+    /// Posts per request
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
     /// Header of every request, e.g. "x-api-key: ..."; its value is not recorded
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
-    /// Connections at most
+    /// Maximum number of connections
     #[arg(long, default_value_t = 512)]
     pub connections: usize,
     /// Threads of the client
     #[arg(long, default_value_t = 1)]
     pub client_threads: usize,
-    /// A request fails after this time
+    /// Timeout of a request
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
 }

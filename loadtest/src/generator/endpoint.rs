@@ -107,7 +107,7 @@ pub(super) enum Unreachable {
     #[error("no connection")]
     NoConnection,
     #[cfg(feature = "tls")]
-    #[error("certificate refused: {0}")]
+    #[error("certificate rejected: {0}")]
     Certificate(&'static str),
     #[cfg(feature = "tls")]
     #[error("no TLS connection")]
@@ -136,7 +136,7 @@ impl Unreachable {
                         "it is made out to another name"
                     }
                     Bad::UnknownIssuer => {
-                        "no authority that is trusted here has signed it (SSL_CERT_FILE adds one)"
+                        "it is not signed by a trusted authority (SSL_CERT_FILE adds authorities)"
                     }
                     Bad::BadSignature => "its signature is wrong",
                     Bad::Revoked => "it is revoked",
@@ -170,7 +170,10 @@ impl Tls {
         let mut roots = RootCertStore::empty();
         let (added, _) =
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        ensure!(added > 0, "no certificate authority is installed here");
+        ensure!(
+            added > 0,
+            "this machine has no certificate authorities installed; name a file with SSL_CERT_FILE"
+        );
         let config = ClientConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

@@ -34,7 +34,7 @@ pub fn serve(cores: Option<&str>) -> Result<SocketAddr> {
         let _ = bound.send(cores.map_or(Ok(()), |cores| system::stay_on(&cores)));
         runtime.block_on(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // Without it an answer waits for the client's acknowledgement.
+                // Without it a response waits for the client's acknowledgement.
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()

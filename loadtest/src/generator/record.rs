@@ -147,7 +147,7 @@ pub(super) fn merge(records: Vec<ThreadRecord>, load: &Load) -> Measured {
                 max_ms: sum.late.max() as f64 / 1e3,
             }),
         ),
-        Load::Closed { callers, .. } => (format!("closed loop, {callers} caller(s)"), None),
+        Load::Closed { callers, .. } => (format!("closed loop, {callers} client(s)"), None),
     };
     Measured {
         load,

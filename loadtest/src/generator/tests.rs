@@ -73,7 +73,7 @@ fn scripted(answers: &'static [&'static str], sleep: Duration) -> String {
 
 #[test]
 fn latency_counts_from_the_intended_time() {
-    // One connection, 50 ms an answer, ten requests due at once within 10 ms: the
+    // One connection, 50 ms a response, ten requests due at once within 10 ms: the
     // last one waits for all before it.
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
     let url = scripted(&[OK; 20], Duration::from_millis(50));
@@ -111,7 +111,7 @@ fn faults_are_counted_by_kind() {
     for (url, kind) in [
         (busy.as_str(), "status 429"),
         (broken.as_str(), "connection broken"),
-        (silent.as_str(), "no answer in time"),
+        (silent.as_str(), "no response in time"),
         ("http://127.0.0.1:1", "no connection"),
     ] {
         let client = Client::new(&hasty, url, 1, true).unwrap();

@@ -19,7 +19,7 @@ use super::pacer::Pacer;
 use super::record::ThreadRecord;
 use crate::interrupt;
 
-/// Requests that wait for a connection or an answer, at most; more say that the
+/// Requests that wait for a connection or a response, at most; more say that the
 /// server has stopped, and would only fill memory.
 const MOST_PENDING: usize = 100_000;
 /// Connections that are opened at once: after a stall, one that becomes free is sooner
@@ -195,7 +195,7 @@ impl Worker {
             }
             Ok(Ok(status)) => record.fault(format!("status {}", status.as_u16())),
             Ok(Err(kind)) => record.fault(kind),
-            Err(_elapsed) => record.fault("no answer in time".to_owned()),
+            Err(_elapsed) => record.fault("no response in time".to_owned()),
         }
         false
     }

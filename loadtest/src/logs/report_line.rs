@@ -56,7 +56,7 @@ pub(super) fn reports(line: &str) -> Result<Vec<ReportLine>, String> {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    let value = json(line).ok_or("a platform.report that is no JSON")?;
+    let value = json(line).ok_or("a platform.report that is not JSON")?;
     collect(&value, &mut found)?;
     Ok(found)
 }
@@ -102,7 +102,7 @@ fn fields(text: &str) -> Result<Values, String> {
 fn amount(name: &str, value: Option<f64>) -> Result<f64, String> {
     value
         .filter(|value| (0.0..=1e9).contains(value))
-        .ok_or_else(|| format!("`{name}` of the report is no number"))
+        .ok_or_else(|| format!("`{name}` of the report is not a number"))
 }
 
 fn report(values: Values) -> Result<ReportLine, String> {
@@ -185,7 +185,7 @@ fn collect(value: &Value, found: &mut Vec<ReportLine>) -> Result<(), String> {
         }
         Value::String(text) if text.contains("platform.report") => {
             let inner = serde_json::from_str(text)
-                .map_err(|_| "a platform.report that is no JSON".to_owned())?;
+                .map_err(|_| "a platform.report that is not JSON".to_owned())?;
             collect(&inner, found)?;
         }
         _ => {}
@@ -328,7 +328,7 @@ mod tests {
                 "{\"type\":\"platform.report\",\"record\":{\"metrics\":{\"durationMs\":\"x\"}}}",
                 "`durationMs`",
             ),
-            ("{\"type\":\"platform.report\",", "no JSON"),
+            ("{\"type\":\"platform.report\",", "not JSON"),
         ] {
             let error = reports(line).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");

@@ -332,7 +332,7 @@ fn read(dir: &Path, name: &str) -> Option<String> {
 
 fn write(dir: &Path, name: &str, value: &impl ToString) -> Result<()> {
     let path = dir.join(name);
-    fs::write(&path, value.to_string()).with_context(|| format!("writing {}", path.display()))
+    fs::write(&path, value.to_string()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -30,11 +30,11 @@ pub enum FaultKind {
     RestoreTimeout,
     /// It did not answer in time, nor shortly after.
     Hang,
-    /// It answered, but after the deadline: on Lambda, its caller has gone.
+    /// It answered, but after the deadline: on Lambda, its client has disconnected.
     Late,
-    /// Its answer was not what was asked for.
+    /// Its response was not what was asked for.
     Garbage,
-    /// Its answer was above 6 MB.
+    /// Its response was above 6 MB, or above 200 MB if it was streamed.
     TooLarge,
     /// It reported to `invocation/{id}/error`.
     FunctionError,
@@ -57,9 +57,9 @@ impl fmt::Display for FaultKind {
             Self::RestoreError => "error in restore",
             Self::RestoreTimeout => "restore timeout",
             Self::Hang => "hang",
-            Self::Late => "late answer",
-            Self::Garbage => "garbage answer",
-            Self::TooLarge => "answer too large",
+            Self::Late => "late response",
+            Self::Garbage => "invalid response",
+            Self::TooLarge => "response too large",
             Self::FunctionError => "function error",
             Self::OutOfMemory => "out of memory",
             Self::Exit => "exit",
@@ -90,7 +90,7 @@ impl Fault {
         }
     }
 
-    /// What Lambda gives to the caller instead of an answer.
+    /// What Lambda gives to the client instead of a response.
     pub fn answer(&self) -> Bytes {
         if let Some(posted) = &self.posted {
             return posted.clone();

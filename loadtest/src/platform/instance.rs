@@ -9,7 +9,7 @@ use super::process::{Process, Usage};
 use super::report::Restored;
 use crate::clock::Moment;
 use crate::runtime_api::{
-    CompletedInvocation, Init, InvocationOutcome, Restore, RuntimeApi, Submitted,
+    CompletedInvocation, Init, InvocationOutcome, Restore, RuntimeApi, Submitted, streamed,
 };
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub struct Settings {
     pub snapshot_limit: Duration,
     /// Longest restore: loading the snapshot and the function's hooks.
     pub restore_limit: Duration,
-    /// How long after its deadline an answer is waited for, to tell a function that is
+    /// How long after its deadline a response is waited for, to tell a function that is
     /// late from one that hangs. Both are faults.
     pub late_window: Duration,
 }
@@ -147,7 +147,7 @@ impl Instance {
             .as_ref()
             .is_some_and(|snapstart| snapstart.labelled);
         if !asked && !labelled {
-            let detail = "asked for an event, and not for its restore before; no label allows a snapshot of it";
+            let detail = "polled for an event without polling for its restore, and no label allows a snapshot";
             return Err(InitFault {
                 fault: Fault::new(FaultKind::NoRestore, detail),
                 output: instance.output(),
@@ -216,7 +216,7 @@ impl Instance {
         Ok((instance, asked))
     }
 
-    /// Gives it an event and waits for the answer.
+    /// Gives it an event and waits for the response.
     pub async fn invoke(&self, event: Bytes) -> Result<CompletedInvocation, Fault> {
         self.finish(self.submit(event)).await
     }
@@ -226,7 +226,7 @@ impl Instance {
         self.api.submit(event, self.timeout)
     }
 
-    /// Waits for the answer to an event that it was given.
+    /// Waits for the response to an event that it was given.
     pub async fn finish(&self, submitted: Submitted) -> Result<CompletedInvocation, Fault> {
         let limit = self.timeout + self.late_window;
         let answer = tokio::select! {
@@ -234,7 +234,7 @@ impl Instance {
             Ok(answer) = submitted.answer => answer,
             status = self.process.exited() => return Err(self.ended(FaultKind::Exit, status)),
             () = tokio::time::sleep(limit) => {
-                let detail = format!("no answer within {limit:?}");
+                let detail = format!("no response within {limit:?}");
                 return Err(self.fault(FaultKind::Hang, &detail));
             }
         };
@@ -244,16 +244,31 @@ impl Instance {
             return Err(Fault::new(FaultKind::Late, detail));
         }
         match &answer.outcome {
+            InvocationOutcome::Streamed {
+                is_http: true,
+                body,
+            } => match streamed::response(body) {
+                Ok(response) => Ok(CompletedInvocation {
+                    outcome: InvocationOutcome::Response(response.to_string().into()),
+                    ..answer
+                }),
+                Err(what) => Err(Fault::new(FaultKind::Garbage, what)),
+            },
+            // A payload of its own kind, which no gateway has to understand.
+            InvocationOutcome::Streamed { .. } => Ok(answer),
             InvocationOutcome::Response(body) if is_json(body) => Ok(answer),
             InvocationOutcome::Response(body) => {
-                let detail = format!("{} bytes that are no JSON", body.len());
+                let detail = format!("{} bytes that are not JSON", body.len());
                 Err(Fault::new(FaultKind::Garbage, detail))
             }
             InvocationOutcome::Error(error_type, posted) => Err(Fault {
                 posted: Some(posted.clone()),
                 ..Fault::new(FaultKind::FunctionError, error_type)
             }),
-            InvocationOutcome::TooLarge => Err(Fault::new(FaultKind::TooLarge, "more than 6 MB")),
+            InvocationOutcome::TooLarge => {
+                let detail = "more than 6 MB, or 200 MB streamed";
+                Err(Fault::new(FaultKind::TooLarge, detail))
+            }
         }
     }
 
@@ -264,7 +279,7 @@ impl Instance {
             () = self.api.polled() => Ok(()),
             status = self.process.exited() => Err(self.ended(FaultKind::Exit, status)),
             () = tokio::time::sleep(self.timeout) => {
-                Err(self.fault(FaultKind::Hang, "answered, but asks for no further event"))
+                Err(self.fault(FaultKind::Hang, "responded, but does not poll for another event"))
             }
         }
     }
@@ -374,7 +389,7 @@ impl Snapshot {
             let limit = settings.restore_limit;
             Fault::new(
                 FaultKind::RestoreTimeout,
-                format!("no event asked for within {limit:?}"),
+                format!("did not poll for an event within {limit:?}"),
             )
         };
         let failed = |instance: &Instance, fault| InitFault {
@@ -450,7 +465,7 @@ async fn init(
             } else {
                 FaultKind::InitTimeout
             };
-            Err(Fault::new(kind, format!("no event asked for within {limit:?}")))
+            Err(Fault::new(kind, format!("did not poll for an event within {limit:?}")))
         }
     }
 }

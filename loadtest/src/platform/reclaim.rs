@@ -32,7 +32,7 @@ impl Reclaim {
         }
     }
 
-    /// An idle time; `None` is for ever.
+    /// An idle time; `None` is forever.
     pub fn draw(&self, rng: &mut impl rand::Rng) -> Option<Duration> {
         let seconds = match *self {
             Self::Never => return None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Report {
     /// Id the event was delivered under.
     pub request_id: String,
-    /// From the event's delivery to its answer.
+    /// From the event's delivery to its response.
     pub duration: Duration,
     /// Configured memory in MB.
     pub memory_mb: u32,

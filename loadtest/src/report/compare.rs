@@ -78,7 +78,7 @@ fn body(pairs: &[FigurePair], a: &Results, b: &Results) -> Markup {
             }
         } }
         @if a.machine.cpu != b.machine.cpu {
-            p.warn { "The machines differ: ratios compare machines as well." }
+            p.warn { "The two runs are from different machines, so the ratios compare the machines, too." }
         }
         h2 { "Figures" }
         p.note { "In brackets: 95% intervals, where the runs measured them." }
@@ -101,7 +101,7 @@ mod tests {
     fn figure(value: f64, interval: Option<(f64, f64)>) -> Figure {
         Figure {
             section: "cold start",
-            name: "first answer".to_owned(),
+            name: "first response".to_owned(),
             unit: "ms",
             value,
             interval,

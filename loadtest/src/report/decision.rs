@@ -67,7 +67,7 @@ fn ranking(decision: &Decision) -> Markup {
         (key(&PARTS))
         p.note {
             @if decision.options.iter().any(|option| !option.in_time) {
-                "! misses the bound of p99, or requests were throttled, or nothing was simulated. "
+                "! misses the p99 target, or requests were throttled, or nothing was simulated. "
             }
             "Bars: shares of the amount; point at it for dollars. "
             "Last column: the multiple of this traffic at which the next option costs the same."

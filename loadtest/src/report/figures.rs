@@ -181,7 +181,7 @@ pub(super) fn memory(cost: &CostReport) -> Markup {
         (figure(
             plot("Cost by memory size", "$ a million posts", 0, &|case| case.usd_per_million_posts),
             &[],
-            "Below one vCPU (1,769 MB) more memory costs the same and answers sooner; above it, one thread gains nothing.",
+            "Below one vCPU (1,769 MB) more memory costs the same and responds sooner; above it, one thread gains nothing.",
         ))
         (figure(
             plot("Time of a warm request by memory size", "ms a request", 1, &|case| case.service_ms),
@@ -301,7 +301,7 @@ pub(super) fn anatomy(found: &ColdStart) -> Markup {
     figure(
         bars("Phases of a cold start", "ms, medians", &rows),
         &key,
-        "From exec to the first answer on the local Lambda; AWS adds placing the sandbox and fetching the code. Phases before the first next are as the function tells them.",
+        "From exec to the first response on the local Lambda; AWS adds placing the sandbox and fetching the code. The phases before the first next are reported by the function.",
     )
 }
 
@@ -342,7 +342,7 @@ pub(super) fn cold_and_warm(found: &ColdStart) -> Markup {
     };
     draw(
         &plot,
-        "Cold: from exec to the first answer. Warm: the second event of the same instance.",
+        "Cold: from exec to the first response. Warm: the second event of the same instance.",
     )
 }
 

@@ -65,7 +65,7 @@ pub(super) fn page(title: &str, body: &Markup, results: &Results) -> Result<Stri
     .into_string())
 }
 
-/// The answer in one paragraph.
+/// The result in one paragraph.
 pub fn verdict(results: &Results) -> String {
     let mut sentences = Vec::new();
     if let Some(decision) = &results.decision {
@@ -104,17 +104,17 @@ pub fn verdict(results: &Results) -> String {
         sentences.extend(results.cold_start.as_ref().and_then(cold_start_sentence));
     }
     if sentences.is_empty() {
-        return "These results hold no measurement that answers the question.".to_owned();
+        return "These results contain no measurement of cold starts, cost or traffic.".to_owned();
     }
     sentences.join(" ")
 }
 
-/// The first row that has an answer.
+/// The first row that has a response.
 fn cold_start_sentence(found: &ColdStart) -> Option<String> {
     found.rows.iter().find_map(|row| {
         let answer = row.first_answer_ms.as_ref()?;
         Some(format!(
-            "{}: first answer {} ms after exec (median of {}).",
+            "{}: first response {} ms after exec (median of {}).",
             condition(row),
             brief(answer.median),
             answer.n
@@ -153,7 +153,7 @@ fn cost_sentence(cost: &CostReport) -> String {
             format!("{traffic}, {}, {}; {even}.", says(function), says(host))
         }
         (Some(quote), None) | (None, Some(quote)) => format!("{traffic}, {}.", says(quote)),
-        (None, None) => format!("{traffic}, nothing was priced."),
+        (None, None) => format!("{traffic}; nothing was priced."),
     }
 }
 
@@ -351,7 +351,7 @@ fn cold_start_section(found: &ColdStart) -> Markup {
         (figures::anatomy(found))
         (figures::cold_and_warm(found))
         div.wide { table {
-            tr { th { "function" } th.n { "runs" } th.n { "init, ms" } th.n { "first answer, ms" } th.n { "its p90" } th.n { "its p99" } th.n { "second event, ms" } }
+            tr { th { "function" } th.n { "runs" } th.n { "init, ms" } th.n { "first response, ms" } th.n { "its p90" } th.n { "its p99" } th.n { "second event, ms" } }
             @for row in &found.rows { tr {
                 td { (condition(row)) } td.n { (row.samples.len()) }
                 td.n { (interval(&row.first_next_ms, median)) }
@@ -361,17 +361,17 @@ fn cold_start_section(found: &ColdStart) -> Markup {
                 td.n { (interval(&row.second_event_ms, median)) }
             } }
         } }
-        p.note { "Medians unless it says otherwise, with 95% intervals. Limits: " (found.limits) "." }
+        p.note { "Medians unless stated otherwise, with 95% intervals. Limits: " (found.limits) "." }
     }
 }
 
 fn trace_section(run: &TraceRun) -> Markup {
     html! {
-        h2 { "A replay beside its simulation" }
+        h2 { "A replay and its simulation" }
         ul { @for sentence in &run.verdict { li { (sentence) } } }
         (figures::replay(run))
         div.wide { table {
-            tr { th { "figure" } th.n { "replayed" } th.n { "simulated" } th.n { "apart" } }
+            tr { th { "figure" } th.n { "replayed" } th.n { "simulated" } th.n { "difference" } }
             @for figure in &run.apart { tr {
                 td { (figure.figure) } td.n { (number(figure.replayed)) } td.n { (number(figure.simulated)) }
                 td.n { (figure.difference().map_or_else(|| "–".to_owned(), percent)) }

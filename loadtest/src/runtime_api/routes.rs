@@ -1,7 +1,8 @@
 //! The Runtime API's routes: which request does what, and what it is told.
 
 use super::state::{
-    CompletedInvocation, Init, InvocationOutcome, MAX_RESPONSE_BYTES, Phase, Restore, Shared, lock,
+    CompletedInvocation, Init, InvocationOutcome, MAX_RESPONSE_BYTES, MAX_STREAMED_BYTES, Phase,
+    Restore, Shared, lock,
 };
 use crate::clock::{Moment, unix_ms};
 use bytes::{Bytes, BytesMut};
@@ -15,9 +16,9 @@ use tokio::sync::watch;
 
 const BASE: &str = "/2018-06-01/";
 
-/// Bytes of a body that are read, and above the limit thrown away, before the
-/// connection is closed on it.
-const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of a body above its limit that are read and thrown away before the connection is
+/// closed on it.
+const MAX_DROPPED_BYTES: usize = 58 * 1024 * 1024;
 
 type Reply = Response<Full<Bytes>>;
 
@@ -30,11 +31,18 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     // Read in any case: a reply to a request that is not read to its end closes the
     // connection, and the function would find that out with its next request.
-    let body = read(body).await;
+    let streaming = Streaming::of(&head.headers);
+    let limit = match streaming {
+        Some(_) => MAX_STREAMED_BYTES,
+        None => MAX_RESPONSE_BYTES,
+    };
+    let (body, trailers) = read(body, limit).await;
     let posted = Posted {
         body,
+        streaming,
         complete: Moment::now(),
         error_type: error_type(&head.headers),
+        trailers,
     };
     let Some(path) = head.uri.path().strip_prefix(BASE) else {
         return Ok(not_found());
@@ -60,9 +68,30 @@ pub(super) async fn answer(
 /// What a request carries.
 struct Posted {
     body: Body,
+    streaming: Option<Streaming>,
     /// When its last byte had been read.
     complete: Moment,
     error_type: String,
+    /// What stands behind a body in chunks.
+    trailers: HeaderMap,
+}
+
+/// A response in streaming mode.
+#[derive(Clone, Copy)]
+struct Streaming {
+    is_http: bool,
+}
+
+impl Streaming {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let has = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+        has("lambda-runtime-function-response-mode", "streaming").then(|| Self {
+            is_http: has(
+                "content-type",
+                "application/vnd.awslambda.http-integration-response",
+            ),
+        })
+    }
 }
 
 enum Body {
@@ -72,28 +101,32 @@ enum Body {
 }
 
 /// Reads a body to its end and keeps what is within the limit.
-async fn read(mut body: Incoming) -> Body {
+async fn read(mut body: Incoming, limit: usize) -> (Body, HeaderMap) {
     let mut kept = BytesMut::new();
     let mut length = 0;
+    let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Body::CutOff;
+            return (Body::CutOff, trailers);
         };
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        length += data.len();
-        if length <= MAX_RESPONSE_BYTES {
-            kept.extend_from_slice(data);
-        } else if length > MAX_READ_BYTES {
-            break;
+        match frame.into_data() {
+            Ok(data) => {
+                length += data.len();
+                if length <= limit {
+                    kept.extend_from_slice(&data);
+                } else if length > limit + MAX_DROPPED_BYTES {
+                    break;
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
         }
     }
-    if length > MAX_RESPONSE_BYTES {
+    let body = if length > limit {
         Body::TooLarge
     } else {
         Body::Whole(kept.freeze())
-    }
+    };
+    (body, trailers)
 }
 
 /// Waits for an event.
@@ -217,7 +250,7 @@ impl Drop for OpenPoll<'_> {
     }
 }
 
-/// Takes the answer to the invocation `id`.
+/// Takes the response to the invocation `id`.
 fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
     let mut invocations = lock(&shared.invocations);
     let in_flight = invocations.in_flight.get(id);
@@ -234,7 +267,23 @@ fn post(shared: &Shared, id: &str, is_error: bool, posted: Posted) -> Reply {
             InvocationOutcome::Error(posted.error_type, body),
             accepted(),
         ),
-        Body::Whole(body) => (InvocationOutcome::Response(body), accepted()),
+        // A stream that failed on its way says so behind what was sent.
+        Body::Whole(_) if posted.trailers.contains_key(ERROR_TYPE) => {
+            let body = posted.trailers.get(ERROR_BODY);
+            let body = body.map_or(&b""[..], HeaderValue::as_bytes);
+            let outcome = InvocationOutcome::Error(
+                error_type(&posted.trailers),
+                Bytes::copy_from_slice(body),
+            );
+            (outcome, accepted())
+        }
+        Body::Whole(body) => (
+            match posted.streaming {
+                Some(Streaming { is_http }) => InvocationOutcome::Streamed { is_http, body },
+                None => InvocationOutcome::Response(body),
+            },
+            accepted(),
+        ),
         Body::TooLarge => (InvocationOutcome::TooLarge, too_large()),
         // The invocation stays unanswered, and its instance is found dead or hung.
         Body::CutOff => return refusal(StatusCode::BAD_REQUEST, "BodyReadError", "cut off"),
@@ -266,9 +315,13 @@ fn init_error(shared: &Shared, posted: Posted, at: Moment) -> Reply {
     }
 }
 
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+/// In base64.
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+
 fn error_type(headers: &HeaderMap) -> String {
     headers
-        .get("lambda-runtime-function-error-type")
+        .get(ERROR_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or("Unhandled")
         .to_owned()

@@ -7,17 +7,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Largest answer that is taken: 6 MB and what the emulator grants beyond them.
+/// Largest response that is accepted: 6 MB and what the emulator grants beyond them.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
+
+/// Largest streamed response: Lambda's 200 MB.
+pub const MAX_STREAMED_BYTES: usize = 200 * 1024 * 1024;
 
 /// How an invocation ended, in the function's own words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvocationOutcome {
     /// Posted to `response`.
     Response(Bytes),
+    /// Posted to `response` in streaming mode.
+    Streamed {
+        /// Whether the content type says that status and headers go ahead of the body.
+        is_http: bool,
+        /// All of it.
+        body: Bytes,
+    },
     /// Posted to `error`: the type its header names, and the body.
     Error(String, Bytes),
-    /// A response above [`MAX_RESPONSE_BYTES`].
+    /// A response above [`MAX_RESPONSE_BYTES`], or a streamed one above [`MAX_STREAMED_BYTES`].
     TooLarge,
 }
 
@@ -26,7 +36,7 @@ pub enum InvocationOutcome {
 pub struct CompletedInvocation {
     /// When the event was given to a poll.
     pub delivered: Moment,
-    /// When the answer's last byte had been read.
+    /// When the response's last byte had been read.
     pub answered: Moment,
     /// What it said.
     pub outcome: InvocationOutcome,
@@ -86,7 +96,7 @@ pub struct Identity {
     pub function_arn: String,
 }
 
-/// An event that waits for a poll, or for its answer.
+/// An event that waits for a poll, or for its response.
 pub(super) struct Invocation {
     pub(super) request_id: String,
     pub(super) trace_id: String,
@@ -103,7 +113,7 @@ pub(super) struct InFlight {
 #[derive(Default)]
 pub(super) struct Invocations {
     pub(super) in_flight: HashMap<String, InFlight>,
-    /// A second answer to it is refused in other words than one to an unknown id.
+    /// A second answer to it is rejected in other words than one to an unknown id.
     pub(super) last_answered: Option<String>,
 }
 

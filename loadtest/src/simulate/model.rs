@@ -10,9 +10,9 @@ pub struct Model {
     pub service: Sampler,
     /// Time of an instance's first request; that of the others without it.
     pub first: Option<Sampler>,
-    /// What a caller waits beside, not billed.
+    /// Latency outside the function, not billed.
     pub overhead: Sampler,
-    /// How long an instance is not free after its answer.
+    /// How long an instance is not free after its response.
     pub settle: Sampler,
     /// Delay of a cold start that is not billed: placement, code fetch.
     pub sandbox: Sampler,

@@ -39,7 +39,7 @@ pub struct Bin {
     pub requests: u64,
     /// Those that met a cold start.
     pub cold: u64,
-    /// Those refused.
+    /// Those rejected.
     pub throttled: u64,
     /// Instances alive at its end.
     pub instances: u64,
@@ -56,7 +56,7 @@ pub struct Outcome {
     pub requests: u64,
     /// Requests that waited for an instance to start.
     pub cold: u64,
-    /// Requests refused.
+    /// Requests rejected.
     pub throttled: u64,
     /// Cold over served requests.
     pub cold_fraction: f64,

@@ -37,7 +37,7 @@ impl Sampler {
 
     /// Measured milliseconds.
     pub fn measured_ms(values: &[f64]) -> Result<Self> {
-        ensure!(!values.is_empty(), "no measured time");
+        ensure!(!values.is_empty(), "the file contains no measured time");
         ensure!(
             values.iter().all(|value| (0.0..=1e9).contains(value)),
             "a measured time is not between 0 and a million seconds"
@@ -174,7 +174,7 @@ impl FromStr for Sampler {
             }
             [value] => Ok(Self::Constant(length(value)? as Nanos)),
             _ => Err(format!(
-                "`{text}` is none of 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99, file:PATH"
+                "`{text}` is unknown; expected a time such as 10ms, exp:MEAN, uniform:LOW:HIGH, lognormal:MEDIAN:P99 or file:PATH"
             )),
         }
     }

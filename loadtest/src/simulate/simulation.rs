@@ -12,7 +12,7 @@ use crate::format::{number, percent};
 /// The platform and the baseline under the same arrivals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Simulation {
-    /// The answer in sentences.
+    /// The result in sentences.
     pub verdict: Vec<String>,
     /// The function platform.
     pub function: Outcome,

@@ -55,7 +55,7 @@ pub(super) struct Observed {
     /// How memory and processor were limited, or why they were not.
     pub(super) limits: String,
     answered: Vec<Answered>,
-    /// How long instances were held after their answers.
+    /// How long instances were held after their responses.
     settled: Vec<f64>,
     faults: BTreeMap<String, u64>,
     late_us: Option<Histogram<u64>>,
@@ -69,7 +69,7 @@ pub(super) struct Observed {
 struct Answered {
     /// From its intended time on.
     latency: f64,
-    /// From the event's delivery to its answer.
+    /// From the event's delivery to its response.
     duration: f64,
     billed: u64,
     /// Init phase, of those that an instance was started for.
@@ -142,14 +142,14 @@ impl LocalLambda {
         seen.started = platform.counts().started;
         seen.settled = platform.settled().into_iter().map(ms).collect();
         if seen.answered.is_empty() {
-            bail!("no request was answered: {:?}", seen.faults);
+            bail!("no request got a response: {:?}", seen.faults);
         }
         Ok(seen)
     }
 
     fn platform(&self, timeout: Duration, seed: u64) -> Result<(Platform, String)> {
         let mut settings = Settings::new(&std::env::current_exe()?);
-        let mut limits = "limits off, as asked".to_owned();
+        let mut limits = "limits off, as requested".to_owned();
         if self.limits {
             limits = match Hierarchy::find() {
                 Ok(hierarchy) => {
@@ -191,7 +191,7 @@ impl LocalLambda {
         };
         let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
         let usual = median(&overhead).unwrap_or(0.0);
-        // What a caller waits beside init and work: the control group, the new process.
+        // What a client waits for besides init and work: the control group, the new process.
         let around =
             cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
         let first = measured(&cold(&|request, _| request.duration))?;

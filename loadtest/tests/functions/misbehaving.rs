@@ -59,6 +59,24 @@ fn main() {
                 post(&response, "", b"{}");
             }
             "garbage" => post(&response, "", b"\xff{not json"),
+            "streamed" => stream(&response, &[HEAD, b"{\"rows\":", b"2}"], "\r\n"),
+            "streamed-without-head" => stream(&response, &[b"{\"rows\":2}"], "\r\n"),
+            "streamed-much" => {
+                let mebibyte = vec![b' '; 1 << 20];
+                let mut chunks = vec![HEAD];
+                chunks.extend([&mebibyte[..]; 7]);
+                stream(&response, &chunks, "\r\n");
+            }
+            "streamed-then-error" => stream(
+                &response,
+                &[HEAD, b"{\"rows\":"],
+                "lambda-runtime-function-error-type: Function.Broken\r\n\
+                 lambda-runtime-function-error-body: e30=\r\n\r\n",
+            ),
+            "streamed-then-exit" => {
+                stream(&response, &[HEAD, b"{\"rows\":"], "");
+                exit(4);
+            }
             "too-large" => post(&response, "", &vec![b'1'; 6 * 1024 * 1024 + 200]),
             "error" => post(
                 &format!("invocation/{id}/error"),
@@ -118,6 +136,34 @@ fn next() -> String {
 
 fn post(path: &str, error_type: &str, body: &[u8]) {
     request("POST", path, error_type, body);
+}
+
+/// Status and headers of a streamed response, and what is between them and its body.
+const HEAD: &[u8] = b"{\"statusCode\":200,\"headers\":{\"a\":\"b\"}}\0\0\0\0\0\0\0\0";
+
+/// Posts a response in streaming mode, a chunk of HTTP for each of `chunks`, and `trailers`
+/// behind the last one; without any the response breaks off.
+fn stream(path: &str, chunks: &[&[u8]], trailers: &str) {
+    let api = env::var("AWS_LAMBDA_RUNTIME_API").expect("the address");
+    let mut stream = TcpStream::connect(&api).expect("a connection");
+    let head = format!(
+        "POST {BASE}/{path} HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\n\
+         lambda-runtime-function-response-mode: streaming\r\n\
+         content-type: application/vnd.awslambda.http-integration-response\r\n\
+         trailer: lambda-runtime-function-error-type\r\n\
+         trailer: lambda-runtime-function-error-body\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    for chunk in chunks {
+        write!(stream, "{:x}\r\n", chunk.len()).expect("sent");
+        stream.write_all(chunk).expect("sent");
+        stream.write_all(b"\r\n").expect("sent");
+    }
+    if !trailers.is_empty() {
+        write!(stream, "0\r\n{trailers}").expect("sent");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
 }
 
 fn request(method: &str, path: &str, error_type: &str, body: &[u8]) -> (String, Vec<u8>) {

@@ -250,7 +250,7 @@ fn a_log_answers_whether_to_take_a_snapshot() {
 
     let restored = write("restored.log", times(restore));
     for (log, more, expected) in [
-        (&restored, &[][..], "restores and no init"),
+        (&restored, &[][..], "restores but no init phase"),
         (
             &write(
                 "untimed.log",
@@ -293,7 +293,7 @@ fn restores_show_in_what_is_logged() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     assert!(
-        log.contains("loading it takes a stated 20 to 20 ms"),
+        log.contains("loading takes an assumed 20 to 20 ms"),
         "{log}"
     );
     assert_eq!(log.matches("\tRestore Duration: 2").count(), 1, "{log}");
@@ -308,7 +308,7 @@ fn restores_show_in_what_is_logged() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(
-        log.contains("no version is published: no restore asked for"),
+        log.contains("publishing a version failed: no restore asked for"),
         "{log}"
     );
 }

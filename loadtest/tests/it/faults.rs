@@ -4,6 +4,7 @@ use crate::support::{faults, function, invoke, limited, platform, settings};
 use coldread_loadtest::platform::fault::FaultKind;
 use coldread_loadtest::platform::function::{Function, Program};
 use coldread_loadtest::platform::{Platform, Scaling};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Asserts the fault that one invocation of the function ends with.
@@ -93,6 +94,35 @@ async fn an_instance_that_exits_is_replaced() {
     assert!(fault.detail.contains('4'), "{fault}");
     invoke(&platform).await.expect("a new instance answers");
     assert_eq!(platform.counts().started, 2);
+}
+
+#[tokio::test]
+async fn a_stream_is_the_response_that_a_client_gets() {
+    let platform = platform(function(&["streamed"]));
+    let body = invoke(&platform).await.expect("a response");
+    let response: Value = serde_json::from_slice(&body).expect("JSON");
+    let expected = json!({
+        "statusCode": 200, "headers": { "a": "b" }, "body": "{\"rows\":2}", "isBase64Encoded": false,
+    });
+    assert_eq!(response, expected);
+    // 6 MB are the limit of what comes in one piece.
+    let much = crate::support::platform(function(&["streamed-much"]));
+    assert!(invoke(&much).await.expect("a response").len() > 7 << 20);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_a_stream_is_told_apart() {
+    let fault = async |behaviour: &str| {
+        let platform = platform(function(&[behaviour]));
+        invoke(&platform).await.expect_err("a fault")
+    };
+    let no_head = fault("streamed-without-head").await;
+    assert_eq!(no_head.kind, FaultKind::Garbage, "{no_head}");
+    assert!(no_head.detail.contains("eight zero bytes"), "{no_head}");
+    let broken = fault("streamed-then-error").await;
+    assert_eq!(broken.kind, FaultKind::FunctionError, "{broken}");
+    assert_eq!(broken.detail, "Function.Broken");
+    assert_eq!(fault("streamed-then-exit").await.kind, FaultKind::Exit);
 }
 
 #[tokio::test]

@@ -119,9 +119,9 @@ fn mistakes_are_named() {
         ),
         (&["cost", "--target", "ec2:z9.nano"], "ec2.z9.nano"),
         (&["cost", "--cold-fraction", "2"], "--cold-fraction"),
-        (&["cost", "--speed", "lambda=0"], "no factor above 0"),
+        (&["cost", "--speed", "lambda=0"], "not a number above 0"),
         (&["report", "/no/such.json"], "/no/such.json"),
-        (&["import-logs", &path], "bad.csv: no REPORT line"),
+        (&["import-logs", &path], "bad.csv contains no REPORT line"),
         (
             &[
                 "warm",

@@ -7,5 +7,6 @@ mod load;
 mod runtime_api;
 mod snapstart;
 mod support;
+mod texts;
 #[cfg(feature = "tls")]
 mod tls;

@@ -121,7 +121,7 @@ fn certificates_are_checked_and_keys_are_sent() {
         (
             named("localhost"),
             false,
-            "no authority that is trusted here",
+            "not signed by a trusted authority",
         ),
     ] {
         let port = serve(&params, signed.then_some(&authority));
@@ -129,7 +129,7 @@ fn certificates_are_checked_and_keys_are_sent() {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(
-            text.contains(&format!("localhost:{port}: certificate refused: ")),
+            text.contains(&format!("localhost:{port}: certificate rejected: ")),
             "{text}"
         );
         assert!(text.contains(reason), "{text}");

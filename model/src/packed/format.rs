@@ -1,6 +1,6 @@
 //! The container: a header, a table of named sections, the sections.
 //!
-//! `docs/packed-format.md` is the specification; this is its reader's side that
+//! `docs/internals/packed-format.md` is the specification; this is its reader's side that
 //! knows bytes, but not models. [`Table::parse`] is the only way to a section's
 //! place in the file, and every place that it gives out lies within the file,
 //! on a 64-byte boundary.
@@ -36,7 +36,7 @@ pub(super) mod at {
     pub(crate) const RESERVED: usize = 40;
 }
 
-/// Why a file is refused, before the file's name is put to it.
+/// Why a file is rejected, before the file's name is put to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The file is damaged, or no packed model.

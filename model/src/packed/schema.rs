@@ -1,7 +1,7 @@
 //! Which sections a model's configuration calls for, and what each must hold.
 //!
 //! Reader and writer share [`Schema`], so that they cannot drift apart: the
-//! reader looks each section up and refuses one whose kind, shape or length is
+//! reader looks each section up and rejects one whose kind, shape or length is
 //! not what the configuration says; the writer fills them in the same order.
 
 use super::format::{ALIGN, Kind};
@@ -23,7 +23,7 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 /// What is known of a model besides its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Meta {
-    /// What the model is called in answers.
+    /// What the model is called in results.
     pub(crate) name: String,
     pub(crate) config: ModelConfig,
     pub(crate) profile: Option<NormalizationProfile>,

@@ -1,7 +1,7 @@
 //! Damaged and hostile files: refused with the reason, or harmless.
 //!
 //! The places of the fields and the rule for the checksums are written down here
-//! a second time, from `docs/packed-format.md`.
+//! a second time, from `docs/internals/packed-format.md`.
 
 use crate::checkpoint::Checkpoint;
 use coldread_model::PackedModel;

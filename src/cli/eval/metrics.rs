@@ -18,6 +18,17 @@ pub(super) struct Class {
     predicted: u64,
 }
 
+/// How often [`Confusion::intervals`] draws.
+const RESAMPLES: usize = 1000;
+
+/// The lower and the upper end of each figure's 95% interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Intervals {
+    pub(super) accuracy: [f64; 2],
+    pub(super) macro_recall: [f64; 2],
+    pub(super) macro_f1: [f64; 2],
+}
+
 impl Confusion {
     pub(super) fn new(num_labels: usize) -> Self {
         Self {
@@ -66,6 +77,42 @@ impl Confusion {
 
     pub(super) fn macro_f1(&self) -> f64 {
         self.average(|class| class.f1)
+    }
+
+    /// The 95% intervals of accuracy, macro recall and macro F1: percentiles of these
+    /// figures over `RESAMPLES` draws of as many posts with replacement (the bootstrap of
+    /// Efron 1979). The same matrix gives the same intervals.
+    pub(super) fn intervals(&self) -> Intervals {
+        let labels = self.rows.len();
+        let cells: Vec<usize> = (0..labels * labels)
+            .flat_map(|cell| {
+                let posts = self.rows[cell / labels][cell % labels];
+                std::iter::repeat_n(cell, posts as usize)
+            })
+            .collect();
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut figures: [Vec<f64>; 3] = Default::default();
+        for _ in 0..RESAMPLES {
+            let mut drawn = Self::new(labels);
+            for _ in 0..cells.len() {
+                let cell = cells[random.usize(..cells.len())];
+                drawn.add(cell / labels, cell % labels);
+            }
+            let of_draw = [drawn.accuracy(), drawn.macro_recall(), drawn.macro_f1()];
+            for (figures, figure) in figures.iter_mut().zip(of_draw) {
+                figures.push(figure);
+            }
+        }
+        let [accuracy, macro_recall, macro_f1] = figures.map(|mut figures| {
+            figures.sort_unstable_by(f64::total_cmp);
+            let tail = RESAMPLES / 40;
+            [figures[tail], figures[RESAMPLES - 1 - tail]]
+        });
+        Intervals {
+            accuracy,
+            macro_recall,
+            macro_f1,
+        }
     }
 
     /// The mean over the classes that occur at all, as truth or as prediction: with
@@ -187,6 +234,29 @@ mod tests {
             [3, 2, 1]
         );
         close(classes[2].precision, 0.5);
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_binomial() {
+        // 300 of 400 correct: the standard error is sqrt(0.75 * 0.25 / 400) = 0.02165, the
+        // normal interval 0.75 -+ 0.0424.
+        let mut pairs = [(0, 0), (0, 0), (1, 1), (1, 0)].repeat(100);
+        pairs.sort_unstable();
+        let intervals = confusion(&pairs).intervals();
+        let [low, high] = intervals.accuracy;
+        assert!((low - 0.7076).abs() < 0.006, "{low}");
+        assert!((high - 0.7924).abs() < 0.006, "{high}");
+        // Class 0 is always right, class 1 in half of 200 posts: half of 0.5 -+ 0.0693.
+        let [low, high] = intervals.macro_recall;
+        assert!((low - 0.7154).abs() < 0.006, "{low}");
+        assert!((high - 0.7846).abs() < 0.006, "{high}");
+        assert_eq!(intervals, confusion(&pairs).intervals());
+    }
+
+    #[test]
+    fn without_doubt_there_is_no_width() {
+        let ends = confusion(&[(0, 0), (2, 2)]).intervals();
+        assert_eq!((ends.accuracy, ends.macro_f1), ([1.0; 2], [1.0; 2]));
     }
 
     #[test]

@@ -17,12 +17,18 @@ const EVENT_SOURCE: &str = "coldread";
 const SCORED: &str = "Post Scored";
 const NOT_SCORED: &str = "Post Not Scored";
 
-/// `SendMessageBatch` and `PutEvents` take ten entries of 256 KiB together. What an entry
-/// has beside its body, ids and names, is counted generously.
-const CALL: CallLimits = CallLimits {
+/// `SendMessageBatch` takes ten messages of 1 MiB together. What an entry has beside its
+/// body, ids and names, is counted generously.
+const MESSAGES: CallLimits = CallLimits {
     entries: 10,
-    bytes: 262_144,
+    bytes: 1_048_576,
     overhead: 2048,
+};
+
+/// `PutEvents` takes ten events of 256 KB together.
+const EVENTS: CallLimits = CallLimits {
+    bytes: 256_000,
+    ..MESSAGES
 };
 
 /// The places of results that have arrived out of one call's.
@@ -61,7 +67,7 @@ impl Queue {
         let entries = places.iter().map(|&place| {
             let result = results[place];
             let entry = SendMessageBatchRequestEntry::builder()
-                // What the answer calls it.
+                // The id that the response refers to.
                 .id(place.to_string())
                 .message_body(&result.body);
             let entry = if self.is_fifo() {
@@ -97,7 +103,7 @@ impl Queue {
 impl Sink for Queue {
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a> {
         Box::pin(async move {
-            let groups = CALL.group(results);
+            let groups = MESSAGES.group(results);
             let mut arrived = vec![false; results.len()];
             if !self.is_fifo() {
                 let calls = groups.iter().map(|places| self.call(results, places));
@@ -161,7 +167,7 @@ impl Bus {
                 Ok(answer) => answer,
                 Err(error) => return undelivered(&error),
             };
-            // The answer's entries stand in the order of the call's.
+            // The response's entries are in the order of the request's.
             let entries = places.into_iter().zip(answer.entries());
             let taken = entries.filter(|(_, entry)| {
                 if entry.event_id().is_none() {
@@ -177,7 +183,7 @@ impl Bus {
 impl Sink for Bus {
     fn send<'a>(&'a self, results: &'a [&'a Outgoing]) -> Arrived<'a> {
         Box::pin(async move {
-            let groups = CALL.group(results).into_iter();
+            let groups = EVENTS.group(results).into_iter();
             let calls = groups.map(|places| self.call(results, places));
             let mut arrived = vec![false; results.len()];
             mark(
@@ -206,7 +212,7 @@ fn undelivered(error: &dyn Error) -> Places {
 
 /// Logs why one entry of a call was not taken.
 fn not_taken(code: &str) {
-    tracing::error!(code, "a result was not taken");
+    tracing::error!(code, "the sink rejected a result");
 }
 
 /// The region in `https://sqs.REGION.amazonaws.com/...`, since a queue need not be in

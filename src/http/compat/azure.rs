@@ -3,11 +3,15 @@
 //! A post is one sentence here: it has the document's own scores. What of a batch cannot
 //! be scored errs alone, unless it is the request that is wrong.
 
-use super::call::{Call, CompatError, done, refuse, with_id};
-use super::shape::{self, AtMost, Object};
-use crate::http::AppState;
+use super::error::CompatFailure::{self, Api, Format};
+use super::error::{CompatError, reject, with_id};
+use super::score::{polarities, score_each};
+use super::strict_json::{self, BoundedVec, StrictObject};
+use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
+use crate::http::state::AppState;
+use crate::json::BatchText;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -23,7 +27,7 @@ const MAX_CHARS: usize = 5120;
 /// How many characters Azure counts as one transaction.
 const CHARS_PER_TRANSACTION: usize = 1000;
 
-pub(super) const SHAPE: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
                      {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}}";
 
 /// What Azure calls a request that it makes nothing of.
@@ -63,22 +67,22 @@ pub(super) const SAME_ID: &str = "the request has duplicated ids; give each docu
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
     let answer = answer(&app, request).await;
-    let response = answer.unwrap_or_else(|fault| error(app.refusal(fault)));
+    let response = answer.unwrap_or_else(|fault| error(fault.on(&app)));
     with_id(response, "apim-request-id", id)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
+async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
     let query = request.uri().query().unwrap_or_default();
     let with_statistics = query.split('&').any(|pair| pair == "showStats=true");
-    let call = Call::receive(app, request).await?;
-    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+    let mut request = BufferedRequest::receive(app, request).await?;
+    let asked: Asked = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     if asked.kind != "SentimentAnalysis" {
         return Err(CompatError::Request(OTHER_KIND).into());
     }
     let parameters = asked.parameters.unwrap_or_default().0;
-    let sides = call.polarities()?;
+    let sides = polarities(&request)?;
     let documents = asked.analysis_input.0.documents.some()?;
-    let documents: Vec<Document> = documents.into_iter().map(|Object(it)| it).collect();
+    let documents: Vec<Document> = documents.into_iter().map(|StrictObject(it)| it).collect();
     let is_same = |i: usize| {
         documents[..i]
             .iter()
@@ -88,15 +92,15 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
         return Err(CompatError::Request(SAME_ID).into());
     }
     let items = documents.iter().map(checked).collect();
-    let scored = call.score_each(items).await?;
+    let outcome = score_each(&request, items).await?;
 
     let mut results = Results {
         documents: Vec::new(),
         errors: Vec::new(),
         statistics: None,
-        model_version: call.model(),
+        model_version: request.model(),
     };
-    for (document, item) in documents.iter().zip(scored.items) {
+    for (document, item) in documents.iter().zip(outcome.items) {
         match item {
             Ok(sentiment) => {
                 let form = (&parameters, with_statistics);
@@ -120,7 +124,7 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
         results,
     };
     let response = json(StatusCode::OK, &reply);
-    Ok(done(response, documents.len(), scored.stages))
+    Ok(with_stats(response, documents.len(), outcome.stages))
 }
 
 /// What is asked.
@@ -131,10 +135,10 @@ struct Asked {
     #[cfg_attr(test, schema(pattern = "^SentimentAnalysis$"))]
     kind: String,
     #[cfg_attr(test, schema(value_type = AnalysisInput))]
-    analysis_input: Object<AnalysisInput>,
+    analysis_input: StrictObject<AnalysisInput>,
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Parameters>))]
-    parameters: Option<Object<Parameters>>,
+    parameters: Option<StrictObject<Parameters>>,
 }
 
 #[derive(Deserialize)]
@@ -142,15 +146,16 @@ struct Asked {
 struct AnalysisInput {
     /// No two have the same id.
     #[cfg_attr(test, schema(value_type = Vec<Document>))]
-    documents: AtMost<Object<Document>, MAX_DOCUMENTS>,
+    documents: BoundedVec<StrictObject<Document>, MAX_DOCUMENTS>,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InputDocument))]
 struct Document {
     id: String,
-    /// One that is empty or too long errs in its place.
-    text: String,
+    /// One that is empty, null or too long errs in its place.
+    #[cfg_attr(test, schema(value_type = Option<String>, required = true))]
+    text: BatchText,
     /// A language's code, such as `en`.
     #[serde(default)]
     language: Option<String>,
@@ -210,18 +215,19 @@ impl DocumentFault {
 
 fn checked(document: &Document) -> Result<String, DocumentFault> {
     let language = document.language.as_deref().unwrap_or_default();
-    if !language.is_empty() && !shape::is_language(language) {
+    if !language.is_empty() && !strict_json::is_language(language) {
         return Err(DocumentFault::Language);
     }
-    if document.text.chars().count() > MAX_CHARS {
+    if document.text.0.chars().count() > MAX_CHARS {
         return Err(DocumentFault::TooLong);
     }
-    Ok(document.text.clone())
+    Ok(document.text.0.clone())
 }
 
 fn transactions(document: &Document) -> usize {
     document
         .text
+        .0
         .chars()
         .count()
         .div_ceil(CHARS_PER_TRANSACTION)
@@ -329,7 +335,7 @@ impl<'a> Analyzed<'a> {
             Polarity::Neutral => "neutral",
             Polarity::Positive => "positive",
         };
-        let text = document.text.as_str();
+        let text = document.text.0.as_str();
         let opinions = (parameters.opinion_mining == Some(true)).then_some([]);
         let sentence = Sentence {
             sentiment,
@@ -390,35 +396,33 @@ struct Inner {
     message: String,
 }
 
-fn error(error: ApiError) -> Response {
+fn error(error: CompatFailure) -> Response {
     let (status, body) = refusal(&error);
-    refuse(error, status, &body)
+    reject(error, status, &body)
 }
 
 /// Its status and body.
-pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
     let (own, code) = error.status_and_code();
     let message = error.to_string();
     let (status, code, inner) = match error {
-        ApiError::Unauthorized => (own, "401", None),
-        ApiError::Overloaded { .. } => (own, "429", None),
-        ApiError::ShuttingDown => (own, "ServiceUnavailable", None),
-        ApiError::Internal { .. } => (own, "InternalServerError", None),
-        ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. } => (own, "Timeout", None),
-        ApiError::BodyTooLarge { .. } => (own, "InvalidRequest", Some(BAD_FORMAT)),
-        ApiError::Compat(CompatError::BatchTooLarge { .. }) => (
+        Api(ApiError::Unauthorized) => (own, "401", None),
+        Api(ApiError::Overloaded { .. }) => (own, "429", None),
+        Api(ApiError::ShuttingDown) => (own, "ServiceUnavailable", None),
+        Api(ApiError::Internal { .. }) => (own, "InternalServerError", None),
+        Api(ApiError::DeadlineExceeded | ApiError::RequestTimeout { .. }) => (own, "Timeout", None),
+        Api(ApiError::BodyTooLarge { .. }) => (own, "InvalidRequest", Some(BAD_FORMAT)),
+        Format(CompatError::BatchTooLarge { .. }) => (
             StatusCode::BAD_REQUEST,
             "InvalidRequest",
             Some("InvalidDocumentBatch"),
         ),
-        ApiError::Compat(CompatError::EmptyBatch) => (
+        Format(CompatError::EmptyBatch) => (
             StatusCode::BAD_REQUEST,
             "InvalidRequest",
             Some("MissingInputDocuments"),
         ),
-        ApiError::Compat(CompatError::NoPolarity) => {
-            (StatusCode::BAD_REQUEST, "InvalidRequest", Some(code))
-        }
+        Format(CompatError::NoPolarity) => (StatusCode::BAD_REQUEST, "InvalidRequest", Some(code)),
         _ => (StatusCode::BAD_REQUEST, "InvalidRequest", Some(BAD_FORMAT)),
     };
     let innererror = inner.map(|code| Inner {

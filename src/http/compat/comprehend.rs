@@ -1,15 +1,22 @@
-//! Amazon Comprehend's `DetectSentiment` and `BatchDetectSentiment`, as the AWS SDKs call
-//! them: AWS JSON 1.1, the operation in a header, the caller in a signature.
+//! Amazon Comprehend's `DetectSentiment`, `DetectDominantLanguage` and their batch forms, as
+//! the AWS SDKs call them: AWS JSON 1.1, the operation in a header, the client's key in a
+//! signature.
 //!
 //! Overload is a 400 named `ThrottlingException`, which the SDKs try again. A model of
 //! three classes has none for mixed feelings: `Mixed` is 0.
 
-use super::call::{Call, CompatError, done, refuse, with_id};
-use super::shape::{self, AtMost};
+use super::error::CompatFailure::{self, Api, Format};
+use super::error::{CompatError, reject, with_id};
+use super::score::{polarities, score_each, score_one};
 use super::sigv4::{Claim, SignatureError};
+use super::strict_json::{self, BoundedVec};
+use crate::http::access;
+use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
-use crate::http::{AppState, access};
+use crate::http::state::AppState;
+use crate::json::BatchText;
+use crate::language::{self, Language};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -34,10 +41,14 @@ pub(super) const LANGUAGES: [&str; 12] = [
     "en", "es", "fr", "de", "it", "pt", "ar", "hi", "ja", "ko", "zh", "zh-TW",
 ];
 
-pub(super) const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"Text\": \"...\", \"LanguageCode\": \"en\"} or \
                      {\"TextList\": [\"...\"], \"LanguageCode\": \"en\"}";
 
-/// The sentiment of one text or many
+/// The same for the operations that detect the language.
+const EXPECTED_LANGUAGE_BODY: &str =
+    "the body must be {\"Text\": \"...\"} or {\"TextList\": [\"...\"]}";
+
+/// The sentiment or the language of one text or many
 ///
 /// `Mixed` is 0. In a batch a text that cannot be scored errs alone.
 #[cfg_attr(test, utoipa::path(
@@ -63,14 +74,14 @@ pub(super) const SHAPE: &str = "the body must be {\"Text\": \"...\", \"LanguageC
 pub(super) async fn call(State(app): State<AppState>, request: Request) -> Response {
     let id: Option<RequestId> = request.extensions().get().cloned();
     let answer = answer(&app, request).await;
-    let mut response = answer.unwrap_or_else(|fault| error(app.refusal(fault)));
+    let mut response = answer.unwrap_or_else(|fault| error(fault.on(&app)));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(JSON_1_1));
     with_id(response, "x-amzn-requestid", id)
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
+async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
     let operation = Operation::of(request.headers())?;
     let keys = &app.0.access.sigv4_keys;
     // A key is as good as a signature; where there is no key of any kind, both pass.
@@ -80,14 +91,16 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
             Claim::read(request.headers(), keys, SystemTime::now()).map_err(CompatError::from)?,
         ),
     };
-    let call = Call::read(app, request).await?;
+    let mut request = BufferedRequest::read(app, request).await?;
     if let Some(claim) = claim {
-        let verified = claim.verify(&call.parts, &call.body);
+        let verified = claim.verify(&request.parts, request.body());
         verified.map_err(CompatError::from)?;
     }
     match operation {
-        Operation::Detect => detect(&call).await,
-        Operation::BatchDetect => batch_detect(&call).await,
+        Operation::Detect => detect(&mut request).await,
+        Operation::BatchDetect => batch_detect(&mut request).await,
+        Operation::Language => detect_language(&mut request),
+        Operation::BatchLanguage => batch_detect_language(&mut request),
     }
 }
 
@@ -95,19 +108,26 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
 pub(super) enum Operation {
     Detect,
     BatchDetect,
+    Language,
+    BatchLanguage,
 }
 
 impl Operation {
     /// All of them, by their names in the header.
-    pub(super) const ALL: [(&str, Self); 2] = [
+    pub(super) const ALL: [(&str, Self); 4] = [
         ("Comprehend_20171127.DetectSentiment", Self::Detect),
         (
             "Comprehend_20171127.BatchDetectSentiment",
             Self::BatchDetect,
         ),
+        ("Comprehend_20171127.DetectDominantLanguage", Self::Language),
+        (
+            "Comprehend_20171127.BatchDetectDominantLanguage",
+            Self::BatchLanguage,
+        ),
     ];
 
-    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    fn of(headers: &HeaderMap) -> Result<Self, CompatFailure> {
         let asked = headers.get(TARGET).ok_or(CompatError::UnknownOperation)?;
         let known = Self::ALL.into_iter().find(|(name, _)| asked == name);
         Ok(known.ok_or(CompatError::UnknownOperation)?.1)
@@ -119,8 +139,10 @@ impl Operation {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DetectRequest))]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Detect {
-    text: String,
-    language_code: String,
+    #[cfg_attr(test, schema(required = true, nullable = false))]
+    text: Option<String>,
+    #[cfg_attr(test, schema(required = true, nullable = false))]
+    language_code: Option<String>,
 }
 
 /// What `BatchDetectSentiment` is asked.
@@ -128,53 +150,101 @@ pub(super) struct Detect {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchRequest))]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct BatchDetect {
-    #[cfg_attr(test, schema(value_type = Vec<String>))]
-    text_list: AtMost<String, MAX_TEXTS>,
-    language_code: String,
+    #[cfg_attr(test, schema(value_type = Vec<Option<String>>, required = true))]
+    text_list: Option<BoundedVec<BatchText, MAX_TEXTS>>,
+    #[cfg_attr(test, schema(required = true, nullable = false))]
+    language_code: Option<String>,
 }
 
-async fn detect(call: &Call) -> Result<Response, ApiError> {
-    let asked: Detect = shape::parse(call.text()?, SHAPE)?;
-    check_language(&asked.language_code)?;
-    let sides = call.polarities()?;
-    check_length(&asked.text)?;
-    let (sentiment, stages) = call.score_one(asked.text).await?;
-    let detected = Detected::of(&sentiment, sides);
-    Ok(done(json(StatusCode::OK, &detected), 1, stages))
-}
-
-async fn batch_detect(call: &Call) -> Result<Response, ApiError> {
-    let asked: BatchDetect = shape::parse(call.text()?, SHAPE)?;
-    check_language(&asked.language_code)?;
-    let sides = call.polarities()?;
-    let texts = asked.text_list.some()?.into_iter();
-    let items = texts.map(|text| check_length(&text).map(|()| text));
-    let scored = call.score_each(items.collect()).await?;
-    let mut batch = Batch {
-        result_list: Vec::new(),
-        error_list: Vec::new(),
-    };
-    let count = scored.items.len();
-    for (index, item) in scored.items.into_iter().enumerate() {
-        match item {
-            Ok(sentiment) => batch.result_list.push(BatchItem {
-                index,
-                detected: Detected::of(&sentiment, sides),
-            }),
-            Err(fault) => {
-                let fault = ApiError::from(fault);
-                batch.error_list.push(BatchError {
-                    index,
-                    error_code: name(&fault).1,
-                    error_message: fault.to_string(),
-                });
-            }
-        }
+async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let text = asked.text.ok_or(missing("text"))?;
+    check_language(asked.language_code.as_deref())?;
+    if text.is_empty() {
+        return Err(EMPTY_TEXT.into());
     }
-    Ok(done(json(StatusCode::OK, &batch), count, scored.stages))
+    let sides = polarities(request)?;
+    check_length(&text)?;
+    let (sentiment, stages) = score_one(request, text).await?;
+    let detected = Detected::of(&sentiment, sides);
+    Ok(with_stats(json(StatusCode::OK, &detected), 1, stages))
 }
 
-fn check_language(code: &str) -> Result<(), CompatError> {
+async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let texts = asked.text_list.ok_or(missing("textList"))?;
+    check_language(asked.language_code.as_deref())?;
+    let sides = polarities(request)?;
+    let texts = texts.some()?.into_iter();
+    let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
+    let outcome = score_each(request, items.collect()).await?;
+    let count = outcome.items.len();
+    let items = outcome.items.into_iter();
+    let detected = |sentiment| Answer::Sentiment(Detected::of(&sentiment, sides));
+    let batch = Batch::of(items.map(|item| item.map(detected)));
+    Ok(with_stats(
+        json(StatusCode::OK, &batch),
+        count,
+        outcome.stages,
+    ))
+}
+
+/// What `DetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DetectLanguage {
+    #[cfg_attr(test, schema(required = true, nullable = false))]
+    text: Option<String>,
+}
+
+/// What `BatchDetectDominantLanguage` is asked.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageBatchRequest))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct BatchDetectLanguage {
+    #[cfg_attr(test, schema(value_type = Vec<Option<String>>, required = true))]
+    text_list: Option<BoundedVec<BatchText, MAX_TEXTS>>,
+}
+
+fn detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: DetectLanguage =
+        request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
+    let text = asked.text.ok_or(missing("text"))?;
+    if text.is_empty() {
+        return Err(EMPTY_TEXT.into());
+    }
+    let detected = DominantLanguage::of(&text)?;
+    Ok(json(StatusCode::OK, &detected))
+}
+
+fn batch_detect_language(request: &mut BufferedRequest) -> Result<Response, CompatFailure> {
+    let asked: BatchDetectLanguage =
+        request.parse_json(|json| strict_json::parse(json, EXPECTED_LANGUAGE_BODY))?;
+    let texts = asked.text_list.ok_or(missing("textList"))?;
+    let texts = texts.some()?.into_iter();
+    let detected = |BatchText(text)| DominantLanguage::of(&text).map(Answer::Language);
+    let batch = Batch::of(texts.map(detected));
+    Ok(json(StatusCode::OK, &batch))
+}
+
+/// AWS validates requests before the service sees them, in words of its own.
+pub(super) const EMPTY_TEXT: CompatError = CompatError::Validation {
+    value: "''",
+    field: "text",
+    constraint: "Member must have length greater than or equal to 1",
+};
+
+fn missing(field: &'static str) -> CompatError {
+    CompatError::Validation {
+        value: "null",
+        field,
+        constraint: "Member must not be null",
+    }
+}
+
+fn check_language(code: Option<&str>) -> Result<(), CompatError> {
+    let code = code.ok_or(missing("languageCode"))?;
     if LANGUAGES.contains(&code) {
         return Ok(());
     }
@@ -239,7 +309,45 @@ impl Detected {
     }
 }
 
-/// Sentiments and errors of a batch; both lists are always there.
+/// A text's language. Comprehend lists several; here it is the most likely one.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::DominantLanguage))]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DominantLanguage {
+    #[cfg_attr(test, schema(min_items = 1, max_items = 1))]
+    languages: Vec<LanguageScore>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::LanguageScore))]
+#[serde(rename_all = "PascalCase")]
+struct LanguageScore {
+    language_code: &'static str,
+    score: f32,
+}
+
+impl DominantLanguage {
+    fn of(text: &str) -> Result<Self, CompatError> {
+        check_length(text)?;
+        if text.is_empty() {
+            return Err(CompatError::EmptyText);
+        }
+        // Clients take the first one without looking, so a text without words has one too.
+        let undetermined = Language {
+            code: "und",
+            confidence: 0.0,
+        };
+        let Language { code, confidence } = language::detect(text).unwrap_or(undetermined);
+        Ok(Self {
+            languages: vec![LanguageScore {
+                language_code: code,
+                score: confidence,
+            }],
+        })
+    }
+}
+
+/// Results and errors of a batch; both lists are always there.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Batch))]
 #[serde(rename_all = "PascalCase")]
@@ -248,13 +356,45 @@ pub(super) struct Batch {
     error_list: Vec<BatchError>,
 }
 
+impl Batch {
+    fn of<E: Into<CompatFailure>>(items: impl Iterator<Item = Result<Answer, E>>) -> Self {
+        let mut batch = Self {
+            result_list: Vec::new(),
+            error_list: Vec::new(),
+        };
+        for (index, item) in items.enumerate() {
+            match item {
+                Ok(detected) => batch.result_list.push(BatchItem { index, detected }),
+                Err(fault) => {
+                    let fault = fault.into();
+                    batch.error_list.push(BatchError {
+                        index,
+                        error_code: name(&fault).1,
+                        error_message: fault.to_string(),
+                    });
+                }
+            }
+        }
+        batch
+    }
+}
+
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::BatchItem))]
 #[serde(rename_all = "PascalCase")]
 struct BatchItem {
     index: usize,
     #[serde(flatten)]
-    detected: Detected,
+    detected: Answer,
+}
+
+/// What a text is answered with.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = comprehend::Answer))]
+#[serde(untagged)]
+enum Answer {
+    Sentiment(Detected),
+    Language(DominantLanguage),
 }
 
 #[derive(Serialize)]
@@ -277,17 +417,17 @@ pub(super) struct Refusal {
 }
 
 /// An error's status and the name of the exception that it becomes.
-fn name(error: &ApiError) -> (StatusCode, &'static str) {
+fn name(error: &CompatFailure) -> (StatusCode, &'static str) {
     let name = match error {
-        ApiError::Internal { .. } | ApiError::DeadlineExceeded => {
+        Api(ApiError::Internal { .. } | ApiError::DeadlineExceeded) => {
             return (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException");
         }
-        ApiError::Overloaded { .. } | ApiError::ShuttingDown => "ThrottlingException",
-        ApiError::BodyTooLarge { .. }
-        | ApiError::Post(PostError::TooLong { .. })
-        | ApiError::Compat(CompatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
-        ApiError::Compat(fault) => match fault {
+        Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => "ThrottlingException",
+        Api(ApiError::BodyTooLarge { .. } | ApiError::Post(PostError::TooLong { .. }))
+        | Format(CompatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
+        Format(fault) => match fault {
             CompatError::BatchTooLarge { .. } => "BatchSizeLimitExceededException",
+            CompatError::Validation { .. } | CompatError::EmptyBatch => "ValidationException",
             CompatError::UnsupportedLanguage => "UnsupportedLanguageException",
             CompatError::UnknownOperation => "UnknownOperationException",
             CompatError::Signature(SignatureError::Missing) => {
@@ -305,13 +445,13 @@ fn name(error: &ApiError) -> (StatusCode, &'static str) {
     (StatusCode::BAD_REQUEST, name)
 }
 
-fn error(error: ApiError) -> Response {
+fn error(error: CompatFailure) -> Response {
     let (status, body) = refusal(&error);
-    refuse(error, status, &body)
+    reject(error, status, &body)
 }
 
 /// Its status and body.
-pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
     let (status, kind) = name(error);
     let body = Refusal {
         kind,

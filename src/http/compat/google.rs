@@ -6,10 +6,13 @@
 //!
 //! Overload is 503 `UNAVAILABLE`: Google's clients try that again, and 429 they do not.
 
-use super::call::{Call, CompatError, done, refuse};
-use super::shape::{self, Object};
-use crate::http::AppState;
+use super::error::CompatFailure::{self, Api};
+use super::error::{CompatError, reject};
+use super::score::{polarities, score_one};
+use super::strict_json::{self, StrictObject};
+use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
+use crate::http::state::AppState;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -18,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
 
-pub(super) const SHAPE: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
                      \"...\", \"languageCode\": \"en\"}, \"encodingType\": \"UTF8\"}";
 
 const NO_URI: &str = "gcsContentUri is not supported; send the text as `content`";
@@ -46,27 +49,29 @@ const LANGUAGE: &str = "en";
 ))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
-    answer.unwrap_or_else(|fault| error(app.refusal(fault)))
+    answer.unwrap_or_else(|fault| error(fault.on(&app)))
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
-    let call = Call::receive(app, request).await?;
-    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+    let mut request = BufferedRequest::receive(app, request).await?;
+    let asked: Asked = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let document = asked.document.0;
     if document.gcs_content_uri.is_some() {
         return Err(CompatError::Request(NO_URI).into());
     }
-    let content = document.content.ok_or(CompatError::Request(SHAPE))?;
+    let content = document
+        .content
+        .ok_or(CompatError::Request(EXPECTED_BODY))?;
     if document.kind != Some(DocumentType::PlainText) {
         return Err(CompatError::Request(PLAIN_TEXT_ONLY).into());
     }
     let language = document.language_code.filter(|code| !code.is_empty());
     let language = language.as_deref().unwrap_or(LANGUAGE);
-    if !shape::is_language(language) {
+    if !strict_json::is_language(language) {
         return Err(CompatError::UnsupportedLanguage.into());
     }
-    let sides = call.polarities()?;
-    let (sentiment, stages) = call.score_one(content.clone()).await?;
+    let sides = polarities(&request)?;
+    let (sentiment, stages) = score_one(&request, content.clone()).await?;
     let scores = sides.scores(&sentiment);
     let sentiment = Sentiment {
         magnitude: scores.positive + scores.negative,
@@ -89,7 +94,7 @@ async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> 
         }],
         language_supported: is_english(language),
     };
-    Ok(done(json(StatusCode::OK, &reply), 1, stages))
+    Ok(with_stats(json(StatusCode::OK, &reply), 1, stages))
 }
 
 /// `en`, `en-GB`, ...
@@ -103,7 +108,7 @@ fn is_english(language: &str) -> bool {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::Request))]
 struct Asked {
     #[cfg_attr(test, schema(value_type = Document))]
-    document: Object<Document>,
+    document: StrictObject<Document>,
     /// Whether a sentence's offset is told: it is -1 if this is missing or `NONE`.
     #[serde(default, rename = "encodingType", alias = "encoding_type")]
     #[cfg_attr(test, schema(value_type = Value))]
@@ -260,21 +265,21 @@ struct Status {
     status: &'static str,
 }
 
-fn error(error: ApiError) -> Response {
+fn error(error: CompatFailure) -> Response {
     let (status, body) = refusal(&error);
-    refuse(error, status, &body)
+    reject(error, status, &body)
 }
 
 /// Its status and body.
-pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
     let (http, status) = match error {
-        ApiError::Unauthorized => (own, "UNAUTHENTICATED"),
-        ApiError::Overloaded { .. } | ApiError::ShuttingDown => {
+        Api(ApiError::Unauthorized) => (own, "UNAUTHENTICATED"),
+        Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => {
             (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
         }
-        ApiError::DeadlineExceeded => (own, "DEADLINE_EXCEEDED"),
-        ApiError::Internal { .. } => (own, "INTERNAL"),
+        Api(ApiError::DeadlineExceeded) => (own, "DEADLINE_EXCEEDED"),
+        Api(ApiError::Internal { .. }) => (own, "INTERNAL"),
         _ => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
     };
     let body = Refusal {

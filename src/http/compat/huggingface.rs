@@ -5,22 +5,25 @@
 //! first label only, and the JavaScript client throws. Overload is 503, which is what the
 //! JavaScript client tries again.
 
-use super::call::{Call, CompatError, done, refuse, whole};
+use super::error::CompatFailure::{self, Api};
+use super::error::{CompatError, reject};
 use super::inputs::{self, Function, Input, Inputs, Prediction, predictions};
-use super::shape::{self, Object};
-use crate::http::AppState;
+use super::score::whole;
+use super::strict_json::StrictObject;
+use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
+use crate::http::state::AppState;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use coldread_engine::LongText;
 use serde::{Deserialize, Serialize};
 
-pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is a number from 1 and `function_to_apply` is \
                      \"sigmoid\", \"softmax\" or \"none\"";
 
-/// Seconds after which a caller may try again.
+/// Seconds after which a client may try again.
 const ESTIMATED_TIME: f32 = 1.0;
 
 /// The labels of one text or many
@@ -45,39 +48,44 @@ const ESTIMATED_TIME: f32 = 1.0;
 ))]
 pub(super) async fn classify(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
-    answer.unwrap_or_else(|fault| error(app.refusal(fault)))
+    answer.unwrap_or_else(|fault| error(fault.on(&app)))
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
-    let call = Call::receive(app, request).await?;
-    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+    let mut request = BufferedRequest::receive(app, request).await?;
+    let max_posts = request.max_posts();
+    let (inputs, asked) = request
+        .parse_json(|json| inputs::parse::<Asked>(json, "inputs", max_posts, EXPECTED_BODY))?;
     let Parameters {
         top_k,
         function_to_apply,
     } = asked.parameters.unwrap_or_default().0;
     let top_k = match top_k {
-        Some(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
+        Some(top_k) => inputs::count(top_k).ok_or(CompatError::Request(EXPECTED_BODY))?,
         None => usize::MAX,
     };
-    let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
     let posts = texts(inputs)?;
     let count = posts.len();
-    let answer = call.score(posts, LongText::default()).await?;
+    let answer = request.score(posts, LongText::default()).await?;
     let sentiments = whole(&answer.results)?.into_iter();
-    let predict = |sentiment| predictions(sentiment, call.labels(), function_to_apply, top_k);
+    let predict = |sentiment| predictions(sentiment, request.labels(), function_to_apply, top_k);
     let lists: Vec<Vec<Prediction<'_>>> = sentiments.map(predict).collect();
-    Ok(done(json(StatusCode::OK, &lists), count, answer.stages))
+    Ok(with_stats(
+        json(StatusCode::OK, &lists),
+        count,
+        answer.stages,
+    ))
 }
 
 /// The texts of a request; each is answered by itself.
-pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, ApiError> {
+pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, CompatFailure> {
     let list = match inputs {
         Inputs::One(text) => return Ok(vec![text]),
         Inputs::Many(list) => list,
     };
     let text = |input| match input {
         Input::Text(text) => Ok(text),
-        Input::Sequence(_) => Err(CompatError::Request(SHAPE).into()),
+        Input::Sequence(_) => Err(CompatError::Request(EXPECTED_BODY).into()),
     };
     list.into_iter().map(text).collect()
 }
@@ -88,7 +96,7 @@ pub(super) fn texts(inputs: Inputs) -> Result<Vec<String>, ApiError> {
 struct Asked {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Parameters>))]
-    parameters: Option<Object<Parameters>>,
+    parameters: Option<StrictObject<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -107,21 +115,24 @@ struct Parameters {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Refusal))]
 pub(super) struct Refusal {
     error: String,
-    /// Seconds after which a caller may try again.
+    /// Seconds after which a client may try again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     estimated_time: Option<f32>,
 }
 
-fn error(error: ApiError) -> Response {
+fn error(error: CompatFailure) -> Response {
     let (status, body) = refusal(&error);
-    refuse(error, status, &body)
+    reject(error, status, &body)
 }
 
 /// Its status and body.
-pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
     let (status, _) = error.status_and_code();
-    let is_busy = matches!(error, ApiError::Overloaded { .. } | ApiError::ShuttingDown);
+    let is_busy = matches!(
+        error,
+        Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown)
+    );
     let body = Refusal {
         error: error.to_string(),
         estimated_time: is_busy.then_some(ESTIMATED_TIME),

@@ -1,15 +1,22 @@
 //! Texts under one key of an object, and predictions for them: what Hugging Face,
 //! Text Embeddings Inference, SageMaker and Vertex AI have in common.
 
-use super::call::CompatError;
-use super::shape;
-use crate::http::error::ApiError;
+use super::error::{CompatError, CompatFailure};
+use super::strict_json;
 use coldread_engine::Sentiment;
-use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer,
+    MapAccess, SeqAccess, Visitor,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
+
+const NO_TEXT_PAIRS: &str =
+    "this model takes no pairs; send each text by itself, without `text_pair`";
 
 /// Where an object that stands for a text has it.
 const TEXT_KEYS: [&str; 3] = ["text", "content", "inputs"];
@@ -45,120 +52,193 @@ pub(super) fn schema(text: &Value) -> Value {
     }] })
 }
 
-/// Reads the texts under `key`, and nothing else. Of a list at most `max` places are read.
-pub(super) fn parse(
+/// Parses a body: the texts under `key`, of which at most `max`, and beside them what `T`
+/// has.
+pub(super) fn parse<T: DeserializeOwned>(
     json: &str,
     key: &'static str,
     max: usize,
-    shape: &'static str,
-) -> Result<Inputs, ApiError> {
-    let is_more = Cell::new(false);
-    let seed = Body {
-        key,
-        list: List {
-            max,
-            is_more: &is_more,
-        },
-    };
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let inputs = seed.deserialize(&mut deserializer);
-    let inputs = inputs.and_then(|inputs| deserializer.end().map(|()| inputs));
-    inputs
-        .map_err(|error| {
-            if is_more.get() {
-                CompatError::BatchTooLarge { max }.into()
-            } else {
-                shape::fault(json, &error, shape)
-            }
-        })?
-        .ok_or_else(|| CompatError::Request(shape).into())
+    expected: &'static str,
+) -> Result<(Inputs, T), CompatFailure> {
+    let body = read(json, Reading::new(key, max, &[]), expected)?;
+    Ok(body.ok_or(CompatError::Request(expected))?)
 }
 
-/// Whether a body is an object with `key`. What is no JSON has none.
-pub(super) fn has(json: &str, key: &'static str) -> bool {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.deserialize_map(Has(key)).unwrap_or(false)
-}
-
-struct Has(&'static str);
-
-impl<'de> Visitor<'de> for Has {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let mut has = false;
-        while let Some(is_key) = map.next_key_seed(IsKey(&[self.0]))? {
-            has |= is_key;
-            map.next_value::<IgnoredAny>()?;
-        }
-        Ok(has)
-    }
-}
-
-struct Body<'a> {
+/// Parses a body of a route that takes native bodies as well: `None` if it is one of these,
+/// or neither. A native body is recognized at its first key, so that little is parsed twice.
+pub(super) fn parse_unless_native<T: DeserializeOwned>(
+    json: &str,
     key: &'static str,
-    list: List<'a>,
-}
-
-#[derive(Clone, Copy)]
-struct List<'a> {
     max: usize,
-    is_more: &'a Cell<bool>,
+    expected: &'static str,
+) -> Result<Option<(Inputs, T)>, CompatFailure> {
+    read(json, Reading::new(key, max, &NATIVE_KEYS), expected)
 }
 
-impl<'de> DeserializeSeed<'de> for Body<'_> {
-    type Value = Option<Inputs>;
+const NATIVE_KEYS: [&str; 2] = ["text", "texts"];
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+fn read<T: DeserializeOwned>(
+    json: &str,
+    mut reading: Reading,
+    expected: &'static str,
+) -> Result<Option<(Inputs, T)>, CompatFailure> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let rest = Body(&mut reading, PhantomData::<T>).deserialize(&mut deserializer);
+    let rest = rest.and_then(|rest| deserializer.end().map(|()| rest));
+    match (rest, reading.inputs, reading.fault.take()) {
+        (Ok(rest), inputs, _) => Ok(inputs.map(|inputs| (inputs, rest))),
+        (Err(_), _, Some(fault)) => Err(fault.into()),
+        // The native parser says what is wrong.
+        (Err(error), ..) if reading.allows_native && !reading.seen.is_format(&error) => Ok(None),
+        (Err(error), ..) => Err(strict_json::fault(json, &error, expected)),
+    }
+}
+
+/// What is looked for in a body, and what was found.
+struct Reading {
+    key: &'static str,
+    max: usize,
+    native_keys: &'static [&'static str],
+    allows_native: bool,
+    seen: Seen,
+    inputs: Option<Inputs>,
+    /// What is wrong, where serde's error does not say it.
+    fault: Cell<Option<CompatError>>,
+}
+
+/// What tells native bodies and those of the format apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Object,
+    NativeKey,
+    Key,
+}
+
+impl Seen {
+    /// Whether a body that has this error was meant to be of the format.
+    fn is_format(self, error: &serde_json::Error) -> bool {
+        match self {
+            Self::Nothing | Self::NativeKey => false,
+            // Of the fields beside the texts, only the format's can have a wrong type.
+            Self::Object => error.is_data(),
+            Self::Key => true,
+        }
+    }
+}
+
+impl Reading {
+    fn new(key: &'static str, max: usize, native_keys: &'static [&'static str]) -> Self {
+        Self {
+            key,
+            max,
+            native_keys,
+            allows_native: !native_keys.is_empty(),
+            seen: Seen::Nothing,
+            inputs: None,
+            fault: Cell::new(None),
+        }
+    }
+}
+
+/// A body in one pass: the texts by way of [`Inputs`], the rest by that of `T`.
+struct Body<'a, T>(&'a mut Reading, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Body<'_, T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Body<'_> {
-    type Value = Option<Inputs>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Body<'_, T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut inputs = None;
-        while let Some(is_key) = map.next_key_seed(IsKey(&[self.key]))? {
-            if is_key {
-                inputs = Some(map.next_value_seed(self.list)?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        let reading = self.0;
+        reading.seen = Seen::Object;
+        T::deserialize(MapAccessDeserializer::new(Rest { map, reading }))
+    }
+}
+
+/// An object's fields without the texts, which are kept aside as they come.
+struct Rest<'a, A> {
+    map: A,
+    reading: &'a mut Reading,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Rest<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<String>()? {
+            if key == self.reading.key {
+                self.reading.seen = Seen::Key;
+                let list = List {
+                    max: self.reading.max,
+                    fault: &self.reading.fault,
+                };
+                self.reading.inputs = Some(self.map.next_value_seed(list)?);
+                continue;
             }
+            let is_native = self.reading.native_keys.contains(&key.as_str());
+            if is_native && self.reading.seen == Seen::Object {
+                self.reading.seen = Seen::NativeKey;
+                return Err(A::Error::custom("a native body"));
+            }
+            return seed.deserialize(key.into_deserializer()).map(Some);
         }
-        Ok(inputs)
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 
-/// Tells whether a key is one of these, without keeping it.
-struct IsKey<'a>(&'a [&'static str]);
+/// A key of an object that stands for a text, without its letters.
+enum Key {
+    Text,
+    Pair,
+    Other,
+}
 
-impl<'de> DeserializeSeed<'de> for IsKey<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_identifier(self)
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(KeyVisitor)
     }
 }
 
-impl Visitor<'_> for IsKey<'_> {
-    type Value = bool;
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
-        Ok(self.0.contains(&key))
+    fn visit_str<E: Error>(self, key: &str) -> Result<Key, E> {
+        Ok(match key {
+            "text_pair" => Key::Pair,
+            key if TEXT_KEYS.contains(&key) => Key::Text,
+            _ => Key::Other,
+        })
     }
+}
+
+#[derive(Clone, Copy)]
+struct List<'a> {
+    max: usize,
+    fault: &'a Cell<Option<CompatError>>,
 }
 
 impl<'de> DeserializeSeed<'de> for List<'_> {
@@ -185,28 +265,29 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Inputs, A::Error> {
-        object(map).map(Inputs::One)
+        object(map, self.fault).map(Inputs::One)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Inputs, A::Error> {
         let mut list = Vec::new();
         while list.len() < self.max {
-            match seq.next_element_seed(Place)? {
+            match seq.next_element_seed(Place(self.fault))? {
                 Some(input) => list.push(input),
                 None => return Ok(Inputs::Many(list)),
             }
         }
         if seq.next_element::<IgnoredAny>()?.is_some() {
-            self.is_more.set(true);
+            let max = self.max;
+            self.fault.set(Some(CompatError::BatchTooLarge { max }));
             return Err(A::Error::custom("noted"));
         }
         Ok(Inputs::Many(list))
     }
 }
 
-struct Place;
+struct Place<'a>(&'a Cell<Option<CompatError>>);
 
-impl<'de> DeserializeSeed<'de> for Place {
+impl<'de> DeserializeSeed<'de> for Place<'_> {
     type Value = Input;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Input, D::Error> {
@@ -214,7 +295,7 @@ impl<'de> DeserializeSeed<'de> for Place {
     }
 }
 
-impl<'de> Visitor<'de> for Place {
+impl<'de> Visitor<'de> for Place<'_> {
     type Value = Input;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,8 +310,13 @@ impl<'de> Visitor<'de> for Place {
         Ok(Input::Text(text))
     }
 
+    /// A text that is missing is an empty one, which errs in its place where it can.
+    fn visit_unit<E: Error>(self) -> Result<Input, E> {
+        Ok(Input::Text(String::new()))
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Input, A::Error> {
-        object(map).map(Input::Text)
+        object(map, self.0).map(Input::Text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Input, A::Error> {
@@ -245,30 +331,30 @@ impl<'de> Visitor<'de> for Place {
     }
 }
 
-/// The text of `{"text": "..."}`, of which there is one. No model here takes the second text
-/// of a pair, which must not be dropped without a word.
-fn object<'de, A: MapAccess<'de>>(mut map: A) -> Result<String, A::Error> {
+/// The text of `{"text": "..."}`, of which there is one. With `text_pair` it would be two,
+/// of which a model of single posts can make nothing.
+fn object<'de, A: MapAccess<'de>>(
+    mut map: A,
+    fault: &Cell<Option<CompatError>>,
+) -> Result<String, A::Error> {
     let mut text = None;
-    while let Some(key) = map.next_key::<String>()? {
-        let is_text = TEXT_KEYS.contains(&key.as_str());
-        if is_text && text.is_some() {
-            return Err(A::Error::custom("two texts"));
-        }
-        if is_text {
-            text = Some(map.next_value()?);
-        } else if key == "text_pair" {
-            if map.next_value::<Option<IgnoredAny>>()?.is_some() {
-                return Err(A::Error::custom("a pair"));
+    while let Some(key) = map.next_key()? {
+        match key {
+            Key::Text if text.is_some() => return Err(A::Error::custom("two texts")),
+            Key::Text => text = Some(map.next_value()?),
+            Key::Pair if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
+                fault.set(Some(CompatError::Request(NO_TEXT_PAIRS)));
+                return Err(A::Error::custom("noted"));
             }
-        } else {
-            map.next_value::<IgnoredAny>()?;
+            Key::Pair => {}
+            Key::Other => _ = map.next_value::<IgnoredAny>()?,
         }
     }
     text.ok_or_else(|| A::Error::missing_field("text"))
 }
 
-/// How logits become scores, where the caller has a say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+/// How logits become scores, where the client has a say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Function))]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Function {
@@ -292,7 +378,7 @@ pub(super) struct Prediction<'a> {
     pub(super) score: f32,
 }
 
-/// A place of an answer: one label, or a list of them.
+/// A place of a response: one label, or a list of them.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = huggingface::Ranked))]
 #[serde(untagged)]
@@ -302,8 +388,8 @@ pub(super) enum Ranked<'a> {
 }
 
 impl<'a> Ranked<'a> {
-    /// The answer of these lists, one a text, or of what is in them one after another.
-    pub(super) fn of(
+    /// The response of these lists, one a text, or of what is in them one after another.
+    pub(super) fn from_lists(
         lists: impl Iterator<Item = Vec<Prediction<'a>>>,
         is_nested: bool,
     ) -> Vec<Self> {
@@ -353,7 +439,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Inputs, String> {
-        parse(json, "inputs", 3, "the shape").map_err(|error| error.to_string())
+        parse::<IgnoredAny>(json, "inputs", 3, "expected")
+            .map(|(inputs, _)| inputs)
+            .map_err(|error| error.to_string())
     }
 
     fn text(text: &str) -> Input {
@@ -361,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stand_in_many_shapes() {
+    fn texts_are_found_in_all_their_forms() {
         let one = Ok(Inputs::One("a".to_owned()));
         assert_eq!(read(r#"{"inputs":"a"}"#), one);
         assert_eq!(
@@ -372,10 +460,13 @@ mod tests {
         let pair = Input::Sequence(vec!["c".to_owned(), "d".to_owned()]);
         assert_eq!(many, Ok(Inputs::Many(vec![text("a"), text("b\n"), pair])));
         assert_eq!(read(r#"{"inputs":[]}"#), Ok(Inputs::Many(Vec::new())));
+        let many = read(r#"{"inputs":["a",null]}"#);
+        let expected = vec![text("a"), text("")];
+        assert_eq!(many, Ok(Inputs::Many(expected)));
     }
 
     #[test]
-    fn other_shapes_are_told_the_right_one() {
+    fn other_forms_are_told_the_right_one() {
         for json in [
             "{}",
             "[]",
@@ -386,11 +477,18 @@ mod tests {
             r#"{"inputs":[["a","b","c"]]}"#,
             r#"{"inputs":[{"txt":"a"}]}"#,
             r#"{"inputs":{"text":"a","content":"b"}}"#,
+        ] {
+            assert_eq!(read(json), Err("expected".to_owned()), "{json}");
+        }
+        for json in [
             r#"{"inputs":{"text":"a","text_pair":"b"}}"#,
             r#"{"inputs":[{"text_pair":"b","text":"a"}]}"#,
         ] {
-            assert_eq!(read(json), Err("the shape".to_owned()), "{json}");
+            let message = read(json).expect_err("a pair");
+            assert!(message.contains("takes no pairs"), "{message}");
         }
+        let one = Ok(Inputs::One("a".to_owned()));
+        assert_eq!(read(r#"{"inputs":{"text":"a","text_pair":null}}"#), one);
         let deep = format!(r#"{{"inputs":{}"#, "[".repeat(100_000));
         assert!(read(&deep).expect_err("deep").contains("nested"));
         assert!(
@@ -398,6 +496,29 @@ mod tests {
                 .expect_err("cut")
                 .contains("not valid JSON")
         );
+    }
+
+    #[test]
+    fn native_bodies_are_told_apart() {
+        let read = |json| {
+            parse_unless_native::<IgnoredAny>(json, "inputs", 3, "expected")
+                .map(|body| body.map(|(inputs, _)| inputs))
+                .map_err(|error| error.to_string())
+        };
+        for json in [
+            r#"{"text":"a"}"#,
+            r#"{"texts":["a"],"inputs":"b"}"#,
+            "[]",
+            "",
+            "{}",
+        ] {
+            assert_eq!(read(json), Ok(None), "{json}");
+        }
+        let one = Ok(Some(Inputs::One("a".to_owned())));
+        assert_eq!(read(r#"{"parameters":{},"inputs":"a"}"#), one);
+        let expected = Err("expected".to_owned());
+        assert_eq!(read(r#"{"inputs":5}"#), expected);
+        assert_eq!(read(r#"{"inputs":5,"text":"a"}"#), expected);
     }
 
     #[test]

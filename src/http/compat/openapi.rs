@@ -5,54 +5,101 @@
 //! server answers, and what only a running server knows is put in. A route that takes
 //! two formats is what both of them say.
 
+use super::error::{CompatError, CompatFailure};
 use super::sigv4::SignatureError;
-use super::{CompatError, Route, azure, comprehend, google, huggingface, inputs, places};
+use super::{Route, azure, comprehend, google, huggingface, inputs, places};
 use super::{sagemaker, tei, vertex};
-use crate::http::AppState;
 use crate::http::error::ApiError;
-use crate::http::openapi::{NATIVE, Refusals, add_errors, body_errors, too_long};
+use crate::http::openapi::{
+    DocumentedError, ErrorFormat, NATIVE, add_errors, body_errors, too_long,
+};
+use crate::http::state::AppState;
+use crate::wire::ErrorBody;
 use axum::http::StatusCode;
 use coldread_engine::PostError;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-const HUGGING_FACE: Refusals = Refusals {
-    media: "application/json",
-    schema: "huggingface.Refusal",
-    name: &[],
-    of: |error| as_json(huggingface::refusal(error)),
-};
+/// A format's errors: how they look, and what an error becomes in it.
+type Errors = (ErrorFormat, fn(&CompatFailure) -> (StatusCode, Value));
 
-const COMPREHEND: Refusals = Refusals {
-    media: comprehend::JSON_1_1,
-    schema: "comprehend.Refusal",
-    name: &["__type"],
-    of: |error| as_json(comprehend::refusal(error)),
-};
+const HUGGING_FACE: Errors = (
+    ErrorFormat {
+        media: "application/json",
+        schema: "huggingface.Refusal",
+        name: &[],
+    },
+    |error| {
+        let (status, body) = huggingface::refusal(error);
+        (status, json!(body))
+    },
+);
 
-const TEI: Refusals = Refusals {
-    media: "application/json",
-    schema: "tei.Refusal",
-    name: &["error_type"],
-    of: |error| as_json(tei::refusal(error)),
-};
+const COMPREHEND: Errors = (
+    ErrorFormat {
+        media: comprehend::JSON_1_1,
+        schema: "comprehend.Refusal",
+        name: &["__type"],
+    },
+    |error| {
+        let (status, body) = comprehend::refusal(error);
+        (status, json!(body))
+    },
+);
 
-const AZURE: Refusals = Refusals {
-    media: "application/json",
-    schema: "azure.Refusal",
-    name: &["error", "code"],
-    of: |error| as_json(azure::refusal(error)),
-};
+const TEI: Errors = (
+    ErrorFormat {
+        media: "application/json",
+        schema: "tei.Refusal",
+        name: &["error_type"],
+    },
+    |error| {
+        let (status, body) = tei::refusal(error);
+        (status, json!(body))
+    },
+);
 
-const GOOGLE: Refusals = Refusals {
-    media: "application/json",
-    schema: "google.Refusal",
-    name: &["error", "status"],
-    of: |error| as_json(google::refusal(error)),
-};
+const AZURE: Errors = (
+    ErrorFormat {
+        media: "application/json",
+        schema: "azure.Refusal",
+        name: &["error", "code"],
+    },
+    |error| {
+        let (status, body) = azure::refusal(error);
+        (status, json!(body))
+    },
+);
 
-fn as_json((status, body): (StatusCode, impl Serialize)) -> (StatusCode, Value) {
-    (status, json!(body))
+const GOOGLE: Errors = (
+    ErrorFormat {
+        media: "application/json",
+        schema: "google.Refusal",
+        name: &["error", "status"],
+    },
+    |error| {
+        let (status, body) = google::refusal(error);
+        (status, json!(body))
+    },
+);
+
+/// As the native API tells of its own.
+const AS_NATIVE: Errors = (NATIVE, |error| {
+    let (status, code) = error.status_and_code();
+    (status, json!(ErrorBody::new(code, error.to_string())))
+});
+
+fn documented_error(error: &CompatFailure, (_, tell): &Errors) -> DocumentedError {
+    let (status, body) = tell(error);
+    match error {
+        CompatFailure::Api(error) => DocumentedError::new(error, status, body),
+        CompatFailure::Format(_) => DocumentedError {
+            status,
+            code: error.status_and_code().1,
+            body,
+            has_retry_after: false,
+            has_challenge: false,
+        },
+    }
 }
 
 /// Enters the routes of the formats that are spoken, whose `operations` stand by their
@@ -119,7 +166,7 @@ fn operation(
     let own = |route: Route| {
         let mut operation = operations[&documented(route.template())]["post"].clone();
         match route {
-            Route::Comprehend => two_operations(&mut operation),
+            Route::Comprehend => comprehend_operations(&mut operation),
             Route::VertexPredict => {
                 let instances = json!({ "$ref": "#/components/schemas/vertex.Request" });
                 operation["requestBody"]["content"]["application/json"]["schema"] = instances;
@@ -146,8 +193,9 @@ fn operation(
             own(route)
         }
     };
-    for (errors, refusals) in errors(app, route) {
-        add_errors(&mut operation, &errors, refusals);
+    for (errors, format) in errors(app, route) {
+        let documented = errors.iter().map(|error| documented_error(error, format));
+        add_errors(&mut operation, documented, &format.0);
     }
     let timing = json!({ "$ref": "#/components/headers/ServerTiming" });
     operation["responses"]["200"]["headers"]["server-timing"] = timing;
@@ -208,25 +256,33 @@ fn root(app: &AppState, mut models: Value, mut comprehend: Value) -> Value {
         models
     } else {
         // Who names no operation is none of Comprehend's.
-        add_errors(&mut comprehend, &[ApiError::UnknownRoute], &NATIVE);
+        let unknown = DocumentedError::native(&ApiError::UnknownRoute);
+        add_errors(&mut comprehend, [unknown], &NATIVE);
         comprehend
     };
     root["operationId"] = json!("root");
     root
 }
 
-/// Comprehend's are two, which a header tells apart.
-fn two_operations(operation: &mut Value) {
+/// Comprehend's are several, which a header tells apart.
+fn comprehend_operations(operation: &mut Value) {
     let names = comprehend::Operation::ALL.map(|(name, _)| name);
     operation["parameters"][0]["schema"]["enum"] = json!(names);
-    let either = |names: [&str; 2]| {
+    let either = |names: &[&str]| {
+        let schemas = names.iter();
         let schemas =
-            names.map(|it| json!({ "$ref": format!("#/components/schemas/comprehend.{it}") }));
-        json!({ "anyOf": schemas })
+            schemas.map(|it| json!({ "$ref": format!("#/components/schemas/comprehend.{it}") }));
+        json!({ "anyOf": schemas.collect::<Vec<_>>() })
     };
+    let requests = [
+        "DetectRequest",
+        "BatchRequest",
+        "LanguageRequest",
+        "LanguageBatchRequest",
+    ];
     for (part, names) in [
-        ("/requestBody", ["DetectRequest", "BatchRequest"]),
-        ("/responses/200", ["Detected", "Batch"]),
+        ("/requestBody", &requests[..]),
+        ("/responses/200", &["Detected", "DominantLanguage", "Batch"]),
     ] {
         let part = operation.pointer_mut(part).expect("a test reads it");
         part["content"][comprehend::JSON_1_1]["schema"] = either(names);
@@ -285,13 +341,16 @@ fn requests(app: &AppState, schemas: &mut Value) {
     let mut own_limit = post.clone();
     own_limit["description"] = json!(format!("A text, of at most {max_bytes} bytes."));
     schemas["comprehend.DetectRequest"]["properties"]["Text"] = own_limit;
+    schemas["comprehend.LanguageRequest"]["properties"]["Text"]["minLength"] = json!(1);
     for name in ["comprehend.DetectRequest", "comprehend.BatchRequest"] {
         let language = &mut schemas[name]["properties"]["LanguageCode"];
         language["enum"] = json!(comprehend::LANGUAGES);
     }
-    let texts = &mut schemas["comprehend.BatchRequest"]["properties"]["TextList"];
-    texts["minItems"] = json!(1);
-    texts["maxItems"] = json!(comprehend::MAX_TEXTS);
+    for name in ["comprehend.BatchRequest", "comprehend.LanguageBatchRequest"] {
+        let texts = &mut schemas[name]["properties"]["TextList"];
+        texts["minItems"] = json!(1);
+        texts["maxItems"] = json!(comprehend::MAX_TEXTS);
+    }
     let documents = &mut schemas["azure.AnalysisInput"]["properties"]["documents"];
     documents["minItems"] = json!(1);
     documents["maxItems"] = json!(azure::MAX_DOCUMENTS);
@@ -306,36 +365,36 @@ fn requests(app: &AppState, schemas: &mut Value) {
 
 /// The errors that the formats of a route have, and how they tell of them. What a route
 /// has of the native one is not among them.
-fn errors(app: &AppState, route: Route) -> Vec<(Vec<ApiError>, &'static Refusals)> {
+fn errors(app: &AppState, route: Route) -> Vec<(Vec<CompatFailure>, &'static Errors)> {
     let max = app.limits().max_posts.get();
     let item = |error: PostError| CompatError::Item { index: 1, error };
-    let batch = |shape: &'static str| {
+    let batch = |expected: &'static str| {
         vec![
-            CompatError::Request(shape),
+            CompatError::Request(expected),
             CompatError::BatchTooLarge { max },
             item(PostError::Empty),
             item(too_long(app)),
         ]
     };
-    let (mut own, refusals) = match route {
+    let (mut own, format) = match route {
         Route::Ping | Route::VertexHealth => return Vec::new(),
         Route::Root => {
             let routes = [Route::Models, Route::Comprehend].into_iter();
             let spoken = routes.filter(|route| route.is_spoken(&app.0.compat));
             return spoken.flat_map(|route| errors(app, route)).collect();
         }
-        Route::Models => (batch(huggingface::SHAPE), &HUGGING_FACE),
+        Route::Models => (batch(huggingface::EXPECTED_BODY), &HUGGING_FACE),
         Route::Comprehend => (comprehend_errors(app), &COMPREHEND),
         Route::Predict => {
             let max_tokens = app.batcher().model().max_tokens;
-            let mut own = batch(tei::SHAPE);
+            let mut own = batch(tei::EXPECTED_BODY);
             own.push(CompatError::EmptyBatch);
             own.push(item(PostError::TooManyTokens { max_tokens }));
             (own, &TEI)
         }
         Route::Azure => {
             let own = vec![
-                CompatError::Request(azure::SHAPE),
+                CompatError::Request(azure::EXPECTED_BODY),
                 CompatError::EmptyBatch,
                 CompatError::BatchTooLarge {
                     max: azure::MAX_DOCUMENTS,
@@ -345,42 +404,42 @@ fn errors(app: &AppState, route: Route) -> Vec<(Vec<ApiError>, &'static Refusals
         }
         Route::Google => {
             let own = vec![
-                CompatError::Request(google::SHAPE),
+                CompatError::Request(google::EXPECTED_BODY),
                 CompatError::UnsupportedLanguage,
                 CompatError::EmptyText,
             ];
             (own, &GOOGLE)
         }
-        Route::Invocations => (batch(sagemaker::SHAPE), &NATIVE),
+        Route::Invocations => (batch(sagemaker::EXPECTED_BODY), &AS_NATIVE),
         Route::VertexPredict => {
             let own = vec![
-                CompatError::Request(vertex::SHAPE),
+                CompatError::Request(vertex::EXPECTED_BODY),
                 CompatError::BatchTooLarge { max },
             ];
-            (own, &NATIVE)
+            (own, &AS_NATIVE)
         }
     };
     let has_sides = [Route::Comprehend, Route::Azure, Route::Google].contains(&route);
     if has_sides && app.0.polarities.is_none() {
         own.push(CompatError::NoPolarity);
     }
-    let mut errors: Vec<ApiError> = own.into_iter().map(ApiError::from).collect();
+    let mut errors: Vec<CompatFailure> = own.into_iter().map(CompatFailure::from).collect();
     if route == Route::Google {
         errors.push(too_long(app).into());
     }
     if ![Route::Invocations, Route::VertexPredict].contains(&route) {
-        errors.extend(body_errors(app));
+        errors.extend(body_errors(app).into_iter().map(CompatFailure::from));
         if !app.0.access.is_open() && route != Route::Comprehend {
-            errors.push(ApiError::Unauthorized);
+            errors.push(ApiError::Unauthorized.into());
         }
     }
-    vec![(errors, refusals)]
+    vec![(errors, format)]
 }
 
 fn comprehend_errors(app: &AppState) -> Vec<CompatError> {
     let max_bytes = comprehend::MAX_TEXT_BYTES;
     let mut errors = vec![
-        CompatError::Request(comprehend::SHAPE),
+        CompatError::Request(comprehend::EXPECTED_BODY),
         CompatError::UnknownOperation,
         CompatError::UnsupportedLanguage,
         CompatError::TextTooLong {
@@ -392,6 +451,7 @@ fn comprehend_errors(app: &AppState) -> Vec<CompatError> {
         },
         CompatError::EmptyBatch,
         CompatError::EmptyText,
+        comprehend::EMPTY_TEXT,
     ];
     if !app.0.access.is_open() {
         errors.extend([
@@ -404,12 +464,13 @@ fn comprehend_errors(app: &AppState) -> Vec<CompatError> {
     errors
 }
 
-/// Those that are told as the native API tells its own.
-pub(in crate::http) fn native_errors(app: &AppState) -> Vec<ApiError> {
+/// The codes of errors that are told as the native API tells its own.
+pub(in crate::http) fn native_codes(app: &AppState) -> Vec<&'static str> {
     let routes = [Route::Invocations, Route::VertexPredict].into_iter();
     let spoken = routes.filter(|route| route.is_spoken(&app.0.compat));
     let errors = spoken.flat_map(|route| errors(app, route));
-    errors.flat_map(|(errors, _)| errors).collect()
+    let errors = errors.flat_map(|(errors, _)| errors);
+    errors.map(|error| error.status_and_code().1).collect()
 }
 
 /// Takes out other formats' schemas that nothing refers to: those of formats that are not
@@ -444,8 +505,11 @@ fn drop_unused(document: &mut Value) {
     components(schemas(
         comprehend::Batch,
         comprehend::BatchDetect,
+        comprehend::BatchDetectLanguage,
         comprehend::Detect,
+        comprehend::DetectLanguage,
         comprehend::Detected,
+        comprehend::DominantLanguage,
         comprehend::Refusal,
         azure::Refusal,
         google::Refusal,

@@ -4,19 +4,22 @@
 //! container. `{"inputs": ...}` is answered as Hugging Face's inference toolkit does,
 //! whose callers are the most; any other body is a native one.
 
-use super::call::{Call, CompatError, Received, done, whole};
+use super::error::{CompatError, CompatFailure};
 use super::huggingface;
 use super::inputs::{self, Function, Inputs, Ranked, predictions};
-use super::shape::{self, Object};
-use crate::http::error::{ApiError, json};
-use crate::http::{AppState, api};
+use super::native_or::NativeOr;
+use super::score::whole;
+use super::strict_json::StrictObject;
+use crate::http::buffered_request::{BufferedRequest, with_stats};
+use crate::http::error::json;
+use crate::http::state::AppState;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use coldread_engine::LongText;
 use serde::Deserialize;
 
-pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
                      `parameters` of which `top_k` is null or a number from 1 and \
                      `function_to_apply` is \"sigmoid\", \"softmax\" or \"none\"";
 
@@ -43,18 +46,22 @@ pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inp
 pub(super) async fn invocations(
     State(app): State<AppState>,
     request: Request,
-) -> Result<Response, ApiError> {
-    match Received::of(&app, request, "inputs").await {
-        Ok(Received::Native(request)) => api::sentiment(State(app), request).await,
-        Ok(Received::Ours(call)) => answer(&call).await.map_err(|fault| app.refusal(fault)),
-        Err(fault) => Err(app.refusal(fault)),
-    }
+) -> Result<Response, CompatFailure> {
+    let body = NativeOr::<Asked>::receive(&app, request, "inputs", EXPECTED_BODY).await;
+    let response = match body {
+        Ok(NativeOr::Native(response)) => return Ok(response),
+        Ok(NativeOr::Format(request, inputs, asked)) => answer(&request, inputs, asked).await,
+        Err(failure) => Err(failure),
+    };
+    response.map_err(|failure| failure.on(&app))
 }
 
-async fn answer(call: &Call) -> Result<Response, ApiError> {
-    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
+async fn answer(
+    request: &BufferedRequest,
+    inputs: Inputs,
+    asked: Asked,
+) -> Result<Response, CompatFailure> {
     let parameters = asked.parameters.unwrap_or_default().0;
-    let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
     let is_one = matches!(inputs, Inputs::One(_));
     // Who says nothing of it gets the best label alone, and no list round it.
     let top_k = match parameters.top_k {
@@ -65,23 +72,27 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
     let top_k = match top_k {
         TopK::Unsaid => 1,
         TopK::All => usize::MAX,
-        TopK::Best(top_k) => inputs::count(top_k).ok_or(CompatError::Request(SHAPE))?,
+        TopK::Best(top_k) => inputs::count(top_k).ok_or(CompatError::Request(EXPECTED_BODY))?,
     };
     let posts = huggingface::texts(inputs)?;
     let count = posts.len();
-    let answer = call.score(posts, LongText::default()).await?;
+    let answer = request.score(posts, LongText::default()).await?;
     let sentiments = whole(&answer.results)?.into_iter();
     let predict = |sentiment| {
         predictions(
             sentiment,
-            call.labels(),
+            request.labels(),
             parameters.function_to_apply,
             top_k,
         )
     };
     let is_nested = !is_one && !is_best_only;
-    let ranked = Ranked::of(sentiments.map(predict), is_nested);
-    Ok(done(json(StatusCode::OK, &ranked), count, answer.stages))
+    let ranked = Ranked::from_lists(sentiments.map(predict), is_nested);
+    Ok(with_stats(
+        json(StatusCode::OK, &ranked),
+        count,
+        answer.stages,
+    ))
 }
 
 /// What is asked. The texts, under `inputs`, are read by [`inputs::parse`].
@@ -90,7 +101,7 @@ async fn answer(call: &Call) -> Result<Response, ApiError> {
 struct Asked {
     #[serde(default)]
     #[cfg_attr(test, schema(value_type = Option<Parameters>))]
-    parameters: Option<Object<Parameters>>,
+    parameters: Option<StrictObject<Parameters>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -4,18 +4,20 @@
 //! huggingface/text-embeddings-inference. Two strings side by side are a pair there, of
 //! which a model of single posts can make nothing.
 
-use super::call::{Call, CompatError, done, refuse, whole};
+use super::error::CompatFailure::{self, Api, Format};
+use super::error::{CompatError, reject};
 use super::inputs::{self, Function, Input, Inputs, Ranked, predictions};
-use super::shape;
-use crate::http::AppState;
+use super::score::whole;
+use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
+use crate::http::state::AppState;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use coldread_engine::LongText;
 use serde::{Deserialize, Serialize};
 
-pub(super) const SHAPE: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
                      with `truncate` and `raw_scores` true or false and `truncation_direction` \
                      \"Left\" or \"Right\"";
 
@@ -43,26 +45,31 @@ pub(super) const NO_PAIRS: &str =
 ))]
 pub(super) async fn predict(State(app): State<AppState>, request: Request) -> Response {
     let answer = answer(&app, request).await;
-    answer.unwrap_or_else(|fault| error(app.refusal(fault)))
+    answer.unwrap_or_else(|fault| error(fault.on(&app)))
 }
 
-async fn answer(app: &AppState, request: Request) -> Result<Response, ApiError> {
-    let call = Call::receive(app, request).await?;
-    let asked: Asked = shape::parse(call.text()?, SHAPE)?;
-    let inputs = inputs::parse(call.text()?, "inputs", call.max_posts(), SHAPE)?;
+async fn answer(app: &AppState, request: Request) -> Result<Response, CompatFailure> {
+    let mut request = BufferedRequest::receive(app, request).await?;
+    let max_posts = request.max_posts();
+    let (inputs, asked) = request
+        .parse_json(|json| inputs::parse::<Asked>(json, "inputs", max_posts, EXPECTED_BODY))?;
     let (posts, is_batch) = texts(inputs)?;
     let count = posts.len();
-    let answer = call.score(posts, asked.long_text()).await?;
+    let answer = request.score(posts, asked.long_text()).await?;
     let function = asked.raw_scores.unwrap_or_default();
     let function = function.then_some(Function::None);
     let sentiments = whole(&answer.results)?.into_iter();
-    let predict = |sentiment| predictions(sentiment, call.labels(), function, usize::MAX);
-    let ranked = Ranked::of(sentiments.map(predict), is_batch);
-    Ok(done(json(StatusCode::OK, &ranked), count, answer.stages))
+    let predict = |sentiment| predictions(sentiment, request.labels(), function, usize::MAX);
+    let ranked = Ranked::from_lists(sentiments.map(predict), is_batch);
+    Ok(with_stats(
+        json(StatusCode::OK, &ranked),
+        count,
+        answer.stages,
+    ))
 }
 
 /// The texts, and whether they are answered by a list of lists.
-fn texts(inputs: Inputs) -> Result<(Vec<String>, bool), ApiError> {
+fn texts(inputs: Inputs) -> Result<(Vec<String>, bool), CompatFailure> {
     let list = match inputs {
         Inputs::One(text) => return Ok((vec![text], false)),
         Inputs::Many(list) => list,
@@ -78,7 +85,7 @@ fn texts(inputs: Inputs) -> Result<(Vec<String>, bool), ApiError> {
         Input::Text(text) if !is_batch => Ok(text),
         Input::Sequence(mut texts) if texts.len() == 1 => Ok(texts.remove(0)),
         Input::Sequence(texts) if texts.len() == 2 => Err(CompatError::Request(NO_PAIRS)),
-        _ => Err(CompatError::Request(SHAPE)),
+        _ => Err(CompatError::Request(EXPECTED_BODY)),
     };
     let texts: Result<Vec<String>, CompatError> = list.into_iter().map(text).collect();
     Ok((texts?, is_batch))
@@ -129,26 +136,26 @@ pub(super) struct Refusal {
     error_type: &'static str,
 }
 
-fn error(error: ApiError) -> Response {
+fn error(error: CompatFailure) -> Response {
     let (status, body) = refusal(&error);
-    refuse(error, status, &body)
+    reject(error, status, &body)
 }
 
 /// Its status and body.
-pub(super) fn refusal(error: &ApiError) -> (StatusCode, Refusal) {
+pub(super) fn refusal(error: &CompatFailure) -> (StatusCode, Refusal) {
     let (own, _) = error.status_and_code();
     let (status, error_type) = match error {
-        ApiError::Overloaded { .. } => (own, "Overloaded"),
-        ApiError::ShuttingDown => (own, "Unhealthy"),
-        ApiError::Internal { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
-        ApiError::DeadlineExceeded => (own, "Backend"),
-        ApiError::Compat(CompatError::EmptyBatch) => (StatusCode::BAD_REQUEST, "Empty"),
-        ApiError::Unauthorized => (own, "Unauthorized"),
+        Api(ApiError::Overloaded { .. }) => (own, "Overloaded"),
+        Api(ApiError::ShuttingDown) => (own, "Unhealthy"),
+        Api(ApiError::Internal { .. }) => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+        Api(ApiError::DeadlineExceeded) => (own, "Backend"),
+        Format(CompatError::EmptyBatch) => (StatusCode::BAD_REQUEST, "Empty"),
+        Api(ApiError::Unauthorized) => (own, "Unauthorized"),
         _ if own == StatusCode::PAYLOAD_TOO_LARGE => (own, "Validation"),
         _ => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
     };
     let message = match error {
-        ApiError::Overloaded { .. } => "Model is overloaded".to_owned(),
+        Api(ApiError::Overloaded { .. }) => "Model is overloaded".to_owned(),
         other => other.to_string(),
     };
     let body = Refusal {

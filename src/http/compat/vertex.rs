@@ -3,18 +3,21 @@
 //! that cannot be scored has a native error in its place. Any other body, as a raw
 //! prediction has it, is a native one.
 
-use super::call::{Call, CompatError, Received, done};
-use super::inputs::{self, Input, Inputs};
-use crate::http::error::{ApiError, json};
-use crate::http::{AppState, api};
+use super::error::{CompatError, CompatFailure};
+use super::inputs::{Input, Inputs};
+use super::native_or::NativeOr;
+use crate::http::buffered_request::{BufferedRequest, with_stats};
+use crate::http::error::json;
+use crate::http::state::AppState;
 use crate::wire::Item;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use coldread_engine::LongText;
 use serde::Serialize;
+use serde::de::IgnoredAny;
 
-pub(super) const SHAPE: &str = "the body must be {\"instances\": [...]} with instances that are strings, or \
+pub(super) const EXPECTED_BODY: &str = "the body must be {\"instances\": [...]} with instances that are strings, or \
                      objects with the text under `text`, `content` or `inputs`";
 
 /// The scores of many instances
@@ -36,33 +39,33 @@ pub(super) const SHAPE: &str = "the body must be {\"instances\": [...]} with ins
 pub(super) async fn predict(
     State(app): State<AppState>,
     request: Request,
-) -> Result<Response, ApiError> {
-    match Received::of(&app, request, "instances").await {
-        Ok(Received::Native(request)) => api::sentiment(State(app), request).await,
-        Ok(Received::Ours(call)) => answer(&call).await.map_err(|fault| app.refusal(fault)),
-        Err(fault) => Err(app.refusal(fault)),
-    }
+) -> Result<Response, CompatFailure> {
+    let body = NativeOr::<IgnoredAny>::receive(&app, request, "instances", EXPECTED_BODY).await;
+    let response = match body {
+        Ok(NativeOr::Native(response)) => return Ok(response),
+        Ok(NativeOr::Format(request, inputs, _)) => answer(&request, inputs).await,
+        Err(failure) => Err(failure),
+    };
+    response.map_err(|failure| failure.on(&app))
 }
 
-async fn answer(call: &Call) -> Result<Response, ApiError> {
-    let Inputs::Many(instances) =
-        inputs::parse(call.text()?, "instances", call.max_posts(), SHAPE)?
-    else {
-        return Err(CompatError::Request(SHAPE).into());
+async fn answer(request: &BufferedRequest, inputs: Inputs) -> Result<Response, CompatFailure> {
+    let Inputs::Many(instances) = inputs else {
+        return Err(CompatError::Request(EXPECTED_BODY).into());
     };
     let text = |instance| match instance {
         Input::Text(text) => Ok(text),
-        Input::Sequence(_) => Err(CompatError::Request(SHAPE)),
+        Input::Sequence(_) => Err(CompatError::Request(EXPECTED_BODY)),
     };
     let posts: Result<Vec<String>, CompatError> = instances.into_iter().map(text).collect();
-    let answer = call.score(posts?, LongText::default()).await?;
+    let answer = request.score(posts?, LongText::default()).await?;
     let results = answer.results.iter();
-    let predictions = results.map(|result| Item::new(result, call.labels()));
+    let predictions = results.map(|result| Item::new(result, request.labels()));
     let reply = Reply {
         predictions: predictions.collect(),
     };
     let response = json(StatusCode::OK, &reply);
-    Ok(done(response, answer.results.len(), answer.stages))
+    Ok(with_stats(response, answer.results.len(), answer.stages))
 }
 
 /// What is answered.

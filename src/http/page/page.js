@@ -1,4 +1,5 @@
-// Sends posts to this server as NDJSON and shows results as they come.
+// Sends posts to this server as NDJSON and shows results as they come. A static site, which
+// `data-scorer` of the document tells, has no server: the tab scores, with the npm package in package/.
 "use strict";
 
 const MAX_SHOWN = 200;
@@ -153,7 +154,74 @@ async function eachLine(body, use) {
 
 const ndjson = (texts) => texts.map((text) => JSON.stringify(text) + "\n").join("");
 
+const inTab = document.documentElement.dataset.scorer === "tab";
+
+// The package's worker, so that the page stays responsive.
+class Tab {
+  #worker;
+  #waiting = new Map();
+  #id = 0;
+
+  constructor() {
+    // Where scripts must come from trusted places, this one says that its own address is one.
+    const trusted = window.trustedTypes?.createPolicy("coldread", { createScriptURL: () => "package/worker.js" });
+    this.#worker = new Worker(trusted?.createScriptURL("") ?? "package/worker.js", { type: "module" });
+    this.#worker.onmessage = ({ data: { id, ...answer } }) => this.#settle(id, answer);
+    this.#worker.onerror = () => {
+      for (const id of this.#waiting.keys()) this.#settle(id, { error: { error: { message: "the package could not be loaded" } } });
+    };
+  }
+
+  #settle(id, answer) {
+    this.#waiting.get(id)?.(answer);
+    this.#waiting.delete(id);
+  }
+
+  ask(message) {
+    this.#id += 1;
+    const id = this.#id;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#worker.postMessage({ id, ...message });
+    }).then((answer) => {
+      if (answer.error) throw new Error(answer.error.error.message);
+      return answer.results;
+    });
+  }
+}
+
+let tab = null;
+
+// The digits that the server's JSON has: the shortest that name the same 32-bit float.
+function shortest(score) {
+  for (let digits = 1; digits < 9; digits += 1) {
+    const short = Number(score.toPrecision(digits));
+    if (Math.fround(short) === score) return short;
+  }
+  return score;
+}
+
+function rounded(result) {
+  if (result.error) return result;
+  const scores = Object.fromEntries(Object.entries(result.scores).map(([label, score]) => [label, shortest(score)]));
+  return { ...result, score: shortest(result.score), scores };
+}
+
+async function scoreInTab(posts, results, onPart) {
+  running = new AbortController();
+  tab ??= new Tab();
+  for (let first = 0; first < posts.length; first += 32) {
+    const some = posts.slice(first, first + 32);
+    for (const [i, result] of (await tab.ask({ posts: some })).entries()) {
+      results.add({ row: first + i + 1, ...rounded(result) });
+    }
+    onPart(0, results.total);
+    running.signal.throwIfAborted();
+  }
+}
+
 async function score(parts, results, onPart) {
+  if (inTab) return scoreInTab(results.texts, results, onPart);
   running = new AbortController();
   for (const [i, { contentType, query, body }] of parts.entries()) {
     const reply = await fetch(`v1/sentiment${query ?? ""}`, {
@@ -210,8 +278,44 @@ $("posts-form").addEventListener("submit", (event) => {
   });
 });
 
+// The fields of delimited text, by rows; a field in quotes may have delimiters and lines of its own.
+function fields(text, delimiter) {
+  const rows = [[]];
+  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${delimiter}\\r\\n][^${delimiter}\\r\\n]*|))(${delimiter}|\\r\\n|\\r|\\n|$)`, "y");
+  while (field.lastIndex < text.length) {
+    const at = field.lastIndex;
+    const found = field.exec(text);
+    if (!found) throw new Error(`the quotes of row ${rows.length} do not match, at character ${at}`);
+    rows.at(-1).push(found[1]?.replaceAll('""', '"') ?? found[2]);
+    if (found[3] !== delimiter) rows.push([]);
+  }
+  return rows.filter((row) => row.some((value) => value !== ""));
+}
+
+// The posts of a file, where no server reads it.
+async function posts(file) {
+  const text = (await file.text()).replace(/^\ufeff/, "");
+  const delimiter = [[/\.csv$/i, ","], [/\.(tsv|tab)$/i, "\t"]].find(([name]) => name.test(file.name))?.[1];
+  if (delimiter) {
+    const [header, ...rows] = fields(text, delimiter);
+    const column = (header ?? []).findIndex((name) => name.trim().toLowerCase() === "text");
+    if (column < 0) throw new Error("the file has no column `text`");
+    return rows.map((row) => row[column] ?? "");
+  }
+  const lines = text.split(/\r\n|\r|\n/).filter((line) => line.trim());
+  if (!/\.(jsonl|ndjson|json|js)$/i.test(file.name)) return lines;
+  return lines.map((line, i) => {
+    let row;
+    try { row = JSON.parse(line); } catch { throw new Error(`line ${i + 1} is not JSON`); }
+    const post = typeof row === "string" ? row : row?.text;
+    if (typeof post !== "string") throw new Error(`line ${i + 1} has no \`text\``);
+    return post;
+  });
+}
+
 // What to send of a file, and how many rows it has where that is known.
 async function read(file) {
+  if (inTab) return { parts: [], texts: await posts(file) };
   const kinds = [
     [/\.csv$/i, "text/csv"],
     [/\.(tsv|tab)$/i, "text/tab-separated-values"],
@@ -263,9 +367,14 @@ $("file-form").addEventListener("submit", (event) => {
 
 $("stop").addEventListener("click", () => running?.abort());
 
-fetch("v1/info", { headers: headers("application/json") })
+if (!inTab) fetch("v1/info", { headers: headers("application/json") })
   .then(async (reply) => (reply.ok ? reply.json() : Promise.reject(await failure(reply))))
   .then(
     (info) => { $("model").textContent = `${info.model} (${info.engine.engine})`; },
     () => { $("model").textContent = "unknown"; },
   );
+else {
+  $("model").textContent = "default, in this tab; nothing leaves this page";
+  $("key-box").hidden = true;
+  document.querySelector("footer").hidden = true;
+}

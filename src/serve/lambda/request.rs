@@ -1,13 +1,13 @@
 //! An HTTP event as a request for the router.
 //!
-//! Events are read leniently, field by field: whoever may invoke the function can send
+//! Events are read leniently, field by field: anybody who may invoke the function can send
 //! anything, and emulators leave out what they like. What is missing or of a wrong type is
 //! as if it had not been sent, what no URI or header can hold is escaped or left out, and a
 //! body that cannot be decoded is one that fails when it is read, so that its client gets
 //! the router's own 400. Host and forwarded protocol are not looked at: no route needs them.
 
 use super::path::{original_path, route_path};
-use crate::http::OriginalPath;
+use crate::platform::OriginalPath;
 use axum::body::{Body, HttpBody};
 use axum::http::header::USER_AGENT;
 use axum::http::uri::PathAndQuery;
@@ -58,8 +58,16 @@ impl Gateway {
     }
 }
 
-/// The request in an event, and who sent it; `None` if there is none.
-pub(super) fn read(event: &str) -> Option<(Gateway, Request<Body>)> {
+/// A request, and what is to become of its response.
+pub(super) struct Received {
+    pub(super) gateway: Gateway,
+    /// Whether this gateway takes streamed responses, if it is set to.
+    pub(super) can_stream: bool,
+    pub(super) request: Request<Body>,
+}
+
+/// The request in an event; `None` if there is none.
+pub(super) fn read(event: &str) -> Option<Received> {
     let mut event: Value = serde_json::from_str(event).ok()?;
     let gateway = Gateway::from_event(&event)?;
     let method = match gateway {
@@ -77,7 +85,24 @@ pub(super) fn read(event: &str) -> Option<(Gateway, Request<Body>)> {
     request.extensions_mut().insert(path);
     let is_base64 = event["isBase64Encoded"] == true;
     *request.body_mut() = body(event["body"].take(), is_base64);
-    Some((gateway, request))
+    Some(Received {
+        can_stream: can_stream(gateway, &event),
+        gateway,
+        request,
+    })
+}
+
+/// Function URLs and REST APIs can be set to stream, HTTP APIs and load balancers cannot. An
+/// HTTP API's event differs from a Function URL's by its domain alone.
+fn can_stream(gateway: Gateway, event: &Value) -> bool {
+    match gateway {
+        Gateway::RestApi => true,
+        Gateway::HttpApi => {
+            let domain = event["requestContext"]["domainName"].as_str();
+            domain.is_some_and(|domain| domain.contains(".lambda-url."))
+        }
+        Gateway::LoadBalancer => false,
+    }
 }
 
 /// A load balancer whose target group names no path for its checks asks for `/`, and takes

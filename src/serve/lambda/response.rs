@@ -1,13 +1,14 @@
-//! A response of the router in the form that its gateway expects.
+//! A response of the router in the form that its gateway expects: whole, or streamed.
 
 use super::request::Gateway;
-use crate::http::reply_too_large;
-use axum::body::Body;
-use axum::http::{HeaderMap, Response};
+use crate::http::response_too_large;
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderMap, HeaderValue, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use lambda_runtime::{MetadataPrelude, StreamResponse};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -49,7 +50,7 @@ pub(super) async fn write(
         Some(body) => body,
         None => {
             let body;
-            (parts, body) = reply_too_large(max_bytes).into_parts();
+            (parts, body) = response_too_large(max_bytes).into_parts();
             body.collect().await?.to_bytes()
         }
     };
@@ -69,6 +70,27 @@ pub(super) async fn write(
         body,
         is_base64_encoded,
     })
+}
+
+/// The response as it is written, of any length. Status and headers go ahead of the body.
+pub(super) fn stream(response: Response<Body>) -> StreamResponse<BodyDataStream> {
+    let (parts, body) = response.into_parts();
+    let mut metadata_prelude = MetadataPrelude {
+        status_code: parts.status,
+        ..MetadataPrelude::default()
+    };
+    for name in parts.headers.keys() {
+        // One string a header is all that gateways read.
+        let values = parts.headers.get_all(name).iter();
+        let values: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
+        if let Ok(value) = HeaderValue::from_bytes(&values.join(&b", "[..])) {
+            metadata_prelude.headers.insert(name, value);
+        }
+    }
+    StreamResponse {
+        metadata_prelude,
+        stream: body.into_data_stream(),
+    }
 }
 
 fn header_map(headers: &HeaderMap, value: impl Fn(Vec<String>) -> Value) -> Map<String, Value> {

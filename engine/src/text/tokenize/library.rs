@@ -42,6 +42,6 @@ fn special_tokens(inner: &tokenizers::Tokenizer) -> tokenizers::Result<(Vec<u32>
     let mut parts = framed.get_ids().split(|&id| id == PLACEHOLDER);
     match (parts.next(), parts.next(), parts.next()) {
         (Some(before), Some(after), None) => Ok((before.to_vec(), after.to_vec())),
-        _ => Err("its post_processor does not keep a text's tokens once".into()),
+        _ => Err("its post_processor must keep each token of a text exactly once".into()),
     }
 }

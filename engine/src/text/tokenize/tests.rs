@@ -90,7 +90,7 @@ fn truncation_is_ours_and_keeps_the_special_tokens() {
     assert!(
         error
             .to_string()
-            .contains("no room beside 2 special tokens"),
+            .contains("the number of special tokens, 2"),
         "{error}"
     );
 }

@@ -18,15 +18,19 @@ pub(super) fn render(found: &ColdStart) -> String {
     section(
         "Time from exec (ms)",
         &times(found),
-        "median [95% bootstrap interval]; x hello: median answer by that of the hello-world function",
+        "median [95% bootstrap interval]; x hello: median first response divided by that of the hello-world function",
     );
     section(
-        "Memory, page faults, processor (medians)",
+        "Memory, page faults, CPU (medians)",
         &usage(found),
-        "resident before: share of the function's files that was in memory; after: MiB of them",
+        "resident before: share of the function's files in memory before the run; after: MiB of them",
     );
     if let Some(table) = phases(found) {
-        section("Anatomy, as the function tells it (median ms)", &table, "");
+        section(
+            "Phases, as reported by the function (median ms)",
+            &table,
+            "",
+        );
     }
     if let Some(table) = deployments(found) {
         section(
@@ -47,7 +51,7 @@ fn times(found: &ColdStart) -> Table {
         "first next",
         "p90",
         "p99",
-        "first answer",
+        "first response",
         "p90",
         "p99",
         "x hello",
@@ -144,7 +148,13 @@ fn phases(found: &ColdStart) -> Option<Table> {
 }
 
 fn deployments(found: &ColdStart) -> Option<Table> {
-    let mut table = new_table(&["MB", "function", "first next", "first answer", "2nd event"]);
+    let mut table = new_table(&[
+        "MB",
+        "function",
+        "first next",
+        "first response",
+        "2nd event",
+    ]);
     for row in found.rows.iter().filter(|row| row.cache == Cache::Dropped) {
         let Some(sample) = &row.first_after_deploy else {
             continue;

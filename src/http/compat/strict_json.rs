@@ -1,30 +1,35 @@
-//! JSON of a known shape, read into types with bounded memory.
+//! JSON of a known form, parsed into types with bounded memory.
 
-use super::call::CompatError;
-use crate::http::error::ApiError;
+use super::error::{CompatError, CompatFailure};
 use crate::http::posts;
+use serde::de::DeserializeOwned;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// Reads a body. `shape` is what is said of one that is JSON, but not of this shape:
+/// Reads a body. `expected` is what is said of one that is JSON, but not of this form:
 /// serde's own words would quote the post.
-pub(super) fn parse<'a, T: Deserialize<'a>>(
-    json: &'a str,
-    shape: &'static str,
-) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    json: &str,
+    expected: &'static str,
+) -> Result<T, CompatFailure> {
     serde_json::from_str(json)
-        .map(|Object(body)| body)
-        .map_err(|error| fault(json, &error, shape))
+        .map(|StrictObject(body)| body)
+        .map_err(|error| fault(json, &error, expected))
 }
 
 /// What to say of a body that could not be read.
-pub(super) fn fault(json: &str, error: &serde_json::Error, shape: &'static str) -> ApiError {
+pub(super) fn fault(
+    json: &str,
+    error: &serde_json::Error,
+    expected: &'static str,
+) -> CompatFailure {
     if json.trim_ascii().is_empty() {
-        return CompatError::Request(shape).into();
+        return CompatError::Request(expected).into();
     }
-    posts::fault(json, error).unwrap_or_else(|| CompatError::Request(shape).into())
+    posts::fault(json, error)
+        .map_or_else(|| CompatError::Request(expected).into(), CompatFailure::Api)
 }
 
 /// Whether this could be a language's code, such as `en` or `zh-Hant`.
@@ -41,37 +46,37 @@ pub(super) fn is_language(code: &str) -> bool {
 /// An object. Without this a list would be taken for one as well, its items for the
 /// values of the fields in the order of our own type.
 #[derive(Default)]
-pub(super) struct Object<T>(pub(super) T);
+pub(super) struct StrictObject<T>(pub(super) T);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for StrictObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+        deserializer.deserialize_map(StrictObjectVisitor(PhantomData))
     }
 }
 
-struct ObjectVisitor<T>(PhantomData<T>);
+struct StrictObjectVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-    type Value = Object<T>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for StrictObjectVisitor<T> {
+    type Value = StrictObject<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StrictObject<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(StrictObject)
     }
 }
 
 /// A list of which no more than `MAX` items are kept, however many there are.
-pub(super) struct AtMost<T, const MAX: usize> {
+pub(super) struct BoundedVec<T, const MAX: usize> {
     items: Vec<T>,
     is_more: bool,
 }
 
-impl<T, const MAX: usize> AtMost<T, MAX> {
+impl<T, const MAX: usize> BoundedVec<T, MAX> {
     /// The items, of which there is at least one.
-    pub(super) fn some(self) -> Result<Vec<T>, ApiError> {
+    pub(super) fn some(self) -> Result<Vec<T>, CompatFailure> {
         if self.is_more {
             return Err(CompatError::BatchTooLarge { max: MAX }.into());
         }
@@ -82,16 +87,16 @@ impl<T, const MAX: usize> AtMost<T, MAX> {
     }
 }
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for AtMost<T, MAX> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for BoundedVec<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(AtMostVisitor(PhantomData))
+        deserializer.deserialize_seq(BoundedVecVisitor(PhantomData))
     }
 }
 
-struct AtMostVisitor<T, const MAX: usize>(PhantomData<T>);
+struct BoundedVecVisitor<T, const MAX: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMostVisitor<T, MAX> {
-    type Value = AtMost<T, MAX>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for BoundedVecVisitor<T, MAX> {
+    type Value = BoundedVec<T, MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -103,12 +108,12 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMostVisitor<
         while items.len() < MAX {
             match seq.next_element()? {
                 Some(item) => items.push(item),
-                None => return Ok(AtMost { items, is_more }),
+                None => return Ok(BoundedVec { items, is_more }),
             }
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {
             is_more = true;
         }
-        Ok(AtMost { items, is_more })
+        Ok(BoundedVec { items, is_more })
     }
 }

@@ -1,0 +1,115 @@
+//! What all handlers share.
+
+use super::error::ApiError;
+use super::memory_limit::MemoryLimiter;
+use crate::batcher::Batcher;
+use crate::config::{Access, Compat, Limits};
+use crate::telemetry::{Emf, RequestIds};
+use coldread_engine::polarity::Polarities;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What every handler shares. Clones are handles to the same state.
+#[derive(Clone)]
+pub struct AppState(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) batcher: Batcher,
+    pub(super) limits: Limits,
+    pub(super) access: Access,
+    pub(super) compat: Compat,
+    /// The polarities of the model's labels, if they are sentiments.
+    pub(super) polarities: Option<Polarities>,
+    pub(super) emf: Option<Emf>,
+    pub(super) compress: bool,
+    pub(super) request_ids: RequestIds,
+    /// For bodies that are being read, or whose posts wait for their results.
+    pub(super) memory: MemoryLimiter,
+    pub(super) draining: AtomicBool,
+}
+
+/// How the router responds.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// What the server accepts.
+    pub limits: Limits,
+    /// Who may send requests.
+    pub access: Access,
+    /// Other services whose clients are served.
+    pub compat: Compat,
+    /// CloudWatch metrics, if any.
+    pub emf: Option<Emf>,
+    /// Whether responses are compressed for clients that accept it.
+    pub compress: bool,
+}
+
+impl From<Limits> for AppOptions {
+    fn from(limits: Limits) -> Self {
+        Self {
+            limits,
+            access: Access::default(),
+            compat: Compat::default(),
+            emf: None,
+            compress: true,
+        }
+    }
+}
+
+impl AppState {
+    /// A state that is ready for requests: a [`Batcher`] has a loaded model.
+    pub fn new(batcher: Batcher, options: impl Into<AppOptions>) -> Self {
+        let AppOptions {
+            limits,
+            access,
+            compat,
+            emf,
+            compress,
+        } = options.into();
+        Self(Arc::new(Shared {
+            polarities: Polarities::from_model(batcher.model()),
+            batcher,
+            memory: MemoryLimiter::from_limits(&limits),
+            limits,
+            access,
+            compat,
+            emf,
+            compress,
+            request_ids: RequestIds::default(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// What the server accepts.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// From now on `/readyz` fails, so that new traffic goes elsewhere. Requests that arrive
+    /// nevertheless are served for as long as the server runs.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// The batcher, which also has the metrics.
+    pub(crate) fn batcher(&self) -> &Batcher {
+        &self.0.batcher
+    }
+
+    /// CloudWatch metrics, if any.
+    pub(crate) fn emf(&self) -> Option<&Emf> {
+        self.0.emf.as_ref()
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// A request that is rejected for load while this instance is shutting down is told so:
+    /// waiting does not help here, but another instance may have room.
+    pub(super) fn rejection(&self, error: ApiError) -> ApiError {
+        match error {
+            ApiError::Overloaded { .. } if self.is_draining() => ApiError::ShuttingDown,
+            other => other,
+        }
+    }
+}
