@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The first bytes of every GGUF file.
-pub const MAGIC: &[u8; 4] = b"GGUF";
+const MAGIC: &[u8; 4] = b"GGUF";
 
 /// Limits that no sound file comes near.
 const MAX_ENTRIES: u64 = 1 << 16;
@@ -383,6 +383,7 @@ fn header(file: &[u8]) -> Result<Header, Reason> {
     }
     let data = (reader.at as u64).next_multiple_of(alignment);
     let mut tensors = HashMap::new();
+    let mut total = 0_u64;
     for (name, (dtype, shape, offset)) in places {
         let bytes = tensor_bytes(dtype, &shape)
             .and_then(|len| {
@@ -394,6 +395,11 @@ fn header(file: &[u8]) -> Result<Header, Reason> {
             .ok_or_else(|| {
                 format!("tensor {name} of {shape:?} is not within the file; is it complete?")
             })?;
+        // Tensors that share bytes would make a small file large in memory.
+        total = total.saturating_add(bytes.len() as u64);
+        if total > file.len() as u64 {
+            return Err("tensors overlap".to_owned());
+        }
         let info = TensorInfo {
             dtype,
             shape,

@@ -22,9 +22,8 @@ mod prompt;
 mod vocabulary;
 mod zero_shot;
 
-pub use gguf::MAGIC as GGUF_MAGIC;
 pub use prompt::Prompt;
-pub use zero_shot::{Summary, ZeroShot, load_gguf};
+pub use zero_shot::{Limits, Summary, ZeroShot, load_gguf};
 
 use bert::Bert;
 

@@ -7,14 +7,19 @@
 
 use super::vocabulary::Vocabulary;
 use coldread_engine::text::Normalizer;
+use coldread_model::LoadError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 /// Limits of prompts.
 const MAX_LABELS: usize = 64;
 const MAX_WORDS: usize = 16;
 const MAX_EXAMPLES: usize = 64;
 const MAX_TEXT: usize = 1 << 16;
+const MAX_FILE: u64 = 1 << 20;
 
 /// Where the post goes in a template, and the labels' names in an instruction.
 const POST: &str = "{post}";
@@ -48,7 +53,7 @@ struct Example {
 /// A prompt's file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Fields {
     instruction: Option<String>,
     template: Option<String>,
     #[serde(default)]
@@ -63,18 +68,40 @@ fn yes() -> bool {
     true
 }
 
-impl Default for Prompt {
-    /// Sentiment as negative, neutral or positive.
-    fn default() -> Self {
-        Self::from_json(b"{}", &[]).expect("the default prompt is sound")
-    }
-}
-
 impl Prompt {
+    /// The default prompt for these labels; without any, for sentiment as negative, neutral or
+    /// positive. The error says what is wrong.
+    pub fn with_labels(labels: &[String]) -> Result<Self, String> {
+        Self::from_json(b"{}", labels)
+    }
+
+    /// Reads a prompt's file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not a sound prompt; the error names the file.
+    pub fn open(path: &Path, labels: &[String]) -> Result<Self, LoadError> {
+        let read = |source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut json = Vec::new();
+        let file = File::open(path).map_err(read)?;
+        file.take(MAX_FILE + 1)
+            .read_to_end(&mut json)
+            .map_err(read)?;
+        if json.len() as u64 > MAX_FILE {
+            return Err(LoadError::invalid(
+                path,
+                format!("a prompt of more than {MAX_FILE} bytes"),
+            ));
+        }
+        Self::from_json(&json, labels).map_err(|reason| LoadError::invalid(path, reason))
+    }
+
     /// Reads a prompt in JSON; `labels` replace sentiment's, if there are any. The error says
     /// what is wrong.
     pub fn from_json(json: &[u8], labels: &[String]) -> Result<Self, String> {
-        let file: File = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        let file: Fields = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         let of_sentiment = file.labels.is_empty() && labels.is_empty();
         let labels: Vec<Label> = match (file.labels.is_empty(), labels) {
             (false, [_, ..]) => return Err("the labels are in the prompt already".to_owned()),

@@ -24,6 +24,7 @@ use coldread_model::config::MAX_TOKENS;
 use coldread_model::profile::VERSION;
 use coldread_model::{LoadError, NormalizationProfile};
 use serde_json::json;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +49,15 @@ struct Inner {
     summary: Summary,
 }
 
+/// What a model may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How much memory the process may use; `None` is any amount.
+    pub memory_bytes: Option<u64>,
+    /// How many posts are scored at a time at most.
+    pub workers: NonZeroUsize,
+}
+
 /// What a start should tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
@@ -57,12 +67,12 @@ pub struct Summary {
     pub prefix_tokens: usize,
     /// The longest post in tokens.
     pub max_post_tokens: usize,
-    /// About how much memory the process needs for the model, with one worker.
+    /// About how much memory the process needs at most.
     pub memory_bytes: usize,
 }
 
-/// Loads a GGUF file with a prompt, if it fits into `memory_limit` bytes. The options'
-/// instruction set and threads have no effect.
+/// Loads a GGUF file with a prompt, if it fits into the memory. The options' instruction set has
+/// no effect.
 ///
 /// # Errors
 /// If the file cannot be read, is not a sound GGUF, is of an architecture or has a tokenizer that
@@ -70,7 +80,7 @@ pub struct Summary {
 pub fn load_gguf(
     path: &Path,
     prompt: &Prompt,
-    memory_limit: Option<u64>,
+    limits: Limits,
     options: &ModelOptions,
 ) -> std::result::Result<(Model, ZeroShot), LoadError> {
     let gguf = Arc::new(Gguf::open(path)?);
@@ -99,13 +109,17 @@ pub fn load_gguf(
             &encoded,
             &words,
             max_post_tokens,
+            limits.workers,
         ),
     };
-    if memory_limit.is_some_and(|limit| summary.memory_bytes as u64 > limit) {
+    if let Some(limit) = limits.memory_bytes
+        && summary.memory_bytes as u64 > limit
+    {
         return Err(gguf.unsupported(format!(
-            "the model needs about {} MB of memory, and this process may use {} MB",
+            "it needs about {} MB of memory with {} workers, and this process may use {} MB",
             summary.memory_bytes.div_ceil(1 << 20),
-            memory_limit.unwrap_or_default() >> 20,
+            limits.workers,
+            limit >> 20,
         )));
     }
     let engine = ZeroShot::new(Arc::clone(&gguf), config, &encoded, words, summary)?;
@@ -163,25 +177,28 @@ fn memory(
     encoded: &EncodedPrompt,
     words: &Plan,
     max_post_tokens: usize,
+    workers: NonZeroUsize,
 ) -> usize {
     // What the process has without a model.
     const PROCESS: usize = 16 << 20;
-    let (prefix, branches) = (encoded.prefix.len(), words.branch_tokens());
-    let tokens = max_post_tokens + encoded.suffix.len() + branches;
-    let longest = tokens.max(prefix);
     // The embedding and the output layer stay in the file, of which a page is in memory only as
     // long as nothing else needs the room.
     let weights = gguf.f32_bytes(|name| !matches!(name, "token_embd.weight" | "output.weight"));
-    let parts = [
-        PROCESS,
-        vocabulary.bytes(),
-        weights,
-        config
+    // Of a forward pass of so many tokens after others.
+    let pass = |tokens: usize, past: usize| {
+        let cache = config
             .cache_bytes_per_token()
-            .saturating_mul(prefix + 2 * tokens),
-        config.activation_bytes_per_token().saturating_mul(longest),
-        config.score_bytes(longest, prefix + tokens),
-    ];
+            .saturating_mul(past + 2 * tokens);
+        let activations = config.activation_bytes_per_token().saturating_mul(tokens);
+        cache
+            .saturating_add(activations)
+            .saturating_add(config.score_bytes(tokens, past + tokens))
+    };
+    let prefix = encoded.prefix.len();
+    let post = max_post_tokens + encoded.suffix.len() + words.branch_tokens();
+    // The prefix is computed before the first post.
+    let passes = pass(prefix, 0).max(pass(post, prefix).saturating_mul(workers.get()));
+    let parts = [PROCESS, vocabulary.bytes(), weights, passes];
     parts.into_iter().fold(0, usize::saturating_add)
 }
 
