@@ -19,6 +19,8 @@ mod decoder;
 mod gguf;
 mod modernbert;
 mod prompt;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 mod zero_shot;
 

@@ -104,7 +104,9 @@ impl Prompt {
         let file: Fields = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         let of_sentiment = file.labels.is_empty() && labels.is_empty();
         let labels: Vec<Label> = match (file.labels.is_empty(), labels) {
-            (false, [_, ..]) => return Err("the labels are in the prompt already".to_owned()),
+            (false, [_, ..]) => {
+                return Err("the prompt has labels already; leave --labels out".to_owned());
+            }
             (false, []) => file
                 .labels
                 .into_iter()
@@ -276,7 +278,10 @@ fn label((name, words): (String, Value)) -> Result<Label, String> {
 
 fn check_labels(labels: &[Label]) -> Result<(), String> {
     if !(2..=MAX_LABELS).contains(&labels.len()) {
-        return Err(format!("{} labels, not 2 to {MAX_LABELS}", labels.len()));
+        let (count, plural) = (labels.len(), if labels.len() == 1 { "" } else { "s" });
+        return Err(format!(
+            "{count} label{plural}; a classifier has 2 to {MAX_LABELS}"
+        ));
     }
     let mut words: Vec<&str> = Vec::new();
     for (i, label) in labels.iter().enumerate() {
@@ -284,7 +289,7 @@ fn check_labels(labels: &[Label]) -> Result<(), String> {
             return Err("a label without a name".to_owned());
         }
         if labels[..i].iter().any(|other| other.name == label.name) {
-            return Err(format!("the label {:?} is there twice", label.name));
+            return Err(format!("the label {:?} occurs twice", label.name));
         }
         if !(1..=MAX_WORDS).contains(&label.words.len()) {
             return Err(format!(
@@ -298,7 +303,7 @@ fn check_labels(labels: &[Label]) -> Result<(), String> {
                 return Err(format!("the word {word:?} is empty or has space round it"));
             }
             if words.contains(&&**word) {
-                return Err(format!("the word {word:?} is there twice"));
+                return Err(format!("the word {word:?} occurs twice"));
             }
             words.push(word);
         }
@@ -405,6 +410,17 @@ const CHATS: [Chat; 4] = {
         },
     ]
 };
+
+/// The special tokens of all families.
+pub(crate) fn markers() -> impl Iterator<Item = &'static str> {
+    let parts = CHATS
+        .into_iter()
+        .flat_map(|chat| [chat.user, chat.model, chat.end]);
+    parts.flatten().filter_map(|part| match part {
+        Part::Marker(marker) => Some(*marker),
+        Part::Text(_) => None,
+    })
+}
 
 impl Chat {
     /// The family of a chat template: the first whose special tokens are all in the template and

@@ -5,6 +5,7 @@
 
 use super::decoder::MAX_VOCAB;
 use super::gguf::{Gguf, TextAt};
+use super::prompt;
 use coldread_model::LoadError;
 use hashbrown::HashTable;
 use std::cmp::Ordering;
@@ -23,6 +24,7 @@ const SPACE: &str = "\u{2581}";
 /// Types of tokens.
 const NORMAL: i32 = 1;
 const USER_DEFINED: i32 = 4;
+const CONTROL: i32 = 3;
 const BYTE: i32 = 6;
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -150,6 +152,12 @@ impl Vocabulary {
             };
         }
         vocabulary.find_bytes();
+        // A file may declare them as the user's, which text may become.
+        for marker in prompt::markers() {
+            if let Some(id) = vocabulary.marker(marker) {
+                vocabulary.types[id as usize] = CONTROL;
+            }
+        }
         Ok(vocabulary)
     }
 
@@ -196,6 +204,12 @@ impl Vocabulary {
     pub(crate) fn marker(&self, text: &str) -> Option<u32> {
         let id = self.id(text.as_bytes())?;
         (self.types[id as usize] != NORMAL).then_some(id)
+    }
+
+    /// Whether no text makes this token.
+    #[cfg(test)]
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        !matches!(self.types[id as usize], NORMAL | USER_DEFINED | BYTE)
     }
 
     /// Appends the tokens of a text, none of which is special. `starts` says that nothing or a

@@ -124,22 +124,24 @@ pub fn load_gguf(
     }
     let engine = ZeroShot::new(Arc::clone(&gguf), config, &encoded, words, summary)?;
     let info = ModelInfo::single_label(name(path), prompt.labels(), max_post_tokens);
-    let (lead, starts) = (encoded.lead, encoded.post_starts);
-    let vocab_size = vocabulary.len();
-    let encode = move |post: &str, ids: &mut Vec<u32>| {
-        if post.is_empty() {
-            return Ok(());
-        }
-        vocabulary.encode(&format!("{lead}{post}"), starts, ids)
-    };
-    let tokenizer = Tokenizer::custom(encode, vocab_size);
-    let text = TextPipeline::custom(Some(normalizer), tokenizer);
+    let text = text(vocabulary, &encoded);
     let model = options.with_engine(info, text, Box::new(engine.clone()));
     Ok((model, engine))
 }
 
+/// The way from a post to the tokens that it has in a prompt.
+pub(crate) fn text(vocabulary: Arc<Vocabulary>, encoded: &EncodedPrompt) -> TextPipeline {
+    let (lead, starts) = (encoded.lead, encoded.post_starts);
+    let vocab_size = vocabulary.len();
+    let encode = move |post: &str, ids: &mut Vec<u32>| match post {
+        "" => Ok(()),
+        post => vocabulary.encode(&format!("{lead}{post}"), starts, ids),
+    };
+    TextPipeline::custom(Some(one_line()), Tokenizer::custom(encode, vocab_size))
+}
+
 /// White space becomes single spaces, so that a post cannot end the line that it has in a prompt.
-fn one_line() -> Normalizer {
+pub(crate) fn one_line() -> Normalizer {
     let no_steps = json!({ "version": VERSION });
     let profile: NormalizationProfile =
         serde_json::from_value(no_steps).expect("a profile may have no steps");

@@ -305,10 +305,7 @@ async fn an_answer_that_lambda_cannot_carry_is_an_error() {
     let events = Events::new(state.clone(), &EventOptions::default(), None);
     let posts = json!(vec!["a"; 60_000]).to_string();
     let reply = invoked(state, events, &posts, Context::default()).await;
-    assert_eq!(
-        reply.expect_err("too long").error_type,
-        "reply_too_large"
-    );
+    assert_eq!(reply.expect_err("too long").error_type, "reply_too_large");
 }
 
 #[tokio::test]

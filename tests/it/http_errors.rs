@@ -180,11 +180,7 @@ async fn routes_and_methods() {
     404 unknown_route
     there is no such route; posts go to POST /v1/sentiment, GET /v1/info says what runs
     ");
-    for path in [
-        "//v1/sentiment",
-        "/v1/../healthz",
-        "/%2e%2e/etc/passwd",
-    ] {
+    for path in ["//v1/sentiment", "/v1/../healthz", "/%2e%2e/etc/passwd"] {
         assert!(
             error(get(path)).await.starts_with("404 unknown_route"),
             "{path}"
