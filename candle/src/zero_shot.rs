@@ -116,9 +116,10 @@ pub fn load_gguf(
         && summary.memory_bytes as u64 > limit
     {
         return Err(gguf.unsupported(format!(
-            "it needs about {} MB of memory with {} workers, and this process may use {} MB",
+            "it needs about {} MB of memory with {} worker{}, and this process may use {} MB",
             summary.memory_bytes.div_ceil(1 << 20),
             limits.workers,
+            if limits.workers.get() == 1 { "" } else { "s" },
             limit >> 20,
         )));
     }

@@ -1,6 +1,7 @@
 //! Language models in GGUF through the command line and HTTP. What they compute is tested in
 //! `coldread-candle`.
 
+use crate::cli::command;
 use crate::support::{limits, post, send};
 use axum::http::StatusCode;
 use coldread::batcher::Batcher;
@@ -9,7 +10,6 @@ use coldread::model::ModelSource;
 use serde_json::Value;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 fn path(name: &str) -> PathBuf {
@@ -19,8 +19,7 @@ fn path(name: &str) -> PathBuf {
 
 /// Exit code, standard output and standard error.
 fn run(args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_coldread"))
-        .args(args)
+    let output = command(args)
         .envs(variables.iter().copied())
         .output()
         .expect("the binary starts");
@@ -104,7 +103,7 @@ fn what_does_not_go_together_is_rejected() {
     fail(
         &info,
         &[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "16")],
-        &["llama.gguf", "MB of memory with 1 workers", "may use 16 MB"],
+        &["llama.gguf", "MB of memory with 1 worker,", "may use 16 MB"],
     );
     fail(
         &["--engine", "int8", "--model", model, "info"],
