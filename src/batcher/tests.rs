@@ -247,8 +247,8 @@ fn an_engine_that_gains_nothing_from_batches_is_given_one_post_at_a_time() {
     // Cancelled while the first post is being scored: nobody pays for the others.
     sent.abort();
     until(|| held.batcher.pending_posts() <= 1);
-    held.open();
     let next = held.send(&["four"], None);
+    held.open();
     held.reached();
     held.open();
     assert!(held.answer(next).is_ok());
