@@ -6,6 +6,8 @@ llama.cpp's token ids (special tokens in them are text), and transformers' logit
 same quantized weights after those tokens. The weights are random, so the logits mean nothing; what
 they hold is every detail of a forward pass. Seeded.
 
+In an environment of its own, for llama-cpp-python is compiled:
+
     pip install torch transformers accelerate gguf llama-cpp-python
     python tests/parity/language_models.py
 """
