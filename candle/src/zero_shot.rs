@@ -71,8 +71,8 @@ pub struct Summary {
     pub memory_bytes: usize,
 }
 
-/// Loads a GGUF file with a prompt, if it fits into the memory. The options' instruction set has
-/// no effect.
+/// Loads a GGUF file with a prompt, if it fits into the memory. The options' instruction set and
+/// threads have no effect.
 ///
 /// # Errors
 /// If the file cannot be read, is not a sound GGUF, is of an architecture or has a tokenizer that
