@@ -125,7 +125,6 @@ async fn method_not_allowed(method: Method) -> ApiError {
 
 /// A panic in a handler fails its own request, not the connection, which others may share.
 /// The panic hook has already reported it.
-#[expect(clippy::needless_pass_by_value, reason = "as tower-http calls it")]
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     ApiError::panicked().into_response()
 }

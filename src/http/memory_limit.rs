@@ -15,7 +15,7 @@
 
 use super::error::ApiError;
 use crate::config::Limits;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ struct Shared {
 struct Held {
     bytes: usize,
     /// The uploads that wait for their client now.
-    stalled: HashMap<u64, Upload>,
+    stalled: BTreeMap<u64, Upload>,
     next_id: u64,
 }
 

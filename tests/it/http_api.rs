@@ -374,7 +374,10 @@ async fn a_slash_at_the_end_makes_no_other_route() {
     }
     // The page's parts are relative to a path without a slash.
     let docs = send(service(), get("/docs/")).await;
-    let location = docs.headers.get("location").map(|it| it.as_bytes());
+    let location = docs
+        .headers
+        .get("location")
+        .map(axum::http::HeaderValue::as_bytes);
     assert_eq!(
         (docs.status.as_u16(), location),
         (308, Some(&b"../docs"[..]))

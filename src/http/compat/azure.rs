@@ -153,8 +153,8 @@ struct AnalysisInput {
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::InputDocument))]
 struct Document {
     id: String,
-    /// One that is empty, null or too long errs in its place.
-    #[cfg_attr(test, schema(value_type = Option<String>, required = true))]
+    /// A missing, empty, null or too long text has its error in its place.
+    #[cfg_attr(test, schema(value_type = Option<String>))]
     text: BatchText,
     /// A language's code, such as `en`.
     #[serde(default)]

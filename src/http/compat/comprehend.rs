@@ -440,7 +440,7 @@ fn name(error: &CompatFailure) -> (StatusCode, &'static str) {
             }
             _ => "InvalidRequestException",
         },
-        _ => "InvalidRequestException",
+        Api(_) => "InvalidRequestException",
     };
     (StatusCode::BAD_REQUEST, name)
 }

@@ -106,14 +106,15 @@ impl CompatError {
     /// Their table.
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Request(_) | Self::Validation { .. } => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
             Self::UnknownOperation => (StatusCode::BAD_REQUEST, "unknown_operation"),
             Self::UnsupportedLanguage => (StatusCode::BAD_REQUEST, "unsupported_language"),
             Self::TextTooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "text_too_long"),
             Self::BatchTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_posts"),
             Self::EmptyBatch => (StatusCode::UNPROCESSABLE_ENTITY, "no_texts"),
             Self::EmptyText => (StatusCode::UNPROCESSABLE_ENTITY, "empty_text"),
-            Self::Validation { .. } => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Item { error, .. } => (post_status(error), error.code()),
             Self::NoPolarity => (StatusCode::UNPROCESSABLE_ENTITY, "no_polarity"),
             Self::Signature(_) => (StatusCode::UNAUTHORIZED, "invalid_signature"),

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 /// A native body, by its response, or a body of the format.
 pub(super) enum NativeOr<T> {
     Native(Response),
-    Format(BufferedRequest, Inputs, T),
+    Format(Box<BufferedRequest>, Inputs, T),
 }
 
 enum Parsed<T> {
@@ -53,7 +53,7 @@ impl<T: DeserializeOwned> NativeOr<T> {
             })
         })?;
         match parsed {
-            Parsed::Format(inputs, rest) => Ok(Self::Format(request, inputs, rest)),
+            Parsed::Format(inputs, rest) => Ok(Self::Format(Box::new(request), inputs, rest)),
             Parsed::Native(posts, in_body) => {
                 let long_text = in_body.or(long_text?);
                 let response = api::respond(&request, posts, long_text).await?;

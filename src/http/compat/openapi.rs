@@ -301,7 +301,6 @@ fn is_signed(app: &AppState, route: Route) -> bool {
 fn requests(app: &AppState, schemas: &mut Value) {
     let max_posts = app.limits().max_posts.get();
     let post = json!({ "$ref": "#/components/schemas/Post" });
-    let any = json!({ "type": "string" });
     let list = |items: Value| {
         json!({
             "description": format!("At most {max_posts}"),
@@ -331,7 +330,7 @@ fn requests(app: &AppState, schemas: &mut Value) {
     schemas["vertex.Request"] = json!({
         "description": "What is asked.",
         "type": "object",
-        "properties": { "instances": list(inputs::schema(&any)) },
+        "properties": { "instances": list(inputs::schema(&json!({ "type": ["string", "null"] }))) },
         "required": ["instances"],
     });
     let labels = json!(app.batcher().model().labels);
