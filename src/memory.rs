@@ -21,7 +21,7 @@ fn limit_below(root: &Path, env: impl Fn(&str) -> Option<String>) -> Option<u64>
 /// The least limit of the process's control group and those above it.
 fn control_groups(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let limits = groups.lines().flat_map(|line| {
+    let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, group) = (parts.next()?, parts.next()?);
         // Version 2 has one hierarchy, version 1 one of each controller.

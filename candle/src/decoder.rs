@@ -351,9 +351,10 @@ impl Decoder {
 
     /// The output layer's rows, which stay in the file: the embedding's, unless it has its own.
     pub(crate) fn output(&self, gguf: &Gguf) -> std::result::Result<Rows, LoadError> {
-        let name = match gguf.has_tensor("output.weight") {
-            true => "output.weight",
-            false => "token_embd.weight",
+        let name = if gguf.has_tensor("output.weight") {
+            "output.weight"
+        } else {
+            "token_embd.weight"
         };
         gguf.rows(name, [self.config.vocab_size, self.config.hidden_size])
     }

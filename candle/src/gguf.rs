@@ -419,8 +419,8 @@ fn tensor_bytes(dtype: GgmlDType, shape: &[usize]) -> Option<u64> {
         return None;
     }
     let row = (columns / dtype.block_size()).checked_mul(dtype.type_size())?;
-    let rows = shape[..shape.len() - 1].iter();
-    let bytes = rows.fold(Some(row), |bytes, &n| bytes?.checked_mul(n))?;
+    let mut rows = shape[..shape.len() - 1].iter();
+    let bytes = rows.try_fold(row, |bytes, &n| bytes.checked_mul(n))?;
     Some(bytes as u64)
 }
 

@@ -240,10 +240,10 @@ impl Prompt {
                 vocabulary
                     .encode(&format!("{word_lead}{word}"), word_starts, &mut ids)
                     .map_err(|e| e.to_string())?;
-                match ids.is_empty() {
-                    true => Err(format!("the word {word:?} has no tokens")),
-                    false => Ok(ids),
+                if ids.is_empty() {
+                    return Err(format!("the word {word:?} has no tokens"));
                 }
+                Ok(ids)
             };
             label.words.iter().map(word).collect()
         };

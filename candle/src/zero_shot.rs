@@ -123,7 +123,7 @@ pub fn load_gguf(
             limit >> 20,
         )));
     }
-    let engine = ZeroShot::new(Arc::clone(&gguf), config, &encoded, words, summary)?;
+    let engine = ZeroShot::new(&gguf, config, &encoded, words, summary)?;
     let info = ModelInfo::single_label(name(path), prompt.labels(), max_post_tokens);
     let text = text(vocabulary, &encoded);
     let model = options.with_engine(info, text, Box::new(engine.clone()));
@@ -290,17 +290,17 @@ impl Words {
 
 impl ZeroShot {
     fn new(
-        gguf: Arc<Gguf>,
+        gguf: &Arc<Gguf>,
         config: Config,
         encoded: &EncodedPrompt,
         plan: Plan,
         summary: Summary,
     ) -> std::result::Result<Self, LoadError> {
-        let decoder = Decoder::load(&gguf, config)?;
+        let decoder = Decoder::load(gguf, config)?;
         let candle = |e: candle_core::Error| gguf.invalid(e.to_string());
-        let output = decoder.output(&gguf)?;
+        let output = decoder.output(gguf)?;
         let words = Words {
-            first: output.get(&gguf, &plan.first).map_err(candle)?,
+            first: output.get(gguf, &plan.first).map_err(candle)?,
             output,
             plan,
         };
@@ -312,7 +312,7 @@ impl ZeroShot {
             summary,
             words,
             decoder,
-            gguf: Arc::clone(&gguf),
+            gguf: Arc::clone(gguf),
         };
         if !encoded.prefix.is_empty() {
             let trunk = &encoded.prefix;

@@ -30,9 +30,7 @@ use axum::Router;
 use axum::body::BodyDataStream;
 use axum::http::HeaderValue;
 use lambda_runtime::layers::TracingLayer;
-use lambda_runtime::{
-    Context, Diagnostic, FunctionResponse, LambdaEvent, Runtime, run_concurrent,
-};
+use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent, Runtime, run_concurrent};
 use response::MAX_RESPONSE_BYTES;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
