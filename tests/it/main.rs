@@ -19,6 +19,7 @@ mod hub;
 mod hub_tls;
 mod lambda_events;
 mod lambda_runtime;
+mod language_models;
 mod observability;
 mod openapi;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
