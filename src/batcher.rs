@@ -104,7 +104,12 @@ impl Shared {
 
 impl Batcher {
     /// Spawns the first worker thread. Batches are counted in `metrics`.
-    pub fn start(classifier: Classifier, options: BatchOptions, metrics: Arc<Metrics>) -> Self {
+    pub fn start(classifier: Classifier, mut options: BatchOptions, metrics: Arc<Metrics>) -> Self {
+        if !classifier.model().engine_info().batches {
+            // Batches of one post, so that deadlines and cancellation count between posts.
+            options.max_batch_tokens = NonZeroUsize::MIN;
+            options.batch_wait = Duration::ZERO;
+        }
         let early_rejection = Arc::<EarlyRejection>::default();
         let handle = Handle {
             model: Arc::clone(classifier.model().info()),

@@ -17,7 +17,7 @@ pub use events::{EventArgs, EventOptions, Pointer, Results};
 pub use limits::Limits;
 pub use sigv4::SigV4Keys;
 
-use crate::model::{EngineChoice, ModelSource};
+use crate::model::{EngineChoice, ModelSource, Question};
 use coldread_engine::Isa;
 use coldread_engine::ModelOptions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -99,9 +99,9 @@ pub enum ConfigError {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Model to run: a Hugging Face model folder, a packed model file, or a model of the
-    /// Hugging Face Hub as OWNER/NAME or OWNER/NAME@REVISION [default: the model in the
-    /// binary]. An existing path takes precedence over a model of the Hub.
+    /// Model to run: a Hugging Face model folder, a packed model file, a language model in
+    /// GGUF, or a model of the Hugging Face Hub as OWNER/NAME or OWNER/NAME@REVISION [default:
+    /// the model in the binary]. An existing path takes precedence over a model of the Hub.
     #[arg(long, env = "COLDREAD_MODEL", value_name = "PATH|HUB_ID")]
     pub model: Option<PathBuf>,
 
@@ -115,6 +115,21 @@ pub struct ModelArgs {
     #[cfg(feature = "hub")]
     #[arg(long, env = "HF_HUB_OFFLINE")]
     pub offline: bool,
+
+    /// Labels of a language model, such as "refund request,praise,other" [default:
+    /// negative,neutral,positive].
+    #[arg(
+        long,
+        env = "COLDREAD_LABELS",
+        value_delimiter = ',',
+        value_name = "LABELS"
+    )]
+    pub labels: Vec<String>,
+
+    /// Prompt of a language model: a JSON file with its template, label words and examples
+    /// [default: a prompt for sentiment, or for --labels].
+    #[arg(long, env = "COLDREAD_PROMPT", value_name = "FILE")]
+    pub prompt: Option<PathBuf>,
 
     /// Engine that runs the model. `int8` is fast and rejects architectures that it does not
     /// support; `candle` computes in f32 and is slow; `auto` is `int8` if the architecture is
@@ -159,6 +174,11 @@ impl ModelArgs {
                 .isa(self.isa)
                 .threads(self.threads)
                 .max_post_bytes(self.max_post_bytes.get()),
+            question: Question {
+                labels: self.labels.iter().map(|it| it.trim().to_owned()).collect(),
+                prompt: self.prompt.clone(),
+            },
+            workers: None,
         }
     }
 }
@@ -281,7 +301,7 @@ impl Config {
 }
 
 /// The memory of a Lambda function, as far as its variable begins with a number.
-fn lambda_memory_mb(env: impl Fn(&str) -> Option<String>) -> Option<u64> {
+pub(crate) fn lambda_memory_mb(env: impl Fn(&str) -> Option<String>) -> Option<u64> {
     let size = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?;
     let size = size.trim();
     let digits = size.bytes().take_while(u8::is_ascii_digit).count();

@@ -24,6 +24,8 @@ pub mod http;
 pub mod hub;
 mod json;
 pub mod language;
+#[cfg(feature = "candle")]
+mod memory;
 pub mod model;
 pub mod platform;
 pub mod rows;

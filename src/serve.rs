@@ -10,7 +10,6 @@ mod write_timeout;
 
 use crate::batcher::Batcher;
 use crate::config::{Config, ConfigError};
-use crate::events::{Events, sink};
 use crate::http::{AppOptions, AppState};
 use crate::telemetry::{Emf, EmfOutput, service_name, stdout_without_waiting};
 use std::io;
@@ -74,12 +73,7 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
     let state = AppState::new(batcher, options);
     if lambda::is_lambda() {
         let options = config.events.resolve()?;
-        let sink = match &options.results {
-            Some(results) => Some(sink::open(results).await),
-            None => None,
-        };
-        let events = Events::new(state.clone(), &options, sink);
-        lambda::run(state, events, config.lambda_response_mode).await
+        lambda::run(state, &options, config.lambda_response_mode).await
     } else {
         let addr = config.resolve_addr(env)?;
         tcp::run(addr, state).await

@@ -13,7 +13,7 @@ mod metrics;
 mod stage_timings;
 
 pub use emf::{Emf, EmfOutput};
-pub use ids::{RequestIds, TraceIds};
+pub use ids::{TraceIds, request_id};
 pub(crate) use ids::{id, is_id_byte};
 pub(crate) use json_lines::REQUEST_TARGET;
 pub use json_lines::{JsonLines, service_name};

@@ -1,17 +1,31 @@
-//! Text classifiers on candle, in f32.
+//! Text classifiers on candle: encoders in f32, and language models in GGUF.
 //!
-//! It has two uses: DeBERTa and `ModernBERT`, which `coldread-engine` has no int8 kernels for, and
+//! The encoders have two uses: DeBERTa and `ModernBERT`, which `coldread-engine` has no int8 kernels for, and
 //! the reference that int8 results are compared with. It is built to be right, not fast: posts
 //! run one at a time, so that a post's logits cannot depend on its neighbours.
 //!
 //! `candle-transformers` has the encoders. What it lacks of BERT's family is in `bert`; how the
 //! others are configured is in `deberta` and `modernbert`.
+//!
+//! Language models, quantized, are asked what they think of a post ([`load_gguf`]): `gguf` reads
+//! the file, `decoder` is the network, `vocabulary` its tokenizer, `prompt` the question and
+//! `zero_shot` the way from answers to scores.
 
 #![forbid(unsafe_code)]
 
 mod bert;
 mod deberta;
+mod decoder;
+mod gguf;
 mod modernbert;
+mod prompt;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+mod zero_shot;
+
+pub use prompt::Prompt;
+pub use zero_shot::{Limits, Summary, ZeroShot, load_gguf};
 
 use bert::Bert;
 
@@ -143,6 +157,7 @@ impl Engine for CandleEngine {
             engine: "candle-f32",
             isa: None,
             threads: 1,
+            batches: false,
         }
     }
 }

@@ -154,6 +154,7 @@ impl Engine for Int8Engine {
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
+            batches: true,
             engine: "int8",
             isa: Some(self.kernels.isa().name()),
             threads: self.workers.len(),

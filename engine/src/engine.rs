@@ -80,12 +80,15 @@ impl EncodedBatch {
 /// What an engine is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineInfo {
-    /// `"candle-f32"` or `"int8"`.
+    /// `"int8"`, `"candle-f32"` or `"candle-gguf"`.
     pub engine: &'static str,
     /// The instruction set its kernels use, where it has kernels of its own.
     pub isa: Option<&'static str>,
     /// How many threads one batch is spread over.
     pub threads: usize,
+    /// Whether a batch of posts is faster than its posts one by one. Where it is not, a server
+    /// runs them one by one, so that deadlines and cancellation count between posts.
+    pub batches: bool,
 }
 
 /// A loaded transformer with its classification head.

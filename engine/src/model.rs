@@ -61,6 +61,18 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// A model of single labels without a configuration of this crate's, as of an engine of the
+    /// caller's own.
+    pub fn single_label(name: &str, labels: Vec<String>, max_tokens: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels,
+            problem_type: ProblemType::SingleLabel,
+            max_tokens,
+            temperature: 1.0,
+        }
+    }
+
     /// What the model's configuration says.
     pub fn new(name: &str, config: &ModelConfig, temperature: f32) -> Self {
         Self {

@@ -103,6 +103,14 @@ impl TextPipeline {
         )
     }
 
+    /// The way of a model with an engine of the caller's own.
+    pub fn custom(normalizer: Option<Normalizer>, tokenizer: Tokenizer) -> Self {
+        Self {
+            normalizer,
+            tokenizer,
+        }
+    }
+
     /// Reads a model folder's tokenizer and prepares its profile.
     pub fn from_folder(folder: &ModelFolder) -> Result<Self, LoadError> {
         let (path, json) = (folder.tokenizer.path(), folder.tokenizer.json()?);

@@ -50,6 +50,7 @@ impl Engine for Anything {
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
+            batches: true,
             engine: "anything",
             isa: None,
             threads: 1,

@@ -46,6 +46,7 @@ pub use config::{Activation, Architecture, ModelConfig, ProblemType};
 pub use error::LoadError;
 pub use folder::{ModelFolder, Weights};
 pub use import::{pack, pack_to_file, pack_with};
+pub use mapped::MappedFile;
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;
 pub use tensors::Tensors;

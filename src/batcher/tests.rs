@@ -36,6 +36,7 @@ struct Fake {
     log: Log,
     /// Where batches wait, if they are to.
     gate: Option<Arc<Gate>>,
+    batches: bool,
 }
 
 struct Gate {
@@ -69,6 +70,7 @@ impl Engine for Fake {
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
+            batches: self.batches,
             engine: "fake",
             isa: None,
             threads: 1,
@@ -77,6 +79,10 @@ impl Engine for Fake {
 }
 
 fn fake(log: &Log, gate: Option<Arc<Gate>>) -> Classifier {
+    fake_with(log, gate, true)
+}
+
+fn fake_with(log: &Log, gate: Option<Arc<Gate>>, batches: bool) -> Classifier {
     let model = real();
     let poison = model.token_ids(POISON).expect("tokens")[1];
     let labels = model.labels().len();
@@ -85,6 +91,7 @@ fn fake(log: &Log, gate: Option<Arc<Gate>>) -> Classifier {
         poison,
         log: Arc::clone(log),
         gate,
+        batches,
     });
     model.with_engine(engine).classifier()
 }
@@ -111,6 +118,11 @@ struct Held {
 
 impl Held {
     fn new(options: BatchOptions) -> Self {
+        Self::with(options, true)
+    }
+
+    /// `batches` says whether the engine gains anything from them.
+    fn with(options: BatchOptions, batches: bool) -> Self {
         let log = Log::default();
         let (reached_tx, reached) = mpsc::channel();
         let (open, open_rx) = mpsc::channel();
@@ -118,8 +130,9 @@ impl Held {
             reached: reached_tx,
             open: Mutex::new(open_rx),
         };
+        let classifier = fake_with(&log, Some(Arc::new(gate)), batches);
         Self {
-            batcher: Batcher::start(fake(&log, Some(Arc::new(gate))), options, Arc::default()),
+            batcher: Batcher::start(classifier, options, Arc::default()),
             log,
             reached,
             open,
@@ -224,6 +237,24 @@ fn what_comes_while_the_worker_is_busy_becomes_one_batch() {
         assert!(held.answer(sent).is_ok());
     }
     assert_eq!(held.batches(), 2);
+}
+
+#[test]
+fn an_engine_that_gains_nothing_from_batches_is_given_one_post_at_a_time() {
+    let held = Held::with(options(100, 1000, 1), false);
+    let sent = held.send(&["one", "two", "three"], None);
+    held.reached();
+    // Cancelled while the first post is being scored: nobody pays for the others.
+    sent.abort();
+    until(|| held.batcher.pending_posts() <= 1);
+    let next = held.send(&["four"], None);
+    held.open();
+    held.reached();
+    held.open();
+    assert!(held.answer(next).is_ok());
+    let log = held.log.lock().expect("not poisoned");
+    assert!(log.iter().all(|batch| batch.len() == 1), "{log:?}");
+    assert_eq!(log.len(), 2);
 }
 
 #[test]

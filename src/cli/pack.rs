@@ -163,6 +163,7 @@ fn compare(
             path: Some(path.to_owned()),
             engine,
             options: options.clone(),
+            ..ModelSource::default()
         };
         anyhow::Ok(source.load()?.classifier().classify(posts)?)
     };

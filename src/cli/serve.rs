@@ -18,17 +18,17 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .check()
         .map_err(|error| UsageError::new(error.to_string()))?;
     let metrics = Arc::new(Metrics::new());
-    // Before the runtime takes its first request: on Lambda that is the init phase,
-    // and anywhere else a model that does not load should not open a port.
-    let mut classifier = super::model_source::open(&config.model)?
-        .load()?
-        .classifier();
-    if config.warms_up(|name| std::env::var(name).ok()) {
-        warm_up(&mut classifier)?;
-    }
     let options = config
         .limits
         .batch_options(config.model.threads, |name| std::env::var(name).ok());
+    // Before the runtime takes its first request: on Lambda that is the init phase,
+    // and anywhere else a model that does not load should not open a port.
+    let mut source = super::model_source::open(&config.model)?;
+    source.workers = Some(options.workers);
+    let mut classifier = source.load()?.classifier();
+    if config.warms_up(|name| std::env::var(name).ok()) {
+        warm_up(&mut classifier)?;
+    }
     let batcher = Batcher::start(classifier, options, metrics);
     // A Lambda sandbox has one request at a time: more threads would only cost start-up.
     let mut runtime = if is_lambda() {

@@ -246,7 +246,7 @@ pub(super) struct Info<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = EngineInfo))]
 struct Engine {
-    /// `"candle-f32"` or `"int8"`.
+    /// `"int8"`, `"candle-f32"` or `"candle-gguf"`.
     engine: &'static str,
     /// The instruction set that the kernels use; missing for candle, which chooses its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,6 +262,7 @@ impl From<&EngineInfo> for Engine {
             engine,
             isa,
             threads,
+            ..
         } = *info;
         Self {
             engine,

@@ -14,7 +14,7 @@
 
 use super::error::ApiError;
 use crate::config::Limits;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,7 +41,7 @@ struct Shared {
 struct Held {
     bytes: usize,
     /// The uploads that are waiting for their client.
-    stalled: HashMap<u64, Upload>,
+    stalled: BTreeMap<u64, Upload>,
     next_id: u64,
 }
 

@@ -8,8 +8,7 @@ use super::error::ErrorCode;
 use super::routes::{Routes, Template};
 use super::state::AppState;
 use crate::platform::Platform;
-use crate::telemetry::StageTimings;
-use crate::telemetry::{REQUEST_TARGET, TraceIds};
+use crate::telemetry::{REQUEST_TARGET, StageTimings, TraceIds, request_id};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -53,7 +52,7 @@ pub(super) async fn record(
     let platform: Option<&Platform> = request.extensions().get();
     let id = match platform.and_then(|platform| platform.request_id.clone()) {
         Some(id) => id,
-        None => app.0.request_ids.take_or_make(bytes(headers, &REQUEST_ID)),
+        None => request_id(bytes(headers, &REQUEST_ID)),
     };
     let span = tracing::info_span!(
         target: REQUEST_TARGET,

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::memory_limit::MemoryLimiter;
 use crate::batcher::Batcher;
 use crate::config::{Access, Compat, Limits};
-use crate::telemetry::{Emf, RequestIds};
+use crate::telemetry::Emf;
 use coldread_engine::polarity::Polarities;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,6 @@ pub(super) struct Shared {
     pub(super) polarities: Option<Polarities>,
     pub(super) emf: Option<Emf>,
     pub(super) compress: bool,
-    pub(super) request_ids: RequestIds,
     /// For bodies that are being read, and for posts that wait for their results.
     pub(super) memory: MemoryLimiter,
     pub(super) draining: AtomicBool,
@@ -74,7 +73,6 @@ impl AppState {
             compat,
             emf,
             compress,
-            request_ids: RequestIds::default(),
             draining: AtomicBool::new(false),
         }))
     }

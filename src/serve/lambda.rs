@@ -16,19 +16,21 @@
 mod path;
 mod request;
 mod response;
+mod snapshot;
 
 pub use response::HttpResponse;
 
 use super::{ServeError, stop_signal};
-use crate::config::ResponseMode;
-use crate::events::{EventKind, Events, InvocationError};
+use crate::config::{EventOptions, ResponseMode};
+use crate::events::{EventKind, Events, InvocationError, sink};
 use crate::http::{AppState, app};
 use crate::platform::Platform;
 use crate::timings::{self, Phase};
 use axum::Router;
 use axum::body::BodyDataStream;
 use axum::http::HeaderValue;
-use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent, run_concurrent};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Context, Diagnostic, FunctionResponse, LambdaEvent, Runtime, run_concurrent};
 use response::MAX_RESPONSE_BYTES;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -41,21 +43,14 @@ pub fn is_lambda() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some_and(|api| !api.is_empty())
 }
 
-/// Whether Lambda initializes this environment before there is a request for it:
-/// provisioned concurrency, Managed Instances, a `SnapStart` snapshot.
-fn is_initialized_ahead() -> bool {
-    std::env::var_os("AWS_LAMBDA_INITIALIZATION_TYPE").is_some_and(|kind| kind != "on-demand")
-}
-
 /// Takes one event after another from the Runtime API.
 ///
-/// With `SnapStart` the runtime asks for `restore/next` first, which is when the snapshot is taken.
-/// Nothing needs to be done before or after: the model is warm by then, the only open connection
-/// is the runtime's own, which it replaces, deadlines begin with each event, and request ids are
-/// Lambda's.
+/// Under `SnapStart` the runtime asks for `restore/next` first, which is where the snapshot is
+/// taken: the model is warm by then, no connection is open but the runtime's own, which it
+/// replaces, and [`snapshot`] renews what is random.
 pub(super) async fn run(
     state: AppState,
-    events: Events,
+    options: &EventOptions,
     mode: ResponseMode,
 ) -> Result<(), ServeError> {
     // `lambda_runtime` panics where one of these is missing.
@@ -69,19 +64,36 @@ pub(super) async fn run(
         }
     }
     let stop = stop_signal()?;
+    let initialization = std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE").ok();
+    let restore = (initialization.as_deref() == Some("snap-start"))
+        .then(|| snapshot::Restore::new(options.results.clone()));
+    let sink = match (&restore, &options.results) {
+        (Some(restore), _) => restore.sink(),
+        (None, Some(results)) => Some(sink::open(results).await),
+        (None, None) => None,
+    };
+    let events = Events::new(state.clone(), options, sink);
     let metrics = state.batcher().metrics();
     metrics.ready();
-    if is_initialized_ahead() {
-        // Nobody waited for the start.
+    if initialization.is_some_and(|kind| kind != "on-demand") {
+        // Provisioned concurrency, Managed Instances, a snapshot: nobody waited for the start.
         metrics.take_cold();
     }
     timings::mark(Phase::Ready);
+    let function = function(app(state), events, mode);
+    let served = async {
+        let Some(restore) = restore else {
+            // On Managed Instances it handles as many events concurrently as the platform
+            // allows, elsewhere one after another.
+            return run_concurrent(function).await.map_err(ServeError::Lambda);
+        };
+        let runtime = Runtime::new(function)
+            .layer(TracingLayer::new())
+            .register_snapstart_resource(restore.clone());
+        restore.run(Box::pin(runtime.run_concurrent())).await
+    };
     tokio::select! {
-        // On Managed Instances it handles as many events concurrently as the platform allows,
-        // elsewhere one after another.
-        ended = run_concurrent(function(app(state), events, mode)) => {
-            ended.map_err(ServeError::Lambda)
-        }
+        ended = served => ended,
         // Lambda itself sends no signal; local emulators and containers do.
         () = stop => Ok(()),
     }

@@ -4,10 +4,6 @@
 //! `Root=1-...`. A value that looks like an id is used, and any other is ignored: a request is
 //! never rejected because of its trace id.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 /// Ids are copied into log lines and replies, so they are kept short.
 const MAX_ID_BYTES: usize = 128;
 
@@ -66,27 +62,20 @@ pub(crate) fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.:=+/".contains(&byte)
 }
 
-/// Names for requests.
-#[derive(Default)]
-pub struct RequestIds {
-    next: AtomicU64,
-    hasher: OnceLock<RandomState>,
+/// The id of a request: the client's own if it sent one that can be used, else a new one.
+pub fn request_id(sent: Option<&[u8]>) -> String {
+    sent.and_then(|sent| std::str::from_utf8(sent).ok())
+        .and_then(|sent| id(sent.trim()))
+        .map_or_else(new_request_id, str::to_owned)
 }
 
-impl RequestIds {
-    /// The client's own id if it sent one that can be used, else a new one.
-    pub fn take_or_make(&self, sent: Option<&[u8]>) -> String {
-        sent.and_then(|sent| std::str::from_utf8(sent).ok())
-            .and_then(|sent| id(sent.trim()))
-            .map_or_else(|| self.make(), str::to_owned)
-    }
-
-    /// 32 hexadecimal digits that no other process makes. They need not be unguessable.
-    fn make(&self) -> String {
-        let n = self.next.fetch_add(1, Ordering::Relaxed);
-        let hasher = self.hasher.get_or_init(RandomState::new);
-        format!("{:016x}{:016x}", hasher.hash_one(n), hasher.hash_one(!n))
-    }
+/// 32 random hexadecimal digits. All of them come from the system each time: a generator in
+/// this process would go on alike in every copy that is restored from a snapshot of it.
+fn new_request_id() -> String {
+    let mut bytes = [0; 16];
+    // The standard library depends on it as well.
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    format!("{:032x}", u128::from_ne_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -143,11 +132,10 @@ mod tests {
 
     #[test]
     fn a_callers_id_is_kept_and_others_are_made() {
-        let ids = RequestIds::default();
-        assert_eq!(ids.take_or_make(Some(b" my-id_1 ")), "my-id_1");
+        assert_eq!(request_id(Some(b" my-id_1 ")), "my-id_1");
         let made: Vec<String> = [None, Some(&b"a post"[..]), Some(b""), Some(&[b'x'; 500])]
             .into_iter()
-            .map(|sent| ids.take_or_make(sent))
+            .map(request_id)
             .collect();
         for (i, id) in made.iter().enumerate() {
             assert!(

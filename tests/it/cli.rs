@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 /// The default model's folder.
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/model/default");
 
-fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coldread"));
     command.args(args);
     // What the person who runs the tests has set must not count.

@@ -8,10 +8,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, watch};
 
 /// What the function posted: how the invocation ended (`response` or `error`), and the payload.
@@ -22,12 +24,15 @@ struct RuntimeApi {
     restore: watch::Sender<Option<StatusCode>>,
     /// How often the function has asked for an event.
     polls: AtomicUsize,
+    /// How many of these polls are open.
+    open_polls: watch::Sender<usize>,
     events: Mutex<mpsc::UnboundedReceiver<String>>,
     outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
 async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
     api.polls.fetch_add(1, Ordering::SeqCst);
+    let _open = OpenPoll::new(&api.open_polls);
     // With no event left the poll stays open, as Lambda's does while it is frozen.
     let Some(event) = api.events.lock().await.recv().await else {
         return std::future::pending().await;
@@ -48,6 +53,22 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
         ),
     ];
     (headers, event).into_response()
+}
+
+/// A poll that is open until its event comes or its connection ends.
+struct OpenPoll<'a>(&'a watch::Sender<usize>);
+
+impl<'a> OpenPoll<'a> {
+    fn new(open: &'a watch::Sender<usize>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(open)
+    }
+}
+
+impl Drop for OpenPoll<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
 }
 
 /// Open for as long as the snapshot is stored.
@@ -100,8 +121,24 @@ impl Drop for Function {
     }
 }
 
+/// Starts the binary as the function of the Runtime API at `addr`.
+pub(crate) fn spawn_function(addr: SocketAddr, env: &[(&str, &str)]) -> Child {
+    // No subcommand: the environment decides.
+    Command::new(env!("CARGO_BIN_EXE_coldread"))
+        .env("AWS_LAMBDA_RUNTIME_API", addr.to_string())
+        .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("COLDREAD_LOG", "warn")
+        .env_remove("COLDREAD_MODEL")
+        .envs(env.iter().copied())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
 /// A function at a Runtime API of its own.
-struct Running {
+pub(crate) struct Running {
     events: mpsc::UnboundedSender<String>,
     answered: mpsc::UnboundedReceiver<Outcome>,
     api: Arc<RuntimeApi>,
@@ -110,11 +147,19 @@ struct Running {
 
 impl Running {
     async fn start(env: &[(&str, &str)]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        Self::new(spawn_function(addr, env), listener)
+    }
+
+    /// The Runtime API of a function that has been started.
+    pub(crate) fn new(function: Child, listener: TcpListener) -> Self {
         let (events, receiver) = mpsc::unbounded_channel();
         let (outcomes, answered) = mpsc::unbounded_channel();
         let api = Arc::new(RuntimeApi {
             restore: watch::Sender::new(None),
             polls: AtomicUsize::new(0),
+            open_polls: watch::Sender::new(0),
             events: Mutex::new(receiver),
             outcomes,
         });
@@ -125,36 +170,29 @@ impl Running {
             .route("/2018-06-01/runtime/invocation/{id}/{how}", post(done))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&api));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let addr = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, router).await });
-
-        // No subcommand: the environment decides.
-        let function = Command::new(env!("CARGO_BIN_EXE_coldread"))
-            .env("AWS_LAMBDA_RUNTIME_API", addr.to_string())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "coldread")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("COLDREAD_LOG", "warn")
-            .env_remove("COLDREAD_MODEL")
-            .envs(env.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn();
         Self {
             events,
             answered,
             api,
-            function: Function(function.expect("the binary starts")),
+            function: Function(function),
         }
     }
 
-    fn send(&self, event: String) {
+    pub(crate) fn send(&self, event: String) {
         self.events.send(event).expect("the API runs");
     }
 
-    async fn outcome(&mut self) -> Outcome {
+    /// Waits until so many polls for an event are open.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) async fn open_polls(&self, expected: usize) {
+        let mut open = self.api.open_polls.subscribe();
+        let waited = open.wait_for(|&open| open == expected);
+        let waited = tokio::time::timeout(Duration::from_mins(1), waited).await;
+        waited.expect("in time").expect("the API runs");
+    }
+
+    pub(crate) async fn outcome(&mut self) -> Outcome {
         let outcome = tokio::time::timeout(Duration::from_mins(1), self.answered.recv()).await;
         outcome.expect("answered in time").expect("the API runs")
     }

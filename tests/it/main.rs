@@ -19,10 +19,15 @@ mod hub;
 mod hub_tls;
 mod lambda_events;
 mod lambda_runtime;
+mod language_models;
 mod observability;
 mod openapi;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod process_image;
 mod rows;
 mod sigv4;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod snapshot;
 mod support;
 mod texts;
 mod tiny_models;

@@ -104,6 +104,7 @@ impl Engine for Stalled {
 
     fn info(&self) -> EngineInfo {
         EngineInfo {
+            batches: true,
             engine: "stalled",
             isa: None,
             threads: 1,

@@ -14,11 +14,15 @@ use self::wordpiece::WordPiece;
 use crate::error::EngineError;
 use coldread_model::packed::PackedTokenizer;
 use coldread_model::{LoadError, PackedModel};
+use std::error::Error;
 use std::path::Path;
 
 /// Whether tokens at a post's end were dropped because it has too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Truncated(pub bool);
+
+/// Appends the tokens of a text.
+type Encode = dyn Fn(&str, &mut Vec<u32>) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
 
 /// A model's tokenizer.
 pub struct Tokenizer {
@@ -32,6 +36,7 @@ pub struct Tokenizer {
 
 enum Inner {
     WordPiece(Box<WordPiece>),
+    Custom(Box<Encode>),
     #[cfg(feature = "tokenizers")]
     Library(Box<tokenizers::Tokenizer>),
 }
@@ -75,6 +80,23 @@ impl Tokenizer {
             after,
             vocab_size,
         )
+    }
+
+    /// A tokenizer of the caller's own without special tokens: `encode` appends a text's tokens,
+    /// which are below `vocab_size`. It should not stop early: the crate truncates.
+    pub fn custom(
+        encode: impl Fn(&str, &mut Vec<u32>) -> Result<(), Box<dyn Error + Send + Sync>>
+        + Send
+        + Sync
+        + 'static,
+        vocab_size: usize,
+    ) -> Self {
+        Self {
+            inner: Inner::Custom(Box::new(encode)),
+            vocab_size,
+            before: Vec::new(),
+            after: Vec::new(),
+        }
     }
 
     #[cfg(not(feature = "tokenizers"))]
@@ -151,6 +173,9 @@ impl Tokenizer {
         input_ids.extend_from_slice(&self.before);
         match &self.inner {
             Inner::WordPiece(wordpiece) => wordpiece.encode(normalized, end, input_ids),
+            Inner::Custom(encode) => {
+                encode(normalized, input_ids).map_err(EngineError::Tokenizer)?;
+            }
             #[cfg(feature = "tokenizers")]
             Inner::Library(tokenizer) => {
                 let encoding = tokenizer
