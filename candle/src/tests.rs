@@ -393,7 +393,7 @@ fn prompts_that_make_no_sense_are_rejected() {
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     };
     check("{", &[], "EOF");
-    check(r#"{"templat": "{post}:"}"#, &[], "unknown field `templat`");
+    check(r#"{"tmpl": "{post}:"}"#, &[], "unknown field `tmpl`");
     check(r#"{"template": "no post"}"#, &[], "{post}");
     check(r#"{"template": "{post} {post}:"}"#, &[], "{post}");
     check(r#"{"template": "{post}"}"#, &[], "after {post}");
