@@ -8,7 +8,7 @@ use super::error::ApiError;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
 use bytes::{Buf, Bytes};
-use flate2::write::MultiGzDecoder;
+use flate2::write::GzDecoder;
 use std::io::Write;
 #[cfg(feature = "zstd")]
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
@@ -27,7 +27,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 pub(super) enum Decoder {
     /// Not compressed.
     Identity,
-    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Gzip(Box<Gzip>),
     #[cfg(feature = "zstd")]
     Zstd(Zstd),
 }
@@ -40,9 +40,7 @@ impl Decoder {
             let encoding = encoding.to_str().unwrap_or("?").trim().to_ascii_lowercase();
             decoder = match (encoding.as_str(), decoder) {
                 ("identity", decoder) => decoder,
-                ("gzip" | "x-gzip", Self::Identity) => {
-                    Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
-                }
+                ("gzip" | "x-gzip", Self::Identity) => Self::Gzip(Box::new(Gzip::new())),
                 #[cfg(feature = "zstd")]
                 ("zstd", Self::Identity) => Self::Zstd(Zstd::new()?),
                 _ => return Err(ApiError::UnsupportedEncoding),
@@ -59,7 +57,7 @@ impl Decoder {
             Self::Zstd(zstd) if zstd.is_full => zstd.step(input),
             _ if input.is_empty() => return Ok(None),
             Self::Identity => Ok(input.split_to(input.len().min(PIECE_BYTES))),
-            Self::Gzip(gzip) => gzip_step(gzip, input).map_err(|_| ApiError::InvalidEncoding),
+            Self::Gzip(gzip) => gzip.step(input).map_err(|_| ApiError::InvalidEncoding),
             #[cfg(feature = "zstd")]
             Self::Zstd(zstd) => zstd.step(input),
         }
@@ -70,7 +68,7 @@ impl Decoder {
     pub(super) fn finish(&mut self) -> Result<(), ApiError> {
         let is_whole = match self {
             Self::Identity => true,
-            Self::Gzip(gzip) => gzip.try_finish().is_ok(),
+            Self::Gzip(gzip) => gzip.is_whole(),
             #[cfg(feature = "zstd")]
             Self::Zstd(zstd) => zstd.is_whole,
         };
@@ -88,13 +86,52 @@ impl Decoder {
     }
 }
 
-/// A write stops when flate2's buffer is full. Flushing returns all output so far, so that
-/// nothing is held back until more input arrives.
-fn gzip_step(gzip: &mut MultiGzDecoder<Vec<u8>>, input: &mut Bytes) -> std::io::Result<Bytes> {
-    let read = gzip.write(&input[..input.len().min(PIECE_BYTES)])?;
-    input.advance(read);
-    gzip.flush()?;
-    Ok(std::mem::take(gzip.get_mut()).into())
+/// A sequence of gzip members. As in `gunzip`, zeros may follow a member, with which some
+/// programs fill a file up.
+pub(super) struct Gzip {
+    member: GzDecoder<Vec<u8>>,
+    /// Whether the last member is complete and its checksum is right.
+    is_after_member: bool,
+}
+
+impl Gzip {
+    fn new() -> Self {
+        Self {
+            member: GzDecoder::new(Vec::new()),
+            is_after_member: false,
+        }
+    }
+
+    /// A write stops when flate2's buffer is full. Flushing returns all output so far, so that
+    /// nothing is held back until more input arrives.
+    fn step(&mut self, input: &mut Bytes) -> std::io::Result<Bytes> {
+        let mut piece = &input[..input.len().min(PIECE_BYTES)];
+        if self.is_after_member {
+            while let [0, rest @ ..] = piece {
+                piece = rest;
+            }
+            if !piece.is_empty() {
+                *self = Self::new();
+            }
+        }
+        let skipped = input.len().min(PIECE_BYTES) - piece.len();
+        let read = if piece.is_empty() {
+            0
+        } else {
+            self.member.write(piece)?
+        };
+        if read == 0 && !self.is_after_member {
+            self.member.try_finish()?;
+            self.is_after_member = true;
+        }
+        input.advance(skipped + read);
+        self.member.flush()?;
+        Ok(std::mem::take(self.member.get_mut()).into())
+    }
+
+    fn is_whole(&mut self) -> bool {
+        self.is_after_member || self.member.try_finish().is_ok()
+    }
 }
 
 /// A sequence of zstd frames.
@@ -183,6 +220,15 @@ mod tests {
             let twice = [encode(b"ab"), encode(b"cd")].concat();
             let read = read_as(name, 200_000, twice).await;
             assert_eq!(read.expect("two members"), "abcd");
+        }
+        for padding in [1, 511, 70_000] {
+            let zeros = vec![0; padding];
+            let padded = [gzip(b"ab"), zeros.clone(), gzip(b"cd"), zeros.clone()].concat();
+            let read = read_as("gzip", 200_000, padded).await;
+            assert_eq!(read.expect("padding is ignored"), "abcd");
+            let garbage = [gzip(b"ab"), zeros, b"cd".to_vec()].concat();
+            let error = read_as("gzip", 200_000, garbage).await;
+            assert!(matches!(error, Err(ApiError::InvalidEncoding)));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::signature::{GZIP, ZSTD};
 use super::{InputError, Row, RowOptions, RowReader};
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,7 +48,7 @@ impl RowFile {
         let (is_gzip, is_zstd) = (is(GZIP), is(ZSTD));
         let source = io::Cursor::new(first).chain(source);
         let source: Box<dyn Read + Send> = if is_gzip {
-            Box::new(flate2::read::MultiGzDecoder::new(source))
+            Box::new(Gzip::new(source))
         } else if is_zstd {
             zstd(source)?
         } else {
@@ -101,6 +101,36 @@ impl RowFile {
     /// The number of bytes read from the input.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
+    }
+}
+
+/// Gzip as `gunzip` reads it: one member after another, and after a member any number of zeros,
+/// with which some programs fill a file up.
+struct Gzip<R>(Option<flate2::bufread::GzDecoder<BufReader<R>>>);
+
+impl<R: Read> Gzip<R> {
+    fn new(source: R) -> Self {
+        let source = BufReader::new(source);
+        Self(Some(flate2::bufread::GzDecoder::new(source)))
+    }
+}
+
+impl<R: Read> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            while let [0, ..] = member.get_mut().fill_buf()? {
+                member.get_mut().consume(1);
+            }
+            let source = self.0.take().map(flate2::bufread::GzDecoder::into_inner);
+            self.0 = source
+                .filter(|source| !source.buffer().is_empty())
+                .map(flate2::bufread::GzDecoder::new);
+        }
+        Ok(0)
     }
 }
 

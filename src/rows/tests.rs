@@ -601,6 +601,11 @@ fn files_are_decompressed() {
         rows([gzip.clone(), gzip.clone()].concat()),
         ["a", "b", "a", "b"]
     );
+    let padding = vec![0; 100_000];
+    assert_eq!(
+        rows([&gzip[..], &padding, &gzip, &padding].concat()),
+        ["a", "b", "a", "b"]
+    );
     assert_eq!(
         rows(zstd::encode_all(&text[..], 1).expect("a Vec")),
         ["a", "b"]
