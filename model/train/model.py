@@ -82,34 +82,34 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self):
+    def __init__(self, layers):
         super().__init__()
-        self.layer = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layer = nn.ModuleList(Layer() for _ in range(layers))
 
 
 class Embeddings(nn.Module):
-    def __init__(self):
+    def __init__(self, vocabulary):
         super().__init__()
-        self.word_embeddings = nn.Embedding(VOCABULARY, HIDDEN)
+        self.word_embeddings = nn.Embedding(vocabulary, HIDDEN)
         self.position_embeddings = nn.Embedding(POSITIONS, HIDDEN)
         self.token_type_embeddings = nn.Embedding(2, HIDDEN)
         self.LayerNorm = nn.LayerNorm(HIDDEN, eps=1e-12)
 
 
 class Bert(nn.Module):
-    def __init__(self):
+    def __init__(self, layers, vocabulary):
         super().__init__()
-        self.embeddings = Embeddings()
-        self.encoder = Encoder()
+        self.embeddings = Embeddings(vocabulary)
+        self.encoder = Encoder(layers)
         self.pooler = Dense(HIDDEN, HIDDEN, norm=False)
 
 
 class Classifier(nn.Module):
     """Token ids -> logits."""
 
-    def __init__(self, outputs=3, dropout=0.1):
+    def __init__(self, outputs=3, dropout=0.1, layers=LAYERS, vocabulary=VOCABULARY):
         super().__init__()
-        self.bert = Bert()
+        self.bert = Bert(layers, vocabulary)
         self.classifier = nn.Linear(HIDDEN, outputs)
         self.dropout = dropout
 
@@ -123,7 +123,7 @@ class Classifier(nn.Module):
         """Layers `first` to before `last`; `mask` is added to attention scores."""
         for number in range(first, last):
             layer = self.bert.encoder.layer[number]
-            x = layer(x, mask, self.dropout, first_only=number == LAYERS - 1)
+            x = layer(x, mask, self.dropout, first_only=number == len(self.bert.encoder.layer) - 1)
         return x
 
     def classify(self, x):
