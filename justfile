@@ -49,6 +49,11 @@ npm:
     wasm/build target/debug/coldread
     wasm/test/run target/debug/coldread
 
+# The program for WASI, and its test in wasmtime; needs Python.
+wasi: npm
+    wasm/wasi/build
+    wasm/wasi/test target/debug/coldread
+
 # The page as a static site in wasm/target/site, which scores in the tab, and its test; needs Node.js and Chromium.
 site: npm
     wasm/site/build

@@ -2,7 +2,8 @@
 //!
 //! [`Hub::fetch`] makes sure that a model's files are in the cache and returns their
 //! folder, an ordinary model folder. Only what is needed is downloaded: configuration,
-//! tokenizer, weights in the first format of [`Weights::NAMES`] that there is.
+//! tokenizer, weights in the first format of [`Weights::NAMES`] that there is. Of a model that
+//! is in GGUF only, it returns that one file.
 //!
 //! The client is our own, on `ureq`, because the `hf-hub` crate, in its releases 0.4, 0.5
 //! and 1.0, compares no hashes, gives up on another process's download after seconds, and
@@ -58,7 +59,7 @@ impl Hub {
         })
     }
 
-    /// The folder of a model's files, which are downloaded where the cache lacks them.
+    /// The folder of a model's files, or its GGUF file, downloaded where the cache lacks them.
     ///
     /// A branch is looked up each time; where the Hub cannot be reached, or the cache is
     /// read-only and the branch has moved, the commit that was last seen is used. A commit
@@ -71,7 +72,7 @@ impl Hub {
         let repo = Repo::new(&self.cache, id);
         let cached = || {
             let folder = repo.snapshot(&repo.commit(&id.revision)?);
-            is_complete(&folder).then_some(folder)
+            complete(&folder, id)
         };
         if self.offline {
             return cached().ok_or_else(|| HubError::NotCached(id.to_string()));
@@ -101,7 +102,7 @@ impl Hub {
         let folder = repo.snapshot(&commit);
         let mut get = |name: &str| {
             let place = repo.place(&commit, name);
-            let limit = if is_weights(name) {
+            let limit = if is_weights(name) || is_gguf(name) {
                 u64::MAX
             } else {
                 MAX_SMALL_FILE
@@ -109,37 +110,102 @@ impl Hub {
             self.downloader
                 .get(id, &commit, name, &place, limit, progress)
         };
-        let wanted = wanted(&names).map_err(|reason| HubError::Unusable {
+        let unusable = |reason| HubError::Unusable {
             id: id.to_string(),
             reason,
-        })?;
+        };
+        if let Some(file) = gguf(&names, id).map_err(unusable)? {
+            if cfg!(not(feature = "candle")) {
+                return Err(unusable(
+                    "a language model, which this build does not run; build one that does: cargo \
+                     build --release --features full"
+                        .into(),
+                ));
+            }
+            get(file)?;
+            remember(repo, id, &commit);
+            return Ok(folder.join(file));
+        }
+        let wanted = wanted(&names).map_err(unusable)?;
         // First, so that a model that cannot run is rejected before its weights come down.
         get(config::FILE)?;
         let config = ModelConfig::open(&folder)?;
         if !TokenizerFiles::are_there(&config, |name| names.contains(name)) {
-            return Err(HubError::Unusable {
-                id: id.to_string(),
-                reason: "it has no tokenizer in a supported format".into(),
-            });
+            return Err(unusable("it has no tokenizer in a supported format".into()));
         }
         for name in &wanted {
             get(name)?;
         }
         for name in further(&folder)? {
             if !names.contains(&name) {
-                return Err(HubError::Unusable {
-                    id: id.to_string(),
-                    reason: format!("it lacks {name:?}, to which another of its files refers"),
-                });
+                return Err(unusable(format!(
+                    "it lacks {name:?}, to which another of its files refers"
+                )));
             }
             get(&name)?;
         }
-        if let Err(error) = repo.remember(&id.revision, &commit) {
-            // The model is there all the same; offline it cannot be found by this revision.
-            tracing::warn!(%error, "cannot update the cache");
-        }
+        remember(repo, id, &commit);
         Ok(folder)
     }
+}
+
+fn remember(repo: &Repo, id: &HubId, commit: &str) {
+    if let Err(error) = repo.remember(&id.revision, commit) {
+        // The model is there all the same; offline it cannot be found by this revision.
+        tracing::warn!(%error, "cannot update the cache");
+    }
+}
+
+fn is_gguf(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".gguf")
+}
+
+/// The GGUF file to take: the one that the id names, or the only one of a model that has no
+/// other weights. `None` where the model is a folder.
+fn gguf<'a>(names: &'a BTreeSet<String>, id: &HubId) -> Result<Option<&'a str>, String> {
+    let has_other_weights = Weights::NAMES.iter().any(|name| names.contains(*name));
+    // Parts of a model whose file was split, and what language models see pictures with, do not
+    // run alone.
+    let is_whole = |name: &&str| !name.contains("-of-0") && !name.starts_with("mmproj");
+    let files: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| is_gguf(name) && !name.contains('/'))
+        .filter(is_whole)
+        .collect();
+    let matching: Vec<&str> = match &id.gguf {
+        None if has_other_weights || files.is_empty() => return Ok(None),
+        None => files.clone(),
+        Some(wanted) => files
+            .iter()
+            .filter(|name| names_file(wanted, name))
+            .copied()
+            .collect(),
+    };
+    match matching[..] {
+        [file] => Ok(Some(file)),
+        [] if files.is_empty() => Err("it has no GGUF file that runs".into()),
+        [] => Err(format!(
+            "no GGUF file of that name; it has {}",
+            files.join(", ")
+        )),
+        _ => Err(format!(
+            "it has several GGUF files: {}; name one by its end, as in {}/{}:Q4_K_M",
+            matching.join(", "),
+            id.owner,
+            id.name
+        )),
+    }
+}
+
+/// Whether `wanted` is the file's name or, after a dash or a dot, the end of it.
+fn names_file(wanted: &str, file: &str) -> bool {
+    let (wanted, file) = (wanted.to_ascii_lowercase(), file.to_ascii_lowercase());
+    let stem = file.trim_end_matches(".gguf");
+    wanted == file
+        || stem
+            .strip_suffix(&wanted)
+            .is_some_and(|start| start.is_empty() || start.ends_with(['-', '.']))
 }
 
 /// Whether the file, one of those that are taken, holds weights: it may have any size.
@@ -189,22 +255,24 @@ fn further(folder: &Path) -> Result<Vec<String>, coldread_model::LoadError> {
     Ok(names)
 }
 
-/// Whether the folder has all that would be downloaded.
-fn is_complete(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return false;
-    };
+/// The model of the folder, if it has all that would be downloaded.
+fn complete(folder: &Path, id: &HubId) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
     let there = |name: &str| folder.join(name).is_file();
     // A file whose blob is gone is not there.
     let names: BTreeSet<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| there(name))
         .collect();
+    if let Some(file) = gguf(&names, id).ok()? {
+        return Some(folder.join(file));
+    }
     // A model that cannot run is complete as well: loading it says why.
-    wanted(&names).is_ok()
+    let is_complete = wanted(&names).is_ok()
         && ModelConfig::open(folder)
             .map_or(true, |config| TokenizerFiles::are_there(&config, there))
-        && further(folder).is_ok_and(|names| names.iter().all(|name| there(name)))
+        && further(folder).is_ok_and(|names| names.iter().all(|name| there(name)));
+    is_complete.then(|| folder.to_owned())
 }
 
 #[cfg(test)]
@@ -251,6 +319,44 @@ mod tests {
         assert!(at(ReadOnlyFilesystem).leaves_the_cache_usable());
         assert!(!at(StorageFull).leaves_the_cache_usable());
         assert!(!HubError::NotFound("model".into()).leaves_the_cache_usable());
+    }
+
+    #[test]
+    fn a_gguf_file_is_named_or_the_only_weights() {
+        let two = [
+            "README.md",
+            "m-Q4_K_M.gguf",
+            "m-Q8_0.gguf",
+            "mmproj-F16.gguf",
+        ];
+        let split = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+        let cases: [(&[&str], &str, Result<Option<&str>, &str>); 9] = [
+            (&["m.gguf", "config.json"], "a/b", Ok(Some("m.gguf"))),
+            (&["m.gguf", "model.safetensors"], "a/b", Ok(None)),
+            (
+                &["m.gguf", "model.safetensors"],
+                "a/b:m",
+                Ok(Some("m.gguf")),
+            ),
+            (&["config.json"], "a/b", Ok(None)),
+            (&two, "a/b:q8_0", Ok(Some("m-Q8_0.gguf"))),
+            (&two, "a/b:m-Q4_K_M.gguf", Ok(Some("m-Q4_K_M.gguf"))),
+            (
+                &two,
+                "a/b",
+                Err("several GGUF files: m-Q4_K_M.gguf, m-Q8_0.gguf"),
+            ),
+            (&two, "a/b:8_0", Err("no GGUF file of that name")),
+            (&split, "a/b:m", Err("no GGUF file that runs")),
+        ];
+        for (names, id, expected) in cases {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let id = HubId::parse(id, None).expect("an id");
+            match (gguf(&names, &id), expected) {
+                (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason}"),
+                (got, expected) => assert_eq!(got, expected.map_err(str::to_owned)),
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,10 @@
 //! The first run of a fresh copy is kept apart, as the first run after a deployment
 //! is on Lambda.
 //!
+//! **A restore is a resumption.** With SnapStart, coldread is measured a second time: started,
+//! paused when it asks for its restore, and resumed. Its clock starts with the resumption, so
+//! that what the platform takes to load a snapshot is not in the figures.
+//!
 //! **Faults are no latency.** A run that fails is counted by its kind and leaves the
 //! figures.
 
@@ -93,7 +97,12 @@ impl Measurement {
         } = &self.options;
         let mut series: Vec<RunSeries> = Vec::new();
         for &condition in conditions {
-            for candidate in &self.candidates {
+            let measured = self
+                .candidates
+                .iter()
+                // What a paused process has mapped cannot be evicted.
+                .filter(|candidate| !(candidate.restored && condition.cache == Cache::Dropped));
+            for candidate in measured {
                 series.push(RunSeries::new(candidate, condition));
             }
         }

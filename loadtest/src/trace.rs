@@ -115,9 +115,22 @@ impl TraceRun {
             });
         }
         let (_, first) = observed.first().context("nothing was replayed")?;
-        let against = format!("local Lambda, {} MB, {}", local.memory_mb, first.limits);
+        let restored = local
+            .snapstart
+            .as_ref()
+            .map_or("", |_| ", restored from snapshots");
+        let against = format!(
+            "local Lambda, {} MB, {}{restored}",
+            local.memory_mb, first.limits
+        );
         let mut run = Self::new(against, schedule, &replays)?;
         run.verdict.extend(local.crowded(&replays));
+        run.verdict.extend(
+            local
+                .snapstart
+                .iter()
+                .map(|snapstart| format!("{snapstart}.")),
+        );
         Ok(run)
     }
 

@@ -93,7 +93,7 @@ fn hub_id(model: &Path) -> Option<&str> {
     let id = text.split('@').next()?;
     let is_path = id.starts_with(['/', '.', '~'])
         || id.ends_with('/')
-        || end.is_some_and(|end| FILE_ENDS.contains(&end));
+        || (!id.contains(':') && end.is_some_and(|end| FILE_ENDS.contains(&end)));
     let is_address = ["huggingface.co/", "hf.co/"]
         .iter()
         .any(|host| id.starts_with(host));
@@ -144,6 +144,8 @@ mod tests {
             "acme/mood",
             "acme/mood@v1",
             "acme/mood@refs/pr/1",
+            "acme/mood:Q4_K_M",
+            "acme/mood:mood-Q4_K_M.gguf",
             "acme/mood-v2.1",
             "a b/c",
             "mood",

@@ -16,13 +16,16 @@ const LEGACY_OWNERS: [(&str, &str); 6] = [
     ("xlm-roberta-", "FacebookAI"),
 ];
 
-/// A model of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`.
+/// A model of the Hub at a revision: `OWNER/NAME` or `OWNER/NAME@REVISION`; `OWNER/NAME:FILE`
+/// is one of several language models in GGUF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
     /// A user or an organisation.
     pub owner: String,
     /// The model's name with its owner.
     pub name: String,
+    /// The name of a GGUF file or its end, such as `Q4_K_M`.
+    pub gguf: Option<String>,
     /// A branch, a tag or a commit.
     pub revision: String,
 }
@@ -48,6 +51,10 @@ impl HubId {
             }
             (own, other) => own.or(other).unwrap_or(MAIN),
         };
+        let (id, gguf) = match id.split_once(':') {
+            Some((id, file)) if !is_address(text) => (id, Some(file)),
+            _ => (id, None),
+        };
         let (owner, name) = id
             .split_once('/')
             .filter(|(owner, name)| is_name(owner) && is_name(name))
@@ -55,9 +62,13 @@ impl HubId {
         if !is_revision(revision) {
             return Err(invalid("its revision is not a valid branch, tag or commit"));
         }
+        if gguf.is_some_and(|file| !is_file(file)) {
+            return Err(invalid("what follows the colon is not the name of a file"));
+        }
         Ok(Self {
             owner: owner.to_owned(),
             name: name.to_owned(),
+            gguf: gguf.map(str::to_owned),
             revision: revision.to_owned(),
         })
     }
@@ -71,6 +82,9 @@ impl HubId {
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.owner, self.name)?;
+        if let Some(file) = &self.gguf {
+            write!(f, ":{file}")?;
+        }
         if self.revision == MAIN {
             return Ok(());
         }
@@ -88,12 +102,8 @@ fn form(text: &str) -> String {
 }
 
 fn meant(text: &str) -> Option<String> {
-    let address = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let is_address = address.len() < text.len()
-        || ["huggingface.co/", "hf.co/"]
-            .iter()
-            .any(|host| text.starts_with(host));
-    if is_address {
+    if is_address(text) {
+        let address = text.split_once("://").map_or(text, |(_, rest)| rest);
         let path = address.split(['?', '#']).next()?.trim_end_matches('/');
         let mut parts = path.split('/').skip(1);
         let (owner, name) = (parts.next()?, parts.next()?);
@@ -111,6 +121,12 @@ fn meant(text: &str) -> Option<String> {
         .find(|(start, _)| text.starts_with(start));
     let id = format!("{}/{text}", legacy?.1);
     HubId::parse(&id, None).is_ok().then_some(id)
+}
+
+/// Whether the text is the address of a page.
+fn is_address(text: &str) -> bool {
+    let hosts = ["huggingface.co/", "hf.co/"];
+    text.contains("://") || hosts.iter().any(|host| text.starts_with(host))
 }
 
 /// Forty hexadecimal digits.
@@ -136,6 +152,11 @@ fn is_name(text: &str) -> bool {
         && !text.ends_with(edge)
         && !text.contains("--")
         && !text.contains("..")
+}
+
+fn is_file(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=200).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with('.')
 }
 
 fn is_revision(text: &str) -> bool {
@@ -172,6 +193,10 @@ mod tests {
         check("acme/mood", Some("refs/pr/3"), Ok("acme/mood@refs/pr/3"));
         check("acme/mood@v1", Some("v1"), Ok("acme/mood@v1"));
         check("acme/mood@v1", Some("v2"), Err("a different revision"));
+        check("acme/mood:Q4_K_M@v1", None, Ok("acme/mood:Q4_K_M@v1"));
+        for file in ["", "../x", "a/b", ".x", "a:b", "a b"] {
+            check(&format!("acme/mood:{file}"), None, Err("name of a file"));
+        }
         let pinned = HubId::parse("acme/mood", Some(commit)).unwrap();
         assert!(pinned.is_pinned());
         assert!(!HubId::parse("acme/mood", None).unwrap().is_pinned());

@@ -106,7 +106,7 @@ impl Model {
 
 /// Large files are stored apart from git.
 fn is_large(name: &str) -> bool {
-    [".safetensors", ".bin", ".model"]
+    [".safetensors", ".bin", ".gguf", ".model"]
         .iter()
         .any(|end| name.ends_with(end))
 }

@@ -145,6 +145,51 @@ fn a_model_of_the_hub_scores_as_its_folder_does() {
 }
 
 #[test]
+fn a_language_model_of_the_hub_scores_as_its_file_does() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/gguf");
+    let [file, other] = ["gemma3.gguf", "qwen3.gguf"].map(|name| folder.join(name));
+    let mut model = Model {
+        id: ID.into(),
+        ..Model::default()
+    };
+    model
+        .files
+        .insert("mood-Q8_0.gguf".into(), fs::read(&file).expect("a file"));
+    let hub = FakeHub::start(model);
+    let machine = Machine::new(&hub.url);
+    let score = |args: &[&str]| {
+        let mut command = machine.command(&[args, &["score", "good coffee"]].concat());
+        let output = command.output().expect("the binary starts");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        match output.status.code() {
+            Some(0) => Ok(text(output.stdout)),
+            _ => Err(text(output.stderr)),
+        }
+    };
+    let expected = score(&["--model", file.to_str().expect("UTF-8")]).expect("scored");
+    assert_eq!(score(&["--model", ID]), Ok(expected.clone()));
+    assert_eq!(
+        score(&["--model", "acme/mood:q8_0", "--offline"]),
+        Ok(expected.clone())
+    );
+    drop(hub);
+
+    let mut model = Model::of(ID, &tiny("bert-stars"));
+    for (name, path) in [("mood-Q8_0.gguf", &file), ("mood-Q4_K_M.gguf", &other)] {
+        model
+            .files
+            .insert(name.into(), fs::read(path).expect("a file"));
+    }
+    let hub = FakeHub::start(model);
+    let machine = Machine::new(&hub.url);
+    let id = "acme/mood:Q5_K_M";
+    let got = machine.pack_with(&[id], &[]);
+    let files = "mood-Q4_K_M.gguf, mood-Q8_0.gguf";
+    fails(&got, "hub_unusable_model", &[id, files]);
+    assert!(machine.names("snapshots").is_empty());
+}
+
+#[test]
 fn packing_tells_what_the_model_is() {
     let (_hub, machine) = start("roberta-binary");
     let told = machine.pack().expect("packed");

@@ -7,6 +7,8 @@ use std::process::Command;
 
 /// Name of coldread itself among the functions.
 pub const COLDREAD: &str = "coldread";
+/// Name of coldread restored from a snapshot.
+const RESTORED: &str = "coldread, restored";
 /// Name of the hello-world function, the floor of all others.
 pub(super) const HELLO: &str = "hello";
 
@@ -17,6 +19,8 @@ pub struct Functions {
     pub binary: Option<PathBuf>,
     /// Names and commands of further functions.
     pub commands: Vec<(String, String)>,
+    /// Whether coldread is measured restored from a snapshot as well.
+    pub snapstart: bool,
     /// Names and images, which replace coldread and the hello-world function.
     pub images: Vec<(String, String)>,
     /// Container engine: podman or docker.
@@ -33,6 +37,8 @@ pub(super) struct Candidate {
     /// An executable that can be copied and runs alone; what it has mapped beside itself
     /// is the system's.
     pub(super) single_file: bool,
+    /// Its instances are restored from a snapshot, a process that is paused.
+    pub(super) restored: bool,
 }
 
 impl Candidate {
@@ -58,12 +64,20 @@ pub(super) fn find(functions: &Functions) -> Result<Vec<Candidate>> {
                 args: Vec::new(),
             },
             single_file: false,
+            restored: false,
         });
     }
     if candidates.is_empty() {
         let [coldread, hello] = binaries(functions.binary.as_deref())?;
         candidates.push(single_file(COLDREAD, coldread));
         candidates.push(single_file(HELLO, hello));
+        if functions.snapstart {
+            candidates.push(Candidate {
+                name: RESTORED.to_owned(),
+                restored: true,
+                ..candidates[0].clone()
+            });
+        }
     }
     for (name, command) in &functions.commands {
         let words = shell_words::split(command).with_context(|| format!("--vs {name}"))?;
@@ -76,6 +90,7 @@ pub(super) fn find(functions: &Functions) -> Result<Vec<Candidate>> {
             name: name.clone(),
             program: Program::Command(words.into_iter().map(Into::into).collect()),
             single_file: false,
+            restored: false,
         });
     }
     for (i, candidate) in candidates.iter().enumerate() {
@@ -92,6 +107,7 @@ fn single_file(name: &str, path: PathBuf) -> Candidate {
         name: name.to_owned(),
         program: Program::Command(vec![path.into()]),
         single_file: true,
+        restored: false,
     }
 }
 

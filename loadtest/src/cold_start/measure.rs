@@ -4,10 +4,11 @@ use super::candidate::Candidate;
 use super::deployment::Deployment;
 use super::options::{Cache, ColdStartOptions, Condition};
 use super::page_cache::{evict, files_below, residency};
+use crate::clock::ms;
 use crate::event::{POST, check_reply, function_url};
 use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::fault::{Fault, FaultKind};
-use crate::platform::function::Function;
+use crate::platform::function::{Function, SnapStart};
 use crate::platform::instance::{InitFault, Instance, Settings};
 use crate::platform::process::Usage;
 use crate::runtime_api::{CompletedInvocation, InvocationOutcome};
@@ -22,7 +23,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// One cold start that went well. Times are in milliseconds.
+/// One cold start that went well. Times are in milliseconds; those of a restored instance begin
+/// when its process goes on, and not with `exec`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// From `exec` to the first request for an event: the init phase.
@@ -137,11 +139,22 @@ impl Bench {
         let mut function = Function::new(&candidate.name, candidate.program.clone(), memory_mb);
         function.timeout = self.timeout;
         function.env.clone_from(&self.env);
+        function.snapstart = candidate.restored.then(SnapStart::default);
         let [first, second] =
             [number, number + 1].map(|turn| self.events[turn % self.events.len()].clone());
 
-        let limit = settings.init_limit;
-        let started = Instance::start(&function, &settings, limit, Some(first)).await;
+        let started = if candidate.restored {
+            match Instance::snapshot(&function, &settings).await {
+                Ok(snapshot) => {
+                    snapshot
+                        .restore(&settings, Duration::ZERO, Some(first))
+                        .await
+                }
+                Err(fault) => Err(fault),
+            }
+        } else {
+            Instance::start(&function, &settings, settings.init_limit, Some(first)).await
+        };
         let (instance, submitted) = started.map_err(|InitFault { fault, output }| {
             let said = output.lines().next_back().unwrap_or_default();
             Fault::new(fault.kind, format!("{} {said}", fault.detail))
@@ -154,10 +167,16 @@ impl Bench {
         if let Some(files) = discover {
             *files = instance.mapped_files();
         }
-        let exec = instance.started();
+        let (start, first_next_ms) = match instance.restored() {
+            Some(restored) => (restored.resumed, ms(restored.hooks)),
+            None => {
+                let exec = instance.started();
+                (exec, instance.ready().ms_since(exec))
+            }
+        };
         Ok(Sample {
-            first_next_ms: instance.ready().ms_since(exec),
-            first_answer_ms: first.answered.ms_since(exec),
+            first_next_ms,
+            first_answer_ms: first.answered.ms_since(start),
             first_event_ms: first.answered.ms_since(first.delivered),
             second_event_ms: second.answered.ms_since(second.delivered),
             usage: instance.usage(),

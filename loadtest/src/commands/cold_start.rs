@@ -20,11 +20,13 @@ const EXAMPLES: &str = "\
 Examples:
   coldread-loadtest cold-start                         coldread and a hello-world function
   coldread-loadtest cold-start --runs 100 --memory 512 --json cold.json
+  coldread-loadtest cold-start --snapstart --memory 512,1769
   coldread-loadtest cold-start --vs 'onnx=python3 loadtest/compare/onnxruntime_lambda.py out/'
   coldread-loadtest cold-start --image coldread=localhost/coldread --image other=localhost/other";
 
 /// Measure the time from `exec` to the first response, on a local Lambda
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ColdStartArgs {
     #[command(flatten)]
@@ -38,6 +40,10 @@ pub(super) struct ColdStartArgs {
     /// Another function to measure in the same run; quote the command as for a shell
     #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
     vs: Vec<(String, String)>,
+    /// Also measure coldread restored from a snapshot (SnapStart): from the resumption of a paused
+    /// process; what the platform takes to load a snapshot is not included
+    #[arg(long, conflicts_with = "image")]
+    snapstart: bool,
     /// Measure local container images instead of coldread and hello
     #[arg(long, value_name = "NAME=IMAGE", value_parser = named)]
     image: Vec<(String, String)>,
@@ -147,6 +153,7 @@ impl ColdStartArgs {
             functions: Functions {
                 binary: self.binary.clone(),
                 commands: self.vs.clone(),
+                snapstart: self.snapstart,
                 images: self.image.clone(),
                 engine: self.engine.clone(),
                 engine_args: self.engine_arg.clone(),

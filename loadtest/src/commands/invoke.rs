@@ -1,10 +1,11 @@
 //! `coldread-loadtest invoke`: gives events to a function on the local Lambda, one after another, and
 //! prints what a client would get and what Lambda would log.
 
+use super::options::SnapStartOptions;
 use crate::interrupt;
 use crate::lambda_memory::ONE_VCPU_MB;
 use crate::platform::cgroup::Hierarchy;
-use crate::platform::function::{Function, Program, SnapStart};
+use crate::platform::function::{Function, Program};
 use crate::platform::instance::Settings;
 use crate::platform::{Platform, Scaling};
 use anyhow::{Context, Result, bail};
@@ -31,31 +32,14 @@ pub(super) struct InvokeArgs {
     /// Run without limits
     #[arg(long)]
     no_limits: bool,
-    /// Restore instances from a snapshot (SnapStart): `asks` for a function that polls for its restore, `label` for an image with the label
-    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "asks", value_parser = ["asks", "label"])]
-    snapstart: Option<String>,
-    /// Shortest and longest time to load a snapshot, ms; the default is published by others, not measured
-    #[arg(long, value_name = "LOW:HIGH", default_value = "377:693", value_parser = load)]
-    snapshot_load_ms: (Duration, Duration),
+    #[command(flatten)]
+    snapstart: SnapStartOptions,
     /// Timeout of an invocation, in seconds
     #[arg(long, default_value_t = 30)]
     timeout: u64,
     /// Function to run, with its arguments
     #[arg(required = true, last = true)]
     command: Vec<OsString>,
-}
-
-fn load(text: &str) -> Result<(Duration, Duration), String> {
-    let ms = |text: &str| -> Option<Duration> {
-        let ms = text.parse::<f64>().ok()?;
-        let ms = (0.0..=1e6).contains(&ms).then_some(ms)?;
-        Some(Duration::from_secs_f64(ms / 1e3))
-    };
-    let ends = text
-        .split_once(':')
-        .and_then(|(low, high)| Some((ms(low)?, ms(high)?)));
-    ends.filter(|(low, high)| low <= high)
-        .ok_or_else(|| format!("`{text}` is not a range of milliseconds, such as 377:693"))
 }
 
 impl InvokeArgs {
@@ -89,16 +73,9 @@ impl InvokeArgs {
         }
         let mut function = Function::new("function", Program::Command(self.command), self.memory);
         function.timeout = Duration::from_secs(self.timeout);
-        if let Some(which) = &self.snapstart {
-            function.snapstart = Some(SnapStart {
-                labelled: which == "label",
-                load: self.snapshot_load_ms,
-            });
-            eprintln!(
-                "SnapStart: a snapshot is a paused process; hooks are measured, loading takes an assumed {} to {} ms",
-                self.snapshot_load_ms.0.as_millis(),
-                self.snapshot_load_ms.1.as_millis()
-            );
+        function.snapstart = self.snapstart.function();
+        if let Some(snapstart) = &function.snapstart {
+            eprintln!("{snapstart}");
         }
         let snapstart = function.snapstart.is_some();
         let platform = Platform::new(function, settings, Scaling::default());

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::arrivals::{ArrivalSource, Schedule, TraceOptions, duration};
 use crate::lambda_memory::ONE_VCPU_MB;
 use crate::measured_times::MeasuredTimes;
+use crate::platform::function::SnapStart;
 use crate::results::Results;
 use crate::simulate::Model;
 use crate::simulate::sampler::Sampler;
@@ -219,6 +220,41 @@ pub(super) fn default_binary() -> PathBuf {
         .and_then(|own| Some(own.parent()?.join("coldread")))
         .filter(|path| path.exists())
         .unwrap_or_else(|| PathBuf::from("coldread"))
+}
+
+/// Whether the local Lambda starts instances from a snapshot.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SnapStartOptions {
+    /// Restore instances from a snapshot (SnapStart): `asks` for a function that polls for its restore, `label` for an image with the label
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "asks", value_parser = ["asks", "label"])]
+    snapstart: Option<String>,
+    /// Shortest and longest time to load a snapshot, ms; the default is published by others, not measured
+    #[arg(long, value_name = "LOW:HIGH", default_value = "377:693", value_parser = load)]
+    snapshot_load_ms: (Duration, Duration),
+}
+
+impl SnapStartOptions {
+    /// What a function has of it.
+    pub(super) fn function(&self) -> Option<SnapStart> {
+        let which = self.snapstart.as_ref()?;
+        Some(SnapStart {
+            labelled: which == "label",
+            load: self.snapshot_load_ms,
+        })
+    }
+}
+
+fn load(text: &str) -> Result<(Duration, Duration), String> {
+    let ms = |text: &str| -> Option<Duration> {
+        let ms = text.parse::<f64>().ok()?;
+        let ms = (0.0..=1e6).contains(&ms).then_some(ms)?;
+        Some(Duration::from_secs_f64(ms / 1e3))
+    };
+    let ends = text
+        .split_once(':')
+        .and_then(|(low, high)| Some((ms(low)?, ms(high)?)));
+    ends.filter(|(low, high)| low <= high)
+        .ok_or_else(|| format!("`{text}` is not a range of milliseconds, such as 377:693"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
 
-use super::options::{ArrivalOptions, CommonOptions, ModelOptions, default_binary};
+use super::options::{
+    ArrivalOptions, CommonOptions, ModelOptions, SnapStartOptions, default_binary,
+};
 use super::output::right_align;
 use crate::format::{number, percent};
 use crate::generator::ClientOptions;
@@ -40,6 +42,8 @@ pub(super) struct TraceArgs {
     /// Maximum number of instances of the local function
     #[arg(long, default_value_t = 64)]
     max_instances: usize,
+    #[command(flatten)]
+    snapstart: SnapStartOptions,
     #[command(flatten)]
     client: ClientOptions,
     /// Times of the simulation with --url; those of the local Lambda are measured, and only
@@ -100,6 +104,7 @@ impl TraceArgs {
             reclaim: self.reclaim.faster(self.arrivals.time_scale),
             max_instances: self.max_instances,
             concurrency,
+            snapstart: self.snapstart.function(),
             quiet: self.common.quiet,
             command: if self.command.is_empty() {
                 vec![default_binary().into()]

@@ -3,6 +3,7 @@
 use crate::lambda_memory::vcpus;
 use crate::runtime_api::Identity;
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub enum Program {
     },
 }
 
-/// SnapStart: instances are restored from a snapshot that was taken after their init.
+/// SnapStart: instances are restored from a snapshot that was taken after their init. Displayed as
+/// what of it is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SnapStart {
     /// Whether the image's label allows a snapshot of a function that does not ask for its
@@ -39,6 +41,18 @@ pub struct SnapStart {
     /// Shortest and longest time that the platform takes to load a snapshot. It is stated
     /// and not measured: here a snapshot is a process that is paused.
     pub load: (Duration, Duration),
+}
+
+impl fmt::Display for SnapStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (low, high) = self.load;
+        write!(
+            f,
+            "SnapStart: a snapshot is a paused process; hooks are measured, loading takes an assumed {} to {} ms",
+            low.as_millis(),
+            high.as_millis()
+        )
+    }
 }
 
 impl Default for SnapStart {

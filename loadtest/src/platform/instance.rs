@@ -400,7 +400,7 @@ impl Snapshot {
             return Err(failed(&instance, late()));
         };
         tokio::time::sleep(load).await;
-        let at = Moment::now();
+        let resumed = Moment::now();
         // Before the event: a poll that is open already takes it.
         let restore = instance.api.restore();
         let submitted = first.map(|event| instance.submit(event));
@@ -416,8 +416,11 @@ impl Snapshot {
         };
         match ended {
             Restore::Ready(ready) => {
-                let hooks = ready.since(at);
-                instance.restored = Some(Restored { load, hooks });
+                instance.restored = Some(Restored {
+                    load,
+                    resumed,
+                    hooks: ready.since(resumed),
+                });
                 Ok((instance, submitted))
             }
             Restore::Failed(_, error_type, posted) => {

@@ -1,5 +1,6 @@
 //! The line that Lambda logs after an invocation.
 
+use crate::clock::Moment;
 use std::fmt;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Report {
 pub struct Restored {
     /// Loading the snapshot, as stated.
     pub load: Duration,
+    /// When the process went on.
+    pub resumed: Moment,
     /// The function's hooks, as measured: until it asked for its first event.
     pub hooks: Duration,
 }
@@ -37,6 +40,12 @@ impl Restored {
 }
 
 impl Report {
+    /// What is billed of the instance's start, if it was started for this invocation: its init, or
+    /// the hooks of its restore.
+    pub fn billed_start(&self) -> Option<Duration> {
+        self.init.or(self.restore.map(|restored| restored.hooks))
+    }
+
     /// Milliseconds that are billed: begun ones count, and for images so does init.
     pub fn billed_ms(&self) -> u64 {
         let billed = self.duration + self.init.unwrap_or_default();
@@ -90,6 +99,7 @@ mod tests {
         let restored = Report {
             restore: Some(Restored {
                 load: Duration::from_millis(400),
+                resumed: Moment::now(),
                 hooks: Duration::from_micros(1_250),
             }),
             ..report(1_480, None)

@@ -22,7 +22,7 @@ use crate::generator::{ClientOptions, pacer::Pacer};
 use crate::lambda_memory::vcpus;
 use crate::latency::Latency;
 use crate::platform::cgroup::Hierarchy;
-use crate::platform::function::{Function, Program};
+use crate::platform::function::{Function, Program, SnapStart};
 use crate::platform::instance::Settings;
 use crate::platform::reclaim::Reclaim;
 use crate::platform::{Invoked, Platform, Scaling};
@@ -43,6 +43,8 @@ pub struct LocalLambda {
     pub max_instances: usize,
     /// Requests an instance takes at once.
     pub concurrency: u32,
+    /// Whether instances are restored from a snapshot.
+    pub snapstart: Option<SnapStart>,
     /// No progress bar.
     pub quiet: bool,
     /// The function and its arguments.
@@ -72,7 +74,7 @@ struct Answered {
     /// From the event's delivery to its response.
     duration: f64,
     billed: u64,
-    /// Init phase, of those that an instance was started for.
+    /// Init phase, or hooks of the restore, of those that an instance was started for.
     init: Option<f64>,
 }
 
@@ -102,6 +104,11 @@ impl LocalLambda {
         seed: u64,
     ) -> Result<Observed> {
         let (platform, limits) = self.platform(client.timeout, seed)?;
+        if self.snapstart.is_some()
+            && let Err(fault) = platform.publish().await
+        {
+            bail!("publishing a version failed: {fault}");
+        }
         let seen = Rc::new(RefCell::new(Observed {
             limits,
             memory_mb: self.memory_mb,
@@ -163,6 +170,7 @@ impl LocalLambda {
         let mut function = Function::new("replay", program, self.memory_mb);
         function.timeout = timeout;
         function.max_concurrency = self.concurrency as usize;
+        function.snapstart.clone_from(&self.snapstart);
         let scaling = Scaling {
             max_instances: self.max_instances,
             reclaim: self.reclaim,
@@ -191,7 +199,8 @@ impl LocalLambda {
         };
         let overhead = warm(&|request| (request.latency - request.duration).max(0.0));
         let usual = median(&overhead).unwrap_or(0.0);
-        // What a client waits for besides init and work: the control group, the new process.
+        // What a client waits for besides init and work: the control group, the new process, or
+        // the loading of a snapshot.
         let around =
             cold(&|request, init| (request.latency - init - request.duration - usual).max(0.0));
         let first = measured(&cold(&|request, _| request.duration))?;
@@ -251,8 +260,9 @@ impl Observed {
                 Ok(()) => self.answered.push(Answered {
                     latency,
                     duration: ms(report.duration),
-                    billed: report.billed_ms(),
-                    init: report.init.map(ms),
+                    billed: report.billed_ms()
+                        + report.restore.map_or(0, |restored| restored.billed_ms()),
+                    init: report.billed_start().map(ms),
                 }),
                 Err(reason) => *self.faults.entry(reason).or_default() += 1,
             },

@@ -1,5 +1,6 @@
 //! The subcommands, as a shell calls them.
 
+use coldread_loadtest::cold_start::Row;
 use coldread_loadtest::results::Results;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
@@ -194,6 +195,79 @@ fn events_go_in_and_answers_come_out() {
 
 /// A log whose lines have times is traffic and times at once; one without is not, and one
 /// that has restores alone does not say what a cold start takes.
+#[test]
+fn a_restore_is_measured_beside_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("cold.json");
+    let page = folder.path().join("cold.html");
+    let output = harness(
+        &[
+            "cold-start",
+            "--snapstart",
+            "--binary",
+            HELLO,
+            "--runs",
+            "2",
+            "--no-limits",
+            "--quiet",
+            "--json",
+            path.to_str().expect("a plain path"),
+            "--report",
+            page.to_str().expect("a plain path"),
+        ],
+        "",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let found = Results::read(&path)
+        .expect("a document")
+        .cold_start
+        .expect("its section");
+    let restored = |row: &&Row| row.function == "coldread, restored";
+    let rows: Vec<&Row> = found.rows.iter().filter(restored).collect();
+    // What a paused process has mapped cannot be evicted, so there is one state of the cache.
+    let [row] = rows[..] else { panic!("{rows:?}") };
+    assert_eq!((row.samples.len(), row.faults.total()), (2, 0), "{row:?}");
+    for sample in &row.samples {
+        assert!(sample.first_next_ms <= sample.first_answer_ms, "{sample:?}");
+    }
+}
+
+#[test]
+fn a_replay_restores_its_instances() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("trace.json");
+    let output = harness(
+        &[
+            "trace",
+            "--snapstart",
+            "--snapshot-load-ms",
+            "60:60",
+            "--arrivals",
+            "poisson:20",
+            "--duration",
+            "500ms",
+            "--no-limits",
+            "--quiet",
+            "--json",
+            path.to_str().expect("a plain path"),
+            "--",
+            HELLO,
+        ],
+        "",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let trace = Results::read(&path)
+        .expect("a document")
+        .trace
+        .expect("its section");
+    let cold = trace.replayed.cold_latency_ms.expect("cold requests");
+    assert!(cold.p50 >= 60.0, "{cold:?}");
+    let verdict = trace.verdict.join(" ");
+    for part in ["restored from snapshots", "an assumed 60 to 60 ms"] {
+        assert!(verdict.contains(part), "{verdict}");
+    }
+}
+
 #[test]
 fn a_log_answers_whether_to_take_a_snapshot() {
     let folder = tempfile::tempdir().expect("a folder");
