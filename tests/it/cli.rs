@@ -605,7 +605,10 @@ fn info_tells_what_would_run() {
         serde_json::from_str::<Value>(&limited).unwrap()["limits"]["max_post_bytes"],
         99
     );
-    assert!(succeed(&["info"], b"").contains("negative, neutral, positive"));
+    assert_eq!(info["languages"], serde_json::json!(["en"]));
+    let text = succeed(&["info"], b"");
+    assert!(text.contains("negative, neutral, positive"), "{text}");
+    assert!(text.contains("languages       en\n"), "{text}");
 }
 
 #[test]
