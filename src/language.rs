@@ -17,10 +17,29 @@ use whichlang::{Lang, detect_language};
 /// A language and how sure it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Language {
-    /// Its code in ISO 639-1.
+    /// Its code in ISO 639.
     pub code: &'static str,
     /// About the probability that this is the post's language, between 0 and 1.
     pub confidence: f32,
+}
+
+/// The confidence from which a post is treated by its language: scored with a warning or by another
+/// model, or rejected. Of 2,000 English tweets, 0.05% are taken for another language with this
+/// confidence; of tweets in Arabic, French, German, Italian, Portuguese and Spanish 92 to 100% are
+/// not taken for English.
+const SURE: f32 = 0.8;
+
+impl Language {
+    /// The language of a post without words: `und` in ISO 639-2.
+    pub const UNDETERMINED: Self = Self {
+        code: "und",
+        confidence: 0.0,
+    };
+
+    /// Whether the confidence is high enough to treat the post by its language.
+    pub fn is_sure(&self) -> bool {
+        self.confidence >= SURE
+    }
 }
 
 /// Looked at in one post, in bytes. More would not change the result.

@@ -1,7 +1,8 @@
 //! Results and errors as JSON: the same over HTTP, in streams of rows, on the command line and
 //! in responses to events.
 
-use coldread_engine::{ModelInfo, PostError, PostResult, Sentiment};
+use crate::scorer::{PostLanguage, PostResult, ScoredPost};
+use coldread_engine::{ModelInfo, PostError};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -34,6 +35,20 @@ pub(crate) struct Scored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, minimum = 2))]
     windows: Option<usize>,
+    /// The language that was detected, as a code of ISO 639, and `und` for a post without words;
+    /// only if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    language: Option<&'static str>,
+    /// About the probability that this is the language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, minimum = 0, maximum = 1))]
+    language_confidence: Option<f32>,
+    /// Why the scores may mean little; missing if there is no reason. `unsupported_language`: the
+    /// model was not trained for the post's language. Only if the language was asked for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schema(required = false, min_items = 1))]
+    warnings: &'static [&'static str],
     /// The name of the model; in a batch it is next to the results instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
@@ -41,11 +56,21 @@ pub(crate) struct Scored<'a> {
 }
 
 impl<'a> Scored<'a> {
-    pub(crate) fn new(
-        sentiment: &'a Sentiment,
-        labels: &'a [String],
-        model: Option<&'a str>,
-    ) -> Self {
+    /// The result of a post that is alone in its response.
+    pub(crate) fn alone(post: &'a ScoredPost) -> Self {
+        let model = post.sentiment.model();
+        Self {
+            model: Some(&model.name),
+            ..Self::in_batch(post, &model.labels)
+        }
+    }
+
+    /// The result of a post among others.
+    pub(crate) fn in_batch(post: &'a ScoredPost, labels: &'a [String]) -> Self {
+        let ScoredPost {
+            sentiment,
+            language,
+        } = post;
         Self {
             label: &labels[sentiment.label_index],
             score: sentiment.score(),
@@ -55,8 +80,19 @@ impl<'a> Scored<'a> {
             },
             truncated: sentiment.truncated,
             windows: Some(sentiment.windows).filter(|&windows| windows > 1),
-            model,
+            language: language.map(|it| it.language.code),
+            language_confidence: language.map(|it| it.language.confidence),
+            warnings: warnings(*language),
+            model: None,
         }
+    }
+}
+
+/// The codes of warnings.
+pub(crate) fn warnings(language: Option<PostLanguage>) -> &'static [&'static str] {
+    match language {
+        Some(it) if it.is_unsupported => &["unsupported_language"],
+        _ => &[],
     }
 }
 
@@ -110,7 +146,7 @@ pub(crate) enum ScoredOrError<'a> {
 impl<'a> ScoredOrError<'a> {
     pub(crate) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
         match result {
-            Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
+            Ok(post) => Self::Scored(Scored::in_batch(post, labels)),
             Err(error) => Self::Failed(ErrorBody::from_post_error(error)),
         }
     }

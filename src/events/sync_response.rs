@@ -23,7 +23,7 @@ impl Events {
         stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
         let event = replace_halves(event);
-        let (posts, long_text) = parse_posts(&event, self.app.limits().max_posts.get())?;
+        let (posts, named) = parse_posts(&event, self.app.limits().max_posts.get())?;
         let (posts, is_one) = match posts {
             Posts::One(post) => (vec![post], true),
             Posts::Many(posts) => (posts, false),
@@ -31,7 +31,7 @@ impl Events {
         stats.records = posts.len();
         let options = RequestOptions {
             deadline: Some(self.deadline(platform.deadline)),
-            long_text: long_text.unwrap_or_default(),
+            post: named.into(),
         };
         let batcher = self.app.batcher();
         let scored = batcher.classify(posts, options).await;
@@ -39,12 +39,8 @@ impl Events {
         stats.scored(scored.results.len(), &scored.stages);
         let model = batcher.model();
         if is_one && let Some(result) = scored.results.pop() {
-            let sentiment = result.map_err(ApiError::from)?;
-            return Ok(json(&Scored::new(
-                &sentiment,
-                &model.labels,
-                Some(&model.name),
-            )));
+            let post = result.map_err(ApiError::from)?;
+            return Ok(json(&Scored::alone(&post)));
         }
         Ok(json(&BatchResults::new(&scored.results, model)))
     }

@@ -1,8 +1,8 @@
 //! Writes results, with the same fields and columns over HTTP and on the command line.
 
 use super::{Row, RowError, RowId};
-use crate::wire::{ErrorBody, Scored, ScoredOrError};
-use coldread_engine::Sentiment;
+use crate::scorer::ScoredPost;
+use crate::wire::{ErrorBody, Scored, ScoredOrError, warnings};
 use csv_core::WriteResult;
 use serde::Serialize;
 
@@ -55,6 +55,7 @@ pub struct ResultRow<'a> {
 pub struct ResultWriter {
     format: ResultFormat,
     labels: Vec<String>,
+    has_language: bool,
     csv: csv_core::Writer,
     in_row: bool,
     /// What has been written since the last [`Self::take`].
@@ -62,11 +63,13 @@ pub struct ResultWriter {
 }
 
 impl ResultWriter {
-    /// Creates a writer. For CSV it writes the header.
-    pub fn new(format: ResultFormat, labels: Vec<String>) -> Self {
+    /// Creates a writer. For CSV it writes the header; `has_language` adds the columns of the
+    /// language and its warnings.
+    pub fn new(format: ResultFormat, labels: Vec<String>, has_language: bool) -> Self {
         let mut writer = Self {
             format,
             labels,
+            has_language,
             csv: csv_core::Writer::new(),
             in_row: false,
             bytes: Vec::new(),
@@ -77,7 +80,11 @@ impl ResultWriter {
                 let label = writer.labels[label].clone();
                 writer.column(&label);
             }
-            writer.columns(["truncated", "windows", "error"]);
+            writer.columns(["truncated", "windows"]);
+            if has_language {
+                writer.columns(["language", "language_confidence", "warnings"]);
+            }
+            writer.column("error");
             writer.end_row();
         }
         writer
@@ -93,14 +100,12 @@ impl ResultWriter {
         &mut self,
         row: Option<u64>,
         id: Option<&RowId>,
-        result: Result<&Sentiment, &RowFailure>,
+        result: Result<&ScoredPost, &RowFailure>,
     ) {
         match self.format {
             ResultFormat::JsonLines => {
                 let outcome = match result {
-                    Ok(sentiment) => {
-                        ScoredOrError::Scored(Scored::new(sentiment, &self.labels, None))
-                    }
+                    Ok(post) => ScoredOrError::Scored(Scored::in_batch(post, &self.labels)),
                     Err(error) => {
                         ScoredOrError::Failed(ErrorBody::new(error.code, error.message.clone()))
                     }
@@ -115,9 +120,10 @@ impl ResultWriter {
                 self.column(&number);
                 self.column(id.map(RowId::as_str).unwrap_or_default());
                 match result {
-                    Ok(sentiment) => self.scores(sentiment),
+                    Ok(post) => self.scores(post),
                     Err(error) => {
-                        for _ in 0..self.labels.len() + 4 {
+                        let language_columns = if self.has_language { 3 } else { 0 };
+                        for _ in 0..self.labels.len() + 4 + language_columns {
                             self.column("");
                         }
                         self.column(error.code);
@@ -128,7 +134,11 @@ impl ResultWriter {
         }
     }
 
-    fn scores(&mut self, sentiment: &Sentiment) {
+    fn scores(&mut self, post: &ScoredPost) {
+        let ScoredPost {
+            sentiment,
+            language,
+        } = post;
         let label = self.labels[sentiment.label_index].clone();
         self.column(&label);
         self.column(&sentiment.score().to_string());
@@ -138,7 +148,14 @@ impl ResultWriter {
         let windows = Some(sentiment.windows).filter(|&windows| windows > 1);
         let windows = windows.map(|it| it.to_string()).unwrap_or_default();
         let truncated = sentiment.truncated.to_string();
-        self.columns([&truncated, &windows, ""]);
+        self.columns([&truncated, &windows]);
+        if self.has_language {
+            let code = language.map_or("", |it| it.language.code);
+            let confidence = language.map(|it| it.language.confidence.to_string());
+            let warnings = warnings(*language).join(" ");
+            self.columns([code, &confidence.unwrap_or_default(), &warnings]);
+        }
+        self.column("");
     }
 
     fn columns<const N: usize>(&mut self, columns: [&str; N]) {

@@ -12,6 +12,7 @@ use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use crate::json::BatchText;
+use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -94,7 +95,7 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
         return Err(FormatError::Request(DUPLICATE_ID).into());
     }
     let items = documents.iter().map(validate).collect();
-    let scored = score_each(&request, items).await?;
+    let scored = score_each(&request, items, PostOptions::default()).await?;
 
     let mut results = AnalysisResults {
         documents: Vec::new(),
@@ -104,9 +105,10 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     };
     for (document, item) in documents.iter().zip(scored.items) {
         match item {
-            Ok(sentiment) => {
+            Ok(scored) => {
                 let options = (&parameters, with_statistics);
-                let analyzed = AnalyzedDocument::new(document, &sentiment, polarities, options);
+                let analyzed =
+                    AnalyzedDocument::new(document, &scored.sentiment, polarities, options);
                 results.documents.push(analyzed);
             }
             Err(invalid) => results.errors.push(DocumentError {

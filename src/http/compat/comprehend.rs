@@ -17,6 +17,7 @@ use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use crate::json::BatchText;
 use crate::language::{self, Language};
+use crate::scorer::{PostOptions, ScoredPost};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -165,8 +166,8 @@ async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> 
     }
     let polarities = polarities(request)?;
     check_length(&text)?;
-    let (sentiment, stages) = score_one(request, text).await?;
-    let detected = DetectedSentiment::new(&sentiment, polarities);
+    let (scored, stages) = score_one(request, text, PostOptions::default()).await?;
+    let detected = DetectedSentiment::new(&scored.sentiment, polarities);
     Ok(with_stats(json(StatusCode::OK, &detected), 1, stages))
 }
 
@@ -177,10 +178,12 @@ async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatE
     let polarities = polarities(request)?;
     let texts = texts.checked()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
-    let scored = score_each(request, items.collect()).await?;
+    let scored = score_each(request, items.collect(), PostOptions::default()).await?;
     let count = scored.items.len();
     let items = scored.items.into_iter();
-    let detected = |sentiment| Detection::Sentiment(DetectedSentiment::new(&sentiment, polarities));
+    let detected = |scored: ScoredPost| {
+        Detection::Sentiment(DetectedSentiment::new(&scored.sentiment, polarities))
+    };
     let batch = BatchResponse::new(items.map(|item| item.map(detected)));
     Ok(with_stats(
         json(StatusCode::OK, &batch),
@@ -333,11 +336,8 @@ impl DominantLanguage {
             return Err(FormatError::EmptyText);
         }
         // Clients use the first language without a check, so the list is never empty.
-        let undetermined = Language {
-            code: "und",
-            confidence: 0.0,
-        };
-        let Language { code, confidence } = language::detect(text).unwrap_or(undetermined);
+        let detected = language::detect(text).unwrap_or(Language::UNDETERMINED);
+        let Language { code, confidence } = detected;
         Ok(Self {
             languages: vec![LanguageScore {
                 language_code: code,

@@ -13,6 +13,7 @@ use super::strict_json::{self, StrictObject};
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::state::AppState;
+use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -71,8 +72,8 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
         return Err(FormatError::UnsupportedLanguage.into());
     }
     let polarities = polarities(&request)?;
-    let (sentiment, stages) = score_one(&request, content.clone()).await?;
-    let scores = polarities.scores(&sentiment);
+    let (scored, stages) = score_one(&request, content.clone(), PostOptions::default()).await?;
+    let scores = polarities.scores(&scored.sentiment);
     let sentiment = Sentiment {
         magnitude: scores.positive + scores.negative,
         score: scores.positive - scores.negative,

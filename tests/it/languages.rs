@@ -1,0 +1,230 @@
+//! Posts in languages that a model was trained for, and in others.
+
+use crate::support::{self, Reply, get, limits, post, post_as, request, send, service};
+use axum::Router;
+use axum::http::{Method, StatusCode};
+use coldread::batcher::Batcher;
+use coldread::http::{AppState, app};
+use coldread::scorer::{OtherLanguages, Scorer, ScorerError};
+use coldread_engine::Model;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+const ENGLISH: &str = "I love this phone, the camera is great";
+const GERMAN: &str = "Ich hasse das, nie wieder!";
+const ARABIC: &str = "أحب هذا الهاتف والكاميرا رائعة";
+const EMOJI: &str = "😡😡";
+const MARKUP: &str = "@you https://example.com/nie-wieder";
+const SHORT: &str = "nein";
+/// Hindi in Latin letters, which the detector has never seen: it takes it for Turkish.
+const HINGLISH: &str = "kal se battery bahut jaldi khatam ho rahi hai yaar, bilkul bakwas phone";
+
+const ALL: [&str; 7] = [ENGLISH, GERMAN, ARABIC, EMOJI, MARKUP, SHORT, HINGLISH];
+
+/// A service on a scorer of its own.
+fn service_on(scorer: Scorer) -> Router {
+    let limits = limits(&[]);
+    let options = limits.batch_options(NonZeroUsize::MIN, |_| None);
+    let batcher = Batcher::start(scorer, options, Arc::default());
+    app(AppState::new(batcher, limits))
+}
+
+/// A service that rejects posts in other languages than the default model's.
+fn rejecting() -> Router {
+    let scorer = Scorer::from(support::classifier()).with_other_languages(OtherLanguages::Reject);
+    service_on(scorer.expect("the default model says that it is English"))
+}
+
+fn tiny(name: &str) -> Scorer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny");
+    let model = Model::open(folder.join(name)).expect("a model");
+    model.classifier().into()
+}
+
+/// The service's response to posts.
+async fn score(app: Router, body: Value) -> Reply {
+    let reply = send(app, post(body.to_string())).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    reply
+}
+
+/// Language and warnings, or the error, of each result.
+fn told(results: &Value) -> String {
+    let results = results.as_array().expect("a list of results");
+    let told = results.iter().map(|result| {
+        let warnings = &result["warnings"];
+        match &result["error"]["code"] {
+            Value::Null if warnings.is_null() => result["language"].to_string(),
+            Value::Null => format!("{} {warnings}", result["language"]),
+            code => code.to_string(),
+        }
+    });
+    told.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn languages_are_detected_where_they_are_asked_for() {
+    let body = json!({ "texts": ALL, "detect_language": true });
+    let reply = score(service(), body).await;
+    assert_snapshot!(told(&reply.json()["results"]), @r#"
+    "en"
+    "de" ["unsupported_language"]
+    "ar" ["unsupported_language"]
+    "und"
+    "und"
+    "de"
+    "tr" ["unsupported_language"]
+    "#);
+    let german = send(
+        service(),
+        post(json!({ "text": GERMAN, "detect_language": true }).to_string()),
+    );
+    let german = german.await.json();
+    assert_eq!(german["language"], "de");
+    assert_eq!(german["warnings"], json!(["unsupported_language"]));
+    let confidence = german["language_confidence"].as_f64().expect("a number");
+    assert!((0.8..1.0).contains(&confidence), "{confidence}");
+    assert_eq!(reply.json()["results"][3]["language_confidence"], 0.0);
+}
+
+#[tokio::test]
+async fn without_the_option_responses_stay_as_they_were() {
+    let plain = score(service(), json!({ "texts": ALL })).await;
+    let off = score(service(), json!({ "texts": ALL, "detect_language": false })).await;
+    assert_eq!(off.text, plain.text);
+    let mut on = score(service(), json!({ "texts": ALL, "detect_language": true }))
+        .await
+        .json();
+    for result in on["results"].as_array_mut().expect("results") {
+        let result = result.as_object_mut().expect("a result");
+        assert!(result.shift_remove("language").is_some());
+        assert!(result.shift_remove("language_confidence").is_some());
+        result.shift_remove("warnings");
+    }
+    assert_eq!(on.to_string(), plain.text);
+}
+
+#[tokio::test]
+async fn the_query_asks_for_rows() {
+    let ask = |path: &str, media: &str, body: &str| {
+        let headers = [("content-type", media)];
+        request(Method::POST, path, &headers, body.to_owned())
+    };
+    let path = "/v1/sentiment?detect_language=true";
+    let lines = format!("{}\n{}\n\"\"\n", json!(ENGLISH), json!(GERMAN));
+    let reply = send(service(), ask(path, "application/x-ndjson", &lines)).await;
+    let rows: Vec<Value> = reply
+        .text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_snapshot!(told(&json!(rows)), @r#"
+    "en"
+    "de" ["unsupported_language"]
+    "empty_text"
+    "#);
+
+    let csv = format!("text\n\"{ENGLISH}\"\n\"{GERMAN}\"\n\" \"\n");
+    let reply = send(service(), ask(path, "text/csv", &csv)).await;
+    let columns =
+        |line: &str| -> Vec<String> { line.trim_end().split(',').map(str::to_owned).collect() };
+    let table: Vec<Vec<String>> = reply.text.lines().map(columns).collect();
+    let names = ["language", "language_confidence", "warnings", "error"];
+    let first = table[0].len() - names.len();
+    assert_eq!(table[0][first..], names);
+    assert_eq!(table[1][first], "en");
+    assert_eq!(table[1][first + 2..], ["", ""]);
+    assert_eq!(table[2][first], "de");
+    assert_eq!(table[2][first + 2..], ["unsupported_language", ""]);
+    assert_eq!(table[3][first..], ["", "", "", "empty_text"]);
+    assert!(table.iter().all(|row| row.len() == table[0].len()));
+
+    let without = send(service(), ask("/v1/sentiment", "text/csv", &csv)).await;
+    assert!(!without.text.contains("language"), "{}", without.text);
+
+    for query in ["detect_language=en", "detect_language", "detect_language="] {
+        let path = format!("/v1/sentiment?{query}");
+        let reply = send(service(), ask(&path, "text/csv", &csv)).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(reply.json()["error"]["code"], "invalid_type");
+    }
+}
+
+#[tokio::test]
+async fn the_body_takes_precedence_over_the_query() {
+    let body = json!({ "text": GERMAN, "detect_language": false }).to_string();
+    let headers = [("content-type", "application/json")];
+    let path = "/v1/sentiment?detect_language=true";
+    let reply = send(service(), request(Method::POST, path, &headers, body)).await;
+    assert_eq!(reply.json()["language"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_model_of_unknown_languages_gives_no_warnings() {
+    let body = json!({ "texts": [ENGLISH, GERMAN], "detect_language": true });
+    let reply = score(service_on(tiny("bert")), body).await;
+    assert_snapshot!(told(&reply.json()["results"]), @r#"
+    "en"
+    "de"
+    "#);
+    let rejects = tiny("bert").with_other_languages(OtherLanguages::Reject);
+    let error = rejects.expect_err("nothing would be rejected");
+    assert!(matches!(error, ScorerError::UnknownLanguages { .. }));
+    assert!(
+        error.to_string().contains("\"languages\": [\"en\"]"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn other_languages_are_rejected_post_by_post() {
+    let app = rejecting();
+    let reply = score(app.clone(), json!({ "texts": ALL })).await;
+    assert_snapshot!(told(&reply.json()["results"]), @r#"
+    null
+    "unsupported_language"
+    "unsupported_language"
+    null
+    null
+    null
+    "unsupported_language"
+    "#);
+    let alone = score(service(), json!({ "texts": [ENGLISH] })).await.json();
+    assert_eq!(reply.json()["results"][0], alone["results"][0]);
+
+    let one = send(app.clone(), post(json!({ "text": GERMAN }).to_string())).await;
+    assert_snapshot!(one.render(), @r#"
+    422 Unprocessable Entity
+    content-type: application/json
+
+    {
+      "error": {
+        "code": "unsupported_language",
+        "message": "the model was not trained for the language of the text (de)"
+      }
+    }
+    "#);
+
+    let rows = format!("{GERMAN}\n{ENGLISH}\n");
+    let path = "/v1/sentiment?format=text";
+    let rows = send(app.clone(), request(Method::POST, path, &[], rows)).await;
+    let rows: Vec<&str> = rows.text.lines().collect();
+    assert!(
+        rows[0].contains(r#"{"code":"unsupported_language""#),
+        "{rows:?}"
+    );
+    assert!(rows[1].contains(r#""label":"positive""#), "{rows:?}");
+
+    let metrics = send(app, get("/metrics")).await.text;
+    for line in [
+        "coldread_unsupported_language_posts_total 5",
+        "coldread_errors_total{code=\"unsupported_language\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    let plain = send(service(), post_as("text/plain", GERMAN)).await;
+    assert_eq!(plain.status, StatusCode::OK, "by default they are scored");
+}
