@@ -77,16 +77,17 @@ pub(crate) struct ScoreArgs {
     #[arg(long)]
     detect_language: bool,
 
-    #[command(flatten)]
-    languages: LanguageArgs,
-
     /// Format of the results [default: table on a terminal, else jsonl]
     ///
     /// The CSV columns are row, id, label, score, one per label of the model, truncated,
-    /// windows, with --detect-language also language, `language_confidence` and warnings, and
+    /// windows, with --detect-language also language, language_confidence and warnings, and
     /// error.
+    #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
+
+    #[command(flatten)]
+    languages: LanguageArgs,
 }
 
 impl ScoreArgs {

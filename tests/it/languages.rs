@@ -2,7 +2,8 @@
 
 use crate::support::{self, Reply, get, limits, post, post_as, request, send, service};
 use axum::Router;
-use axum::http::{Method, StatusCode};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
 use coldread::batcher::Batcher;
 use coldread::http::{AppState, app};
 use coldread::scorer::{OtherLanguages, Scorer, ScorerError};
@@ -227,4 +228,142 @@ async fn other_languages_are_rejected_post_by_post() {
     }
     let plain = send(service(), post_as("text/plain", GERMAN)).await;
     assert_eq!(plain.status, StatusCode::OK, "by default they are scored");
+}
+
+/// A request in another service's format.
+fn ask(path: &str, target: Option<&str>, body: &Value) -> Request<Body> {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(target.map(|target| ("x-amz-target", target)));
+    request(Method::POST, path, &headers, body.to_string())
+}
+
+/// Documents of a text and a language each.
+fn azure(documents: &[(&str, Option<&str>)]) -> Request<Body> {
+    let documents = documents.iter().enumerate().map(|(id, (text, language))| {
+        json!({ "id": id.to_string(), "text": text, "language": language })
+    });
+    let input = json!({ "documents": documents.collect::<Vec<_>>() });
+    let body = json!({ "kind": "SentimentAnalysis", "analysisInput": input });
+    ask("/language/:analyze-text", None, &body)
+}
+
+#[tokio::test]
+async fn azure_detects_the_language_of_documents_that_ask_for_it() {
+    let documents = [
+        (GERMAN, Some("auto")),
+        (ENGLISH, Some("auto")),
+        (EMOJI, Some("auto")),
+        (GERMAN, Some("de-AT")),
+        (ENGLISH, Some("en-GB")),
+        (GERMAN, Some("")),
+        (GERMAN, None),
+    ];
+    let results = send(service(), azure(&documents)).await.json()["results"].take();
+    assert_eq!(results["errors"], json!([]));
+    let told = results["documents"].as_array().expect("documents").iter();
+    let told = told.map(|document| {
+        let detected = &document["detectedLanguage"];
+        let warnings = document["warnings"].as_array().expect("a list").iter();
+        let codes: Vec<&Value> = warnings.map(|warning| &warning["code"]).collect();
+        format!(
+            "{} {} {}",
+            detected["name"],
+            detected["iso6391Name"],
+            json!(codes)
+        )
+    });
+    assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r#"
+    "German" "de" ["UnsupportedLanguage"]
+    "English" "en" []
+    "(Unknown)" "(Unknown)" []
+    null null ["UnsupportedLanguage"]
+    null null []
+    null null []
+    null null []
+    "#);
+    let score = &results["documents"][0]["detectedLanguage"]["confidenceScore"];
+    assert!(score.as_f64().expect("a number") > 0.8, "{score}");
+
+    let documents = [(GERMAN, Some("en")), (ENGLISH, Some("de")), (ENGLISH, None)];
+    let results = send(rejecting(), azure(&documents)).await.json()["results"].take();
+    assert_eq!(results["documents"][0]["id"], "2");
+    for i in [0, 1] {
+        let error = &results["errors"][i]["error"]["innererror"];
+        assert_eq!(error["code"], "UnsupportedLanguageCode");
+    }
+}
+
+#[tokio::test]
+async fn google_detects_the_language_where_the_request_names_none() {
+    let google = |content: &str, language: Option<&str>| {
+        let document =
+            json!({ "type": "PLAIN_TEXT", "content": content, "languageCode": language });
+        let body = json!({ "document": document, "encodingType": "UTF8" });
+        ask("/v2/documents:analyzeSentiment", None, &body)
+    };
+    for (content, named, language, is_supported) in [
+        (GERMAN, None, "de", false),
+        (ENGLISH, None, "en", true),
+        (SHORT, None, "en", true),
+        (EMOJI, None, "en", true),
+        (GERMAN, Some(""), "de", false),
+        (GERMAN, Some("en-GB"), "en-GB", true),
+        (ENGLISH, Some("de"), "de", false),
+    ] {
+        let reply = send(service(), google(content, named)).await.json();
+        let told = (&reply["languageCode"], &reply["languageSupported"]);
+        let expected = (&json!(language), &json!(is_supported));
+        assert_eq!(told, expected, "{content} {named:?}");
+    }
+    for (content, named) in [(GERMAN, None), (GERMAN, Some("en")), (ENGLISH, Some("de"))] {
+        let reply = send(rejecting(), google(content, named)).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{content} {named:?}");
+        assert_eq!(reply.json()["error"]["status"], "INVALID_ARGUMENT");
+    }
+    let reply = send(rejecting(), google(ENGLISH, None)).await;
+    assert_eq!(reply.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn comprehend_rejects_the_languages_that_are_rejected() {
+    const UNSUPPORTED: &str = "UnsupportedLanguageException";
+    let detect = |text: &str, language: &str| {
+        let body = json!({ "Text": text, "LanguageCode": language });
+        ask("/", Some("Comprehend_20171127.DetectSentiment"), &body)
+    };
+    let batch = |texts: &[&str], language: &str| {
+        let body = json!({ "TextList": texts, "LanguageCode": language });
+        ask("/", Some("Comprehend_20171127.BatchDetectSentiment"), &body)
+    };
+    for (text, language) in [(GERMAN, "de"), (GERMAN, "en"), (ENGLISH, "zh-TW")] {
+        let reply = send(service(), detect(text, language)).await;
+        assert_eq!(reply.status, StatusCode::OK, "{text} {language}");
+        let reply = send(rejecting(), detect(text, language)).await.json();
+        assert_eq!(reply["__type"], UNSUPPORTED, "{text} {language}");
+    }
+    let reply = send(rejecting(), detect(ENGLISH, "en")).await;
+    assert_eq!(reply.status, StatusCode::OK);
+
+    let reply = send(rejecting(), batch(&[ENGLISH, GERMAN], "en"))
+        .await
+        .json();
+    assert_eq!(reply["ResultList"][0]["Index"], 0);
+    assert_eq!(reply["ErrorList"][0]["Index"], 1);
+    assert_eq!(reply["ErrorList"][0]["ErrorCode"], UNSUPPORTED);
+    let reply = send(rejecting(), batch(&[ENGLISH, GERMAN], "de"))
+        .await
+        .json();
+    assert_eq!(reply["__type"], UNSUPPORTED);
+}
+
+#[tokio::test]
+async fn formats_without_errors_of_items_reject_the_whole_request() {
+    let body = json!({ "inputs": [ENGLISH, GERMAN] });
+    let reply = send(rejecting(), ask("/models/any", None, &body)).await;
+    assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let error = reply.json()["error"].to_string();
+    assert!(
+        error.contains("item 1: the model was not trained for the language"),
+        "{error}"
+    );
 }

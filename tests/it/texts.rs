@@ -59,6 +59,7 @@ fn error_messages() {
             max_bytes: 65_536,
         }),
         RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
+        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
         RowError::RowTooLong {
             bytes: 70_000,
             max_bytes: 65_536,

@@ -160,7 +160,7 @@ pub(super) struct BatchDetect {
 async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let text = body.text.ok_or(missing("text"))?;
-    check_language(body.language_code.as_deref())?;
+    check_language(request, body.language_code.as_deref())?;
     if text.is_empty() {
         return Err(EMPTY_TEXT.into());
     }
@@ -174,7 +174,7 @@ async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> 
 async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let texts = body.text_list.ok_or(missing("textList"))?;
-    check_language(body.language_code.as_deref())?;
+    check_language(request, body.language_code.as_deref())?;
     let polarities = polarities(request)?;
     let texts = texts.checked()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
@@ -246,9 +246,11 @@ fn missing(field: &'static str) -> FormatError {
     }
 }
 
-fn check_language(code: Option<&str>) -> Result<(), FormatError> {
+/// A code that Comprehend accepts is rejected only if posts in that language would be.
+fn check_language(request: &BufferedRequest, code: Option<&str>) -> Result<(), FormatError> {
     let code = code.ok_or(missing("languageCode"))?;
-    if LANGUAGES.contains(&code) {
+    let batcher = request.app().batcher();
+    if LANGUAGES.contains(&code) && !batcher.rejects(&strict_json::primary_language(code)) {
         return Ok(());
     }
     Err(FormatError::UnsupportedLanguage)
@@ -268,6 +270,7 @@ impl From<PostError> for FormatError {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { bytes, max_bytes } => Self::TextTooLong { bytes, max_bytes },
+            PostError::UnsupportedLanguage { .. } => Self::TextLanguage(error),
             _ => Self::EmptyText,
         }
     }
@@ -425,10 +428,15 @@ fn status_and_exception(error: &CompatError) -> (StatusCode, &'static str) {
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => "ThrottlingException",
         Api(ApiError::BodyTooLarge { .. } | ApiError::Post(PostError::TooLong { .. }))
         | Format(FormatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
+        Api(ApiError::Post(PostError::UnsupportedLanguage { .. })) => {
+            "UnsupportedLanguageException"
+        }
         Format(error) => match error {
             FormatError::BatchTooLarge { .. } => "BatchSizeLimitExceededException",
             FormatError::Validation { .. } | FormatError::EmptyBatch => "ValidationException",
-            FormatError::UnsupportedLanguage => "UnsupportedLanguageException",
+            FormatError::UnsupportedLanguage | FormatError::TextLanguage(_) => {
+                "UnsupportedLanguageException"
+            }
             FormatError::UnknownOperation => "UnknownOperationException",
             FormatError::Signature(SignatureError::Missing) => {
                 "MissingAuthenticationTokenException"
