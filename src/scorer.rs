@@ -71,6 +71,19 @@ pub enum ScorerError {
         /// The model's name.
         model: String,
     },
+    /// Results of one server have the same labels, whatever model they are from.
+    #[error(
+        "--also-model needs a model with the problem type and the labels of the first, {first}, in \
+         the same order; those of {model} are {labels}"
+    )]
+    OtherLabels {
+        /// The first model's labels.
+        first: String,
+        /// The second model's name.
+        model: String,
+        /// Its labels.
+        labels: String,
+    },
 }
 
 /// One model or several, and what becomes of posts in other languages. A clone shares the weights.
@@ -125,6 +138,26 @@ impl From<Classifier> for Scorer {
 }
 
 impl Scorer {
+    /// Adds a model for the posts in its languages, except for those that a model before it serves.
+    ///
+    /// # Errors
+    /// If a model does not say which languages it was trained for, or their labels differ.
+    pub fn with_model(mut self, model: &Model) -> Result<Self, ScorerError> {
+        for model in self.models().chain([model]) {
+            known_languages(model, "--also-model")?;
+        }
+        let (first, added) = (self.model().info(), model.info());
+        if (&first.labels, first.problem_type) != (&added.labels, added.problem_type) {
+            return Err(ScorerError::OtherLabels {
+                first: first.labels.join(", "),
+                model: added.name.clone(),
+                labels: added.labels.join(", "),
+            });
+        }
+        self.models.push(model.classifier().into());
+        Ok(self)
+    }
+
     /// Changes what becomes of posts in languages that no model was trained for.
     ///
     /// # Errors

@@ -49,7 +49,8 @@ pub(crate) struct Scored<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[cfg_attr(test, schema(required = false, min_items = 1))]
     warnings: &'static [&'static str],
-    /// The name of the model; in a batch it is next to the results instead.
+    /// The name of the model. In a batch, the first model is named next to the results instead,
+    /// and only a result of another model has its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     model: Option<&'a str>,
@@ -61,21 +62,22 @@ impl<'a> Scored<'a> {
         let model = post.sentiment.model();
         Self {
             model: Some(&model.name),
-            ..Self::in_batch(post, &model.labels)
+            ..Self::in_batch(post, model)
         }
     }
 
-    /// The result of a post among others.
-    pub(crate) fn in_batch(post: &'a ScoredPost, labels: &'a [String]) -> Self {
+    /// The result of a post among others, most of which are of one model.
+    pub(crate) fn in_batch(post: &'a ScoredPost, most: &ModelInfo) -> Self {
         let ScoredPost {
             sentiment,
             language,
         } = post;
+        let model = sentiment.model();
         Self {
-            label: &labels[sentiment.label_index],
+            label: sentiment.label(),
             score: sentiment.score(),
             scores: Scores {
-                labels,
+                labels: &model.labels,
                 scores: &sentiment.scores,
             },
             truncated: sentiment.truncated,
@@ -83,7 +85,7 @@ impl<'a> Scored<'a> {
             language: language.map(|it| it.language.code),
             language_confidence: language.map(|it| it.language.confidence),
             warnings: warnings(*language),
-            model: None,
+            model: Some(model.name.as_str()).filter(|name| *name != most.name),
         }
     }
 }
@@ -126,7 +128,7 @@ pub(crate) struct BatchResults<'a> {
 
 impl<'a> BatchResults<'a> {
     pub(crate) fn new(results: &'a [PostResult], model: &'a ModelInfo) -> Self {
-        let results = results.iter().map(|r| ScoredOrError::new(r, &model.labels));
+        let results = results.iter().map(|r| ScoredOrError::new(r, model));
         Self {
             results: results.collect(),
             model: &model.name,
@@ -144,9 +146,9 @@ pub(crate) enum ScoredOrError<'a> {
 }
 
 impl<'a> ScoredOrError<'a> {
-    pub(crate) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
+    pub(crate) fn new(result: &'a PostResult, model: &ModelInfo) -> Self {
         match result {
-            Ok(post) => Self::Scored(Scored::in_batch(post, labels)),
+            Ok(post) => Self::Scored(Scored::in_batch(post, model)),
             Err(error) => Self::Failed(ErrorBody::from_post_error(error)),
         }
     }

@@ -7,6 +7,7 @@
 mod output;
 
 use super::UsageError;
+use super::model_source::Models;
 use super::posts::{Posts, RowArgs};
 use super::progress::Progress;
 use super::terminal::thousands;
@@ -128,11 +129,10 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::model_source::open(model)?;
+    let models = Models::open(model, &args.languages)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(model.max_post_bytes.get())?;
-    let scorer = args.languages.scorer(&source.load()?);
-    let scorer = scorer.map_err(|error| UsageError::new(error.to_string()))?;
+    let scorer = models.load()?;
 
     let to_terminal = io::stdout().is_terminal();
     let output = args.output.unwrap_or(if to_terminal {
@@ -145,7 +145,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
         results: Results::new(
             io::stdout(),
             output,
-            scorer.model().labels().to_vec(),
+            Arc::clone(scorer.model().info()),
             args.detect_language,
         ),
         // Results that scroll by are progress enough.

@@ -1,6 +1,7 @@
 //! `coldread serve`: the model behind HTTP or the Lambda Runtime API.
 
 use super::UsageError;
+use super::model_source::Models;
 use anyhow::Context;
 use coldread::batcher::Batcher;
 use coldread::config::Config;
@@ -23,11 +24,9 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .batch_options(config.model.threads, |name| std::env::var(name).ok());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let mut source = super::model_source::open(&config.model)?;
-    source.workers = Some(options.workers);
-    let model = source.load()?;
-    let scorer = config.languages.scorer(&model);
-    let mut scorer = scorer.map_err(|error| UsageError::new(error.to_string()))?;
+    let mut models = Models::open(&config.model, &config.languages)?;
+    models.set_workers(options.workers);
+    let mut scorer = models.load()?;
     if config.warms_up(|name| std::env::var(name).ok()) {
         warm_up(&mut scorer)?;
     }

@@ -2,6 +2,7 @@
 
 use crate::scorer::{OtherLanguages, Scorer, ScorerError};
 use coldread_engine::Model;
+use std::path::PathBuf;
 
 /// Settings for posts in various languages.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,14 +18,24 @@ pub struct LanguageArgs {
         value_name = "ACTION"
     )]
     pub other_languages: OtherLanguages,
+
+    /// A second model, named as for --model, for the posts in its languages. --model scores those
+    /// in its own languages, in languages that neither serves, and posts whose language is unsure.
+    /// Both models must have the same labels, and their languages in their config.json.
+    #[arg(long, env = "COLDREAD_ALSO_MODEL", value_name = "PATH|HUB_ID")]
+    pub also_model: Option<PathBuf>,
 }
 
 impl LanguageArgs {
-    /// A scorer with these settings.
+    /// A scorer with these settings, of the model and of the one that `also_model` names.
     ///
     /// # Errors
-    /// If the model does not say what the settings need.
-    pub fn scorer(&self, model: &Model) -> Result<Scorer, ScorerError> {
-        Scorer::from(model.classifier()).with_other_languages(self.other_languages)
+    /// If a model does not say what the settings need, or the models do not go together.
+    pub fn scorer(&self, model: &Model, also_model: Option<&Model>) -> Result<Scorer, ScorerError> {
+        let mut scorer = Scorer::from(model.classifier());
+        if let Some(model) = also_model {
+            scorer = scorer.with_model(model)?;
+        }
+        scorer.with_other_languages(self.other_languages)
     }
 }

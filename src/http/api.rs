@@ -192,7 +192,8 @@ pub(super) struct Status {
 /// Model, engine and limits of this server
 #[cfg_attr(test, utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info))))]
 pub(super) async fn info(State(app): State<AppState>) -> Response {
-    let model = app.batcher().model();
+    let models = app.batcher().models();
+    let model = models[0].info();
     let info = Info {
         model: &model.name,
         labels: &model.labels,
@@ -201,7 +202,12 @@ pub(super) async fn info(State(app): State<AppState>) -> Response {
             ProblemType::SingleLabel => "single_label_classification",
             ProblemType::MultiLabel => "multi_label_classification",
         },
-        engine: Engine::from(app.batcher().models()[0].engine_info()),
+        engine: models[0].engine_info().into(),
+        also_model: models.get(1).map(|model| AlsoModel {
+            model: &model.info().name,
+            languages: model.languages(),
+            engine: model.engine_info().into(),
+        }),
         compat: app.0.compat.names().collect(),
         limits: InfoLimits::of(&app),
         timings: timings::current(),
@@ -224,6 +230,10 @@ pub(super) struct Info<'a> {
     problem_type: &'static str,
     /// The engine that runs the model.
     engine: Engine,
+    /// The second model, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    also_model: Option<AlsoModel<'a>>,
     /// Other services whose clients are served.
     compat: Vec<&'static str>,
     /// The server's limits.
@@ -232,6 +242,18 @@ pub(super) struct Info<'a> {
     timings: Timings,
     /// The version of coldread.
     version: &'static str,
+}
+
+/// The model that scores the posts in its languages, except for those that the first model serves.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct AlsoModel<'a> {
+    /// Its name.
+    model: &'a str,
+    /// The languages that it was trained for.
+    languages: &'a [String],
+    /// The engine that runs it.
+    engine: Engine,
 }
 
 /// The engine that runs the model.

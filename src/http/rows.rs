@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -424,7 +425,7 @@ struct RowCounts {
 impl StreamWriter {
     fn new(format: ResultFormat, batcher: &Batcher, has_language: bool) -> Self {
         Self {
-            results: ResultWriter::new(format, batcher.model().labels.clone(), has_language),
+            results: ResultWriter::new(format, Arc::clone(batcher.model()), has_language),
             batcher: batcher.clone(),
             counts: RowCounts::default(),
         }

@@ -3,8 +3,10 @@
 use super::{Row, RowError, RowId};
 use crate::scorer::ScoredPost;
 use crate::wire::{ErrorBody, Scored, ScoredOrError, warnings};
+use coldread_engine::ModelInfo;
 use csv_core::WriteResult;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub struct ResultRow<'a> {
 /// Writes results into a buffer.
 pub struct ResultWriter {
     format: ResultFormat,
-    labels: Vec<String>,
+    model: Arc<ModelInfo>,
     has_language: bool,
     csv: csv_core::Writer,
     in_row: bool,
@@ -63,12 +65,13 @@ pub struct ResultWriter {
 }
 
 impl ResultWriter {
-    /// Creates a writer. For CSV it writes the header; `has_language` adds the columns of the
+    /// Creates a writer for results of a model, or mostly of that model: as JSON, a result of
+    /// another one names it. For CSV it writes the header; `has_language` adds the columns of the
     /// language and its warnings.
-    pub fn new(format: ResultFormat, labels: Vec<String>, has_language: bool) -> Self {
+    pub fn new(format: ResultFormat, model: Arc<ModelInfo>, has_language: bool) -> Self {
         let mut writer = Self {
             format,
-            labels,
+            model,
             has_language,
             csv: csv_core::Writer::new(),
             in_row: false,
@@ -76,9 +79,8 @@ impl ResultWriter {
         };
         if format == ResultFormat::Csv {
             writer.columns(["row", "id", "label", "score"]);
-            for label in 0..writer.labels.len() {
-                let label = writer.labels[label].clone();
-                writer.column(&label);
+            for label in &Arc::clone(&writer.model).labels {
+                writer.column(label);
             }
             writer.columns(["truncated", "windows"]);
             if has_language {
@@ -105,7 +107,7 @@ impl ResultWriter {
         match self.format {
             ResultFormat::JsonLines => {
                 let outcome = match result {
-                    Ok(post) => ScoredOrError::Scored(Scored::in_batch(post, &self.labels)),
+                    Ok(post) => ScoredOrError::Scored(Scored::in_batch(post, &self.model)),
                     Err(error) => {
                         ScoredOrError::Failed(ErrorBody::new(error.code, error.message.clone()))
                     }
@@ -123,7 +125,7 @@ impl ResultWriter {
                     Ok(post) => self.scores(post),
                     Err(error) => {
                         let language_columns = if self.has_language { 3 } else { 0 };
-                        for _ in 0..self.labels.len() + 4 + language_columns {
+                        for _ in 0..self.model.labels.len() + 4 + language_columns {
                             self.column("");
                         }
                         self.column(error.code);
@@ -139,8 +141,7 @@ impl ResultWriter {
             sentiment,
             language,
         } = post;
-        let label = self.labels[sentiment.label_index].clone();
-        self.column(&label);
+        self.column(sentiment.label());
         self.column(&sentiment.score().to_string());
         for score in &sentiment.scores {
             self.column(&score.to_string());

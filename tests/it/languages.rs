@@ -6,13 +6,14 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use coldread::batcher::Batcher;
 use coldread::http::{AppState, app};
-use coldread::scorer::{OtherLanguages, Scorer, ScorerError};
+use coldread::scorer::{OtherLanguages, PostOptions, Scorer, ScorerError};
 use coldread_engine::Model;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 const ENGLISH: &str = "I love this phone, the camera is great";
 const GERMAN: &str = "Ich hasse das, nie wieder!";
@@ -365,5 +366,141 @@ async fn formats_without_errors_of_items_reject_the_whole_request() {
     assert!(
         error.contains("item 1: the model was not trained for the language"),
         "{error}"
+    );
+}
+
+/// The folder of a tiny model whose configuration says that it was trained for some languages,
+/// under the model's name in a folder of its own.
+pub(crate) fn tiny_folder(name: &str, languages: &[&str]) -> (TempDir, PathBuf) {
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny");
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = parent.path().join(name);
+    std::fs::create_dir(&folder).expect("a folder");
+    for entry in tiny.join(name).read_dir().expect("a folder") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().expect("a name");
+        std::fs::copy(&path, folder.join(name)).expect("a copy");
+    }
+    let path = folder.join("config.json");
+    let config = std::fs::read_to_string(&path).expect("a file");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    config["languages"] = json!(languages);
+    std::fs::write(&path, config.to_string()).expect("written");
+    (parent, folder)
+}
+
+fn tiny_in(name: &str, languages: &[&str]) -> Model {
+    let (_parent, folder) = tiny_folder(name, languages);
+    Model::open(&folder).expect("a model")
+}
+
+/// An English model and one for German and Arabic.
+fn two_models() -> (Model, Model, Scorer) {
+    let first = tiny_in("bert", &["en"]);
+    let second = tiny_in("xlm-roberta", &["de", "ar", "en"]);
+    let scorer = Scorer::from(first.classifier()).with_model(&second);
+    (first, second, scorer.expect("they go together"))
+}
+
+#[test]
+fn each_post_gets_the_bits_of_the_model_that_serves_its_language() {
+    let (first, second, mut scorer) = two_models();
+    let posts: Vec<&str> = ALL.into_iter().cycle().take(40).chain([""]).collect();
+    let results = scorer
+        .score(&posts, PostOptions::default())
+        .expect("scored");
+    for (post, result) in posts.iter().zip(results) {
+        let model = match *post {
+            GERMAN | ARABIC => &second,
+            _ => &first,
+        };
+        let alone = model
+            .classifier()
+            .classify(&[post])
+            .expect("scored")
+            .remove(0);
+        assert_eq!(result.map(|scored| scored.sentiment), alone, "{post}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_two_models_has_the_results_of_each_post_alone() {
+    let (.., scorer) = two_models();
+    let app = service_on(scorer);
+    let body = json!({ "texts": ALL, "detect_language": true });
+    let batch = score(app.clone(), body).await.json();
+    assert_eq!(batch["model"], "bert");
+    for (text, result) in ALL
+        .iter()
+        .zip(batch["results"].as_array().expect("results"))
+    {
+        let body = json!({ "text": text, "detect_language": true });
+        let alone = score(app.clone(), body).await.json();
+        let mut result = result.clone();
+        let model = result["model"].take();
+        match *text {
+            GERMAN | ARABIC => assert_eq!(model, "xlm-roberta", "{text}"),
+            _ => assert_eq!(model, Value::Null, "{text}"),
+        }
+        result["model"] = match model {
+            Value::Null => batch["model"].clone(),
+            other => other,
+        };
+        assert_eq!(result, alone, "{text}");
+    }
+    assert_snapshot!(told(&batch["results"]), @r#"
+    "en"
+    "de"
+    "ar"
+    "und"
+    "und"
+    "de"
+    "tr" ["unsupported_language"]
+    "#);
+    let rows = format!("{ENGLISH}\n{GERMAN}\n");
+    let path = "/v1/sentiment?format=text";
+    let rows = send(app.clone(), request(Method::POST, path, &[], rows)).await;
+    let rows: Vec<&str> = rows.text.lines().collect();
+    assert!(!rows[0].contains("model"), "{rows:?}");
+    assert!(rows[1].contains(r#""model":"xlm-roberta""#), "{rows:?}");
+
+    let info = send(app, get("/v1/info")).await.json();
+    assert_eq!(info["languages"], json!(["en"]));
+    assert_eq!(info["also_model"]["model"], "xlm-roberta");
+    assert_eq!(info["also_model"]["languages"], json!(["de", "ar", "en"]));
+}
+
+#[test]
+fn a_language_that_neither_model_serves_is_rejected() {
+    let (.., scorer) = two_models();
+    let scorer = scorer.with_other_languages(OtherLanguages::Reject);
+    let mut scorer = scorer.expect("both models say their languages");
+    let results = scorer.score(&ALL, PostOptions::default()).expect("scored");
+    let rejected: Vec<&str> = ALL
+        .into_iter()
+        .zip(&results)
+        .filter_map(|(post, result)| result.is_err().then_some(post))
+        .collect();
+    assert_eq!(rejected, [HINGLISH]);
+}
+
+#[test]
+fn models_that_do_not_go_together_are_rejected() {
+    let english = tiny_in("bert", &["en"]);
+    let with = |model: &Model| Scorer::from(english.classifier()).with_model(model);
+    let error = with(&tiny_in("roberta", &[])).expect_err("unknown languages");
+    assert!(
+        error
+            .to_string()
+            .contains("the languages of the model roberta"),
+        "{error}"
+    );
+    let unknown = Scorer::from(tiny_in("roberta", &[]).classifier());
+    assert!(unknown.with_model(&english).is_err());
+    let error = with(&tiny_in("camembert-sentencepiece", &["fr"])).expect_err("other labels");
+    assert_eq!(
+        error.to_string(),
+        "--also-model needs a model with the problem type and the labels of the first, negative, \
+         neutral, positive, in the same order; those of camembert-sentencepiece are neg, neu, pos"
     );
 }

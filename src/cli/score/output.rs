@@ -4,7 +4,9 @@ use crate::cli::terminal::{shorten, width};
 use clap::ValueEnum;
 use coldread::rows::{ResultFormat, ResultWriter, Row, RowFailure};
 use coldread::scorer::ScoredPost;
+use coldread_engine::ModelInfo;
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,13 +40,13 @@ struct Table {
 
 impl<W: Write> Results<W> {
     /// Writes the header where there is one.
-    pub(super) fn new(out: W, output: Output, labels: Vec<String>, has_language: bool) -> Self {
+    pub(super) fn new(out: W, output: Output, model: Arc<ModelInfo>, has_language: bool) -> Self {
         let rows =
-            |format, labels| Form::Rows(Box::new(ResultWriter::new(format, labels, has_language)));
+            |format, model| Form::Rows(Box::new(ResultWriter::new(format, model, has_language)));
         let form = match output {
-            Output::Table => Form::Table(Table::new(labels, has_language)),
-            Output::Jsonl => rows(ResultFormat::JsonLines, labels),
-            Output::Csv => rows(ResultFormat::Csv, labels),
+            Output::Table => Form::Table(Table::new(model.labels.clone(), has_language)),
+            Output::Jsonl => rows(ResultFormat::JsonLines, model),
+            Output::Csv => rows(ResultFormat::Csv, model),
         };
         Self {
             out: BufWriter::new(out),
@@ -134,7 +136,8 @@ mod tests {
     fn check(output: Output, has_language: bool, expected: &[&str]) {
         let labels = ["negative", "a, b"];
         let owned = labels.map(str::to_owned).to_vec();
-        let mut results = Results::new(Vec::new(), output, owned, has_language);
+        let model = Arc::new(ModelInfo::single_label("", owned, 512));
+        let mut results = Results::new(Vec::new(), output, model, has_language);
         if let Form::Table(table) = &mut results.form {
             table.width = 40;
         }

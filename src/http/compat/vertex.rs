@@ -59,8 +59,9 @@ async fn score(request: &BufferedRequest, inputs: Inputs) -> Result<Response, Co
     };
     let posts: Result<Vec<String>, FormatError> = instances.into_iter().map(text).collect();
     let scored = request.score(posts?, PostOptions::default()).await?;
+    let model = request.app().batcher().model();
     let results = scored.results.iter();
-    let predictions = results.map(|result| ScoredOrError::new(result, request.labels()));
+    let predictions = results.map(|result| ScoredOrError::new(result, model));
     let body = ResponseBody {
         predictions: predictions.collect(),
     };
