@@ -116,13 +116,15 @@ impl Events {
         let longest = Instant::now() + Duration::from_millis(timeout);
         platform.map_or(longest, |platform| platform.min(longest))
     }
+}
 
+impl Verdict {
     /// A record's result as JSON, if it has one.
-    pub(super) fn result(&self, record: &Record, verdict: &Verdict) -> Option<String> {
-        let outcome = match verdict {
-            Verdict::Scored(post) => Outcome::Scored(Scored::alone(post)),
-            Verdict::Bad(error) => Outcome::Bad(error),
-            Verdict::Skipped | Verdict::Failed(_) => return None,
+    pub(super) fn result(&self, record: &Record) -> Option<String> {
+        let outcome = match self {
+            Self::Scored(post) => Outcome::Scored(Scored::alone(post)),
+            Self::Bad(error) => Outcome::Bad(error),
+            Self::Skipped | Self::Failed(_) => return None,
         };
         let result = ResultBody {
             id: record.id.as_deref(),

@@ -62,7 +62,7 @@ impl Events {
         for records in records.chunks_mut(RECORDS_PER_CHUNK) {
             let verdicts = self.score(records, platform.deadline, stats).await;
             for (record, verdict) in records.iter().zip(&verdicts) {
-                results.push(self.result_or_empty(record, verdict)?);
+                results.push(result_or_empty(record, verdict)?);
                 if let Verdict::Bad(error) = verdict {
                     bad.get_or_insert(error.clone());
                     stats.failed += 1;
@@ -87,21 +87,17 @@ impl Events {
             _ => Ok(json(&results)),
         }
     }
+}
 
-    fn result_or_empty(
-        &self,
-        record: &Record,
-        verdict: &Verdict,
-    ) -> Result<Box<RawValue>, InvocationError> {
-        if let Verdict::Failed(code) = *verdict {
-            let message = "not all posts could be scored; retry".to_owned();
-            return Err(InvocationError::Rejected { code, message });
-        }
-        let result = self.result(record, verdict);
-        // Deletions in a pipe's list keep their place.
-        let result = result.unwrap_or_else(|| "{}".to_owned());
-        Ok(RawValue::from_string(result).expect("a result is JSON"))
+fn result_or_empty(record: &Record, verdict: &Verdict) -> Result<Box<RawValue>, InvocationError> {
+    if let Verdict::Failed(code) = *verdict {
+        let message = "not all posts could be scored; retry".to_owned();
+        return Err(InvocationError::Rejected { code, message });
     }
+    let result = verdict.result(record);
+    // Deletions in a pipe's list keep their place.
+    let result = result.unwrap_or_else(|| "{}".to_owned());
+    Ok(RawValue::from_string(result).expect("a result is JSON"))
 }
 
 #[derive(Serialize)]

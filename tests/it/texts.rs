@@ -7,6 +7,7 @@ use coldread::config::{CompatArgs, ConfigError, EventArgs};
 use coldread::events::InvocationError;
 use coldread::hub::HubError;
 use coldread::rows::{InputError, RowError};
+use coldread::scorer::ScorerError;
 use coldread_engine::{EngineError, PostError};
 use insta::assert_snapshot;
 use std::fmt::Write;
@@ -134,6 +135,19 @@ fn error_messages() {
         add("error", error.to_string());
     }
     for error in config_errors() {
+        add("usage", error.to_string());
+    }
+    for error in [
+        ScorerError::UnknownLanguages {
+            flag: "--other-languages reject",
+            model: "mood".to_owned(),
+        },
+        ScorerError::OtherLabels {
+            first: "negative, positive".to_owned(),
+            model: "mood".to_owned(),
+            labels: "good, bad".to_owned(),
+        },
+    ] {
         add("usage", error.to_string());
     }
     for error in [
