@@ -33,9 +33,9 @@ mod worker;
 pub use response::ScoredPosts;
 
 use crate::error::InferError;
+use crate::scorer::{OtherLanguages, PostOptions, Scorer};
 use crate::telemetry::Metrics;
-use coldread_engine::engine::EngineInfo;
-use coldread_engine::{Classifier, LongText, ModelInfo};
+use coldread_engine::{Model, ModelInfo};
 use queue::{EarlyRejection, Queue, Request};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,8 +61,8 @@ pub struct BatchOptions {
 pub struct RequestOptions {
     /// The request fails at this time; work that cannot be done by then is not started.
     pub deadline: Option<Instant>,
-    /// What happens to posts with more tokens than the model takes.
-    pub long_text: LongText,
+    /// How its posts are scored.
+    pub post: PostOptions,
 }
 
 /// A handle to the queue; clones share it. The workers end with the last handle.
@@ -71,9 +71,9 @@ pub struct Batcher(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
-    model: Arc<ModelInfo>,
-    engine: EngineInfo,
-    max_post_bytes: usize,
+    /// The first one's labels are those of all.
+    models: Vec<Model>,
+    other_languages: OtherLanguages,
 }
 
 impl Drop for Handle {
@@ -88,9 +88,9 @@ struct Shared {
     queue: Mutex<Queue>,
     early_rejection: Arc<EarlyRejection>,
     posts_came: Condvar,
-    /// The classifier that those of further workers are cloned from. It has a lock of its
-    /// own, because the queue should not wait for a clone.
-    prototype: Mutex<Classifier>,
+    /// The scorer that those of further workers are cloned from. It has a lock of its own,
+    /// because the queue should not wait for a clone.
+    prototype: Mutex<Scorer>,
     options: BatchOptions,
     metrics: Arc<Metrics>,
 }
@@ -104,44 +104,69 @@ impl Shared {
 
 impl Batcher {
     /// Spawns the first worker thread. Batches are counted in `metrics`.
-    pub fn start(classifier: Classifier, mut options: BatchOptions, metrics: Arc<Metrics>) -> Self {
-        if !classifier.model().engine_info().batches {
+    pub fn start(
+        scorer: impl Into<Scorer>,
+        mut options: BatchOptions,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let scorer = scorer.into();
+        let models: Vec<Model> = scorer.models().cloned().collect();
+        if models.iter().any(|model| !model.engine_info().batches) {
             // Batches of one post, so that deadlines and cancellation count between posts.
             options.max_batch_tokens = NonZeroUsize::MIN;
             options.batch_wait = Duration::ZERO;
         }
         let early_rejection = Arc::<EarlyRejection>::default();
         let handle = Handle {
-            model: Arc::clone(classifier.model().info()),
-            engine: classifier.model().engine_info(),
-            max_post_bytes: classifier.model().max_post_bytes(),
+            models,
+            other_languages: scorer.other_languages(),
             shared: Arc::new(Shared {
                 queue: Mutex::new(Queue::new(options, Arc::clone(&early_rejection))),
                 early_rejection,
                 posts_came: Condvar::new(),
-                prototype: Mutex::new(classifier.clone()),
+                prototype: Mutex::new(scorer.clone()),
                 options,
                 metrics,
             }),
         };
         handle.shared.lock().worker_started();
-        worker::spawn(&handle.shared, classifier).expect("the system can spawn one thread");
+        worker::spawn(&handle.shared, scorer).expect("the system can spawn one thread");
         Self(Arc::new(handle))
     }
 
-    /// The model's description.
+    /// The description of the model, or of the first of several.
     pub fn model(&self) -> &Arc<ModelInfo> {
-        &self.0.model
+        self.0.models[0].info()
     }
 
-    /// The engine that runs the model.
-    pub fn engine(&self) -> &EngineInfo {
-        &self.0.engine
+    /// All models.
+    pub fn models(&self) -> &[Model] {
+        &self.0.models
+    }
+
+    /// Whether a model was trained for a language; `None` if that is unknown.
+    pub fn serves(&self, language: &str) -> Option<bool> {
+        let models = &self.0.models;
+        let is_known = models.iter().all(|model| !model.languages().is_empty());
+        let mut languages = models.iter().flat_map(Model::languages);
+        is_known.then(|| languages.any(|it| it == language))
+    }
+
+    /// Whether posts in a language are rejected.
+    pub fn rejects(&self, language: &str) -> bool {
+        self.0.other_languages == OtherLanguages::Reject && self.serves(language) == Some(false)
     }
 
     /// The maximum length of a post, in bytes.
     pub fn max_post_bytes(&self) -> usize {
-        self.0.max_post_bytes
+        self.0.models[0].max_post_bytes()
+    }
+
+    /// The maximum number of tokens that every model reads at once.
+    pub fn max_tokens(&self) -> usize {
+        let models = self.0.models.iter();
+        let max_tokens = models.map(|model| model.info().max_tokens).min();
+        max_tokens.expect("there is a model")
     }
 
     /// How batches are formed and how much may wait.
@@ -185,7 +210,7 @@ impl Batcher {
             return Ok(ScoredPosts::default());
         }
         let shared = &self.0.shared;
-        let (request, response) = Request::new(posts, options, &self.0.model);
+        let (request, response) = Request::new(posts, options, self.max_tokens());
         let withdraw = Withdraw {
             shared,
             id: self.admit(request)?,

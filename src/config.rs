@@ -8,12 +8,14 @@
 mod access;
 mod compat;
 mod events;
+mod languages;
 mod limits;
 mod sigv4;
 
 pub use access::{Access, AccessArgs, ApiKeys};
 pub use compat::{Compat, CompatArgs, Service};
 pub use events::{EventArgs, EventOptions, Pointer, Results};
+pub use languages::LanguageArgs;
 pub use limits::Limits;
 pub use sigv4::SigV4Keys;
 
@@ -238,6 +240,10 @@ pub struct Config {
     /// How events other than requests are handled.
     #[command(flatten)]
     pub events: EventArgs,
+
+    /// What the languages of posts decide.
+    #[command(flatten)]
+    pub languages: LanguageArgs,
 
     /// Which model runs, and on what.
     #[command(flatten)]

@@ -29,6 +29,7 @@ mod error;
 mod memory_limit;
 #[cfg(test)]
 mod openapi;
+mod options;
 mod page;
 mod posts;
 mod request_telemetry;

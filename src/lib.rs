@@ -29,6 +29,7 @@ mod memory;
 pub mod model;
 pub mod platform;
 pub mod rows;
+pub mod scorer;
 pub mod serve;
 pub mod telemetry;
 pub mod timings;

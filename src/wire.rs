@@ -1,7 +1,8 @@
 //! Results and errors as JSON: the same over HTTP, in streams of rows, on the command line and
 //! in responses to events.
 
-use coldread_engine::{ModelInfo, PostError, PostResult, Sentiment};
+use crate::scorer::{PostLanguage, PostResult, ScoredPost};
+use coldread_engine::{ModelInfo, PostError};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -34,29 +35,66 @@ pub(crate) struct Scored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false, minimum = 2))]
     windows: Option<usize>,
-    /// The name of the model; in a batch it is next to the results instead.
+    /// The language that was detected, as a code of ISO 639, and `und` for a post without words;
+    /// only if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    language: Option<&'static str>,
+    /// About the probability that this is the language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false, minimum = 0, maximum = 1))]
+    language_confidence: Option<f32>,
+    /// Why the scores may mean little; missing if there is no reason. `unsupported_language`: the
+    /// model was not trained for the post's language. Only if the language was asked for.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schema(required = false, min_items = 1))]
+    warnings: &'static [&'static str],
+    /// The name of the model. In a batch, the first model is named next to the results instead,
+    /// and only a result of another model has its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schema(nullable = false))]
     model: Option<&'a str>,
 }
 
 impl<'a> Scored<'a> {
-    pub(crate) fn new(
-        sentiment: &'a Sentiment,
-        labels: &'a [String],
-        model: Option<&'a str>,
-    ) -> Self {
+    /// The result of a post that is alone in its response.
+    pub(crate) fn alone(post: &'a ScoredPost) -> Self {
+        let model = post.sentiment.model();
         Self {
-            label: &labels[sentiment.label_index],
+            model: Some(&model.name),
+            ..Self::in_batch(post, model)
+        }
+    }
+
+    /// The result of a post among others, most of which are of one model.
+    pub(crate) fn in_batch(post: &'a ScoredPost, most: &ModelInfo) -> Self {
+        let ScoredPost {
+            sentiment,
+            language,
+        } = post;
+        let model = sentiment.model();
+        Self {
+            label: sentiment.label(),
             score: sentiment.score(),
             scores: Scores {
-                labels,
+                labels: &model.labels,
                 scores: &sentiment.scores,
             },
             truncated: sentiment.truncated,
             windows: Some(sentiment.windows).filter(|&windows| windows > 1),
-            model,
+            language: language.map(|it| it.language.code),
+            language_confidence: language.map(|it| it.language.confidence),
+            warnings: warnings(*language),
+            model: Some(model.name.as_str()).filter(|name| *name != most.name),
         }
+    }
+}
+
+/// The codes of warnings.
+pub(crate) fn warnings(language: Option<PostLanguage>) -> &'static [&'static str] {
+    match language {
+        Some(it) if it.is_unsupported => &["unsupported_language"],
+        _ => &[],
     }
 }
 
@@ -90,7 +128,7 @@ pub(crate) struct BatchResults<'a> {
 
 impl<'a> BatchResults<'a> {
     pub(crate) fn new(results: &'a [PostResult], model: &'a ModelInfo) -> Self {
-        let results = results.iter().map(|r| ScoredOrError::new(r, &model.labels));
+        let results = results.iter().map(|r| ScoredOrError::new(r, model));
         Self {
             results: results.collect(),
             model: &model.name,
@@ -108,9 +146,9 @@ pub(crate) enum ScoredOrError<'a> {
 }
 
 impl<'a> ScoredOrError<'a> {
-    pub(crate) fn new(result: &'a PostResult, labels: &'a [String]) -> Self {
+    pub(crate) fn new(result: &'a PostResult, model: &ModelInfo) -> Self {
         match result {
-            Ok(sentiment) => Self::Scored(Scored::new(sentiment, labels, None)),
+            Ok(post) => Self::Scored(Scored::in_batch(post, model)),
             Err(error) => Self::Failed(ErrorBody::from_post_error(error)),
         }
     }

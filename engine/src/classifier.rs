@@ -52,8 +52,14 @@ impl Sentiment {
                 problem_type: ProblemType::SingleLabel,
                 max_tokens: usize::MAX,
                 temperature: 1.0,
+                languages: Vec::new(),
             }),
         }
+    }
+
+    /// The model that says so.
+    pub fn model(&self) -> &ModelInfo {
+        &self.model
     }
 
     /// The name of the label with the highest score.

@@ -58,6 +58,9 @@ pub struct ModelInfo {
     pub max_tokens: usize,
     /// Logits are divided by this before softmax or sigmoid.
     pub temperature: f32,
+    /// The languages that the model was trained for, as codes of ISO 639 such as `en`; empty if
+    /// they are unknown.
+    pub languages: Vec<String>,
 }
 
 impl ModelInfo {
@@ -70,6 +73,7 @@ impl ModelInfo {
             problem_type: ProblemType::SingleLabel,
             max_tokens,
             temperature: 1.0,
+            languages: Vec::new(),
         }
     }
 
@@ -81,6 +85,7 @@ impl ModelInfo {
             problem_type: config.problem_type,
             max_tokens: config.max_tokens,
             temperature,
+            languages: config.languages.clone(),
         }
     }
 }
@@ -273,6 +278,11 @@ impl Model {
     /// Label names, in the order of the scores.
     pub fn labels(&self) -> &[String] {
         &self.0.info.labels
+    }
+
+    /// The languages that the model was trained for; see [`ModelInfo::languages`].
+    pub fn languages(&self) -> &[String] {
+        &self.0.info.languages
     }
 
     /// What runs the model.

@@ -29,6 +29,9 @@ const MAX_POSITIONS: usize = 1 << 17;
 const MAX_TOKEN_TYPES: usize = 1 << 10;
 const MAX_LABELS: usize = 1 << 16;
 
+/// The most characters of a value that an error message quotes.
+const MAX_QUOTED_CHARS: usize = 64;
+
 const _: () = assert!(MAX_HIDDEN <= MAX_INTERMEDIATE && MAX_INTERMEDIATE <= MAX_K);
 
 /// The families of models that an engine here runs.
@@ -128,6 +131,10 @@ pub struct ModelConfig {
     pub labels: Vec<String>,
     /// The longest post in tokens, special tokens included.
     pub max_tokens: usize,
+    /// The languages that the model was trained for, as codes of ISO 639 such as `en`; empty if
+    /// the file does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
 }
 
 /// The fields that say whether and how to read the others.
@@ -165,6 +172,9 @@ struct Raw {
     position_embedding_type: Option<String>,
     id2label: Option<BTreeMap<String, Value>>,
     num_labels: Option<usize>,
+    /// Not a key of transformers, which ignores it.
+    #[serde(default)]
+    languages: Vec<String>,
 }
 
 fn default_positions() -> usize {
@@ -232,6 +242,7 @@ impl ModelConfig {
             problem_type,
             labels,
             max_tokens: 0,
+            languages: raw.languages,
         };
         config.max_tokens = config
             .max_position_embeddings
@@ -318,6 +329,7 @@ impl ModelConfig {
                 self.model_type, self.architecture
             ));
         }
+        check_languages(&self.languages)?;
         distinct(&self.labels)
     }
 
@@ -446,6 +458,21 @@ fn labels(
     }
     distinct(&labels)?;
     Ok(labels)
+}
+
+/// Languages are compared with detected ones, so that one written in another form would never
+/// be found.
+fn check_languages(languages: &[String]) -> Result<(), String> {
+    let is_code = |code: &str| {
+        matches!(code.len(), 2 | 3) && code.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    match languages.iter().find(|code| !is_code(code)) {
+        Some(code) => Err(format!(
+            "languages: {:?} is not a code of ISO 639, such as \"en\"",
+            code.chars().take(MAX_QUOTED_CHARS).collect::<String>()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Answers name labels, so that two of one name could not be told apart.

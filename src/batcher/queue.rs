@@ -3,7 +3,8 @@
 use super::response::{ResponseSlot, ScoredPosts};
 use super::{BatchOptions, RequestOptions};
 use crate::error::InferError;
-use coldread_engine::{Classifier, LongText, ModelInfo};
+use crate::scorer::PostOptions;
+use coldread_engine::{Classifier, LongText};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +38,7 @@ pub(super) struct QueuedPost {
     pub(super) request: u64,
     pub(super) cost: usize,
     pub(super) admitted_at: Instant,
-    pub(super) long_text: LongText,
+    pub(super) options: PostOptions,
     pub(super) response: Arc<ResponseSlot>,
 }
 
@@ -45,14 +46,14 @@ impl Request {
     pub(super) fn new(
         posts: Vec<String>,
         options: RequestOptions,
-        model: &ModelInfo,
+        max_tokens: usize,
     ) -> (Self, oneshot::Receiver<Result<ScoredPosts, InferError>>) {
         let (response, receiver) = ResponseSlot::new(posts.len());
-        let windows = match options.long_text {
+        let windows = match options.post.long_text {
             LongText::Window => Classifier::MAX_WINDOWS,
             LongText::Truncate | LongText::Error => 1,
         };
-        let max_post_cost = windows * BYTES_PER_TOKEN * model.max_tokens + POST_COST;
+        let max_post_cost = windows * BYTES_PER_TOKEN * max_tokens + POST_COST;
         let request = Self {
             id: 0,
             cost: posts.iter().map(|post| cost(post, max_post_cost)).sum(),
@@ -283,7 +284,7 @@ impl Queue {
                 request: request.id,
                 cost,
                 admitted_at: request.admitted_at,
-                long_text: request.options.long_text,
+                options: request.options.post,
                 response: Arc::clone(&request.response),
             };
             request.cost -= cost;

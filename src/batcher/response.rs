@@ -1,8 +1,8 @@
 //! The response to a request while several batches contribute to it.
 
 use crate::error::InferError;
+use crate::scorer::PostResult;
 use crate::telemetry::StageTimings;
-use coldread_engine::PostResult;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 

@@ -3,8 +3,9 @@
 
 use super::{BatchOptions, Batcher, RequestOptions};
 use crate::error::InferError;
+use crate::scorer::{PostOptions, PostResult, Scorer};
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
-use coldread_engine::{Classifier, EngineError, Model, ModelOptions, PostResult};
+use coldread_engine::{Classifier, EngineError, Model, ModelOptions};
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -562,7 +563,7 @@ proptest! {
             })
         }).collect();
 
-        let mut alone = fake(&Log::default(), None);
+        let mut alone = Scorer::from(fake(&Log::default(), None));
         for ((posts, gone), sent) in requests.iter().zip(sent) {
             let answer = runtime.block_on(sent).expect("no panic");
             let Some(answer) = answer else {
@@ -570,7 +571,10 @@ proptest! {
                 continue;
             };
             match answer {
-                Ok(answer) => prop_assert_eq!(answer.results, alone.classify(posts).expect("no poison")),
+                Ok(answer) => {
+                    let expected = alone.score(posts, PostOptions::default());
+                    prop_assert_eq!(answer.results, expected.expect("no poison"));
+                },
                 Err(InferError::Internal(_)) => prop_assert!(posts.iter().any(|post| post == POISON)),
                 Err(InferError::Overloaded { .. }) => {}
                 Err(error) => prop_assert!(false, "{}", error),

@@ -3,20 +3,20 @@
 use super::Shared;
 use super::queue::{Queue, QueuedPost, Wake};
 use crate::error::InferError;
+use crate::scorer::{PostResult, Scorer, is_unsupported};
 use crate::telemetry::StageTimings;
 use crate::timings;
-use coldread_engine::{Classifier, PostResult};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Spawns a worker on a classifier of its own. The queue has counted it.
-pub(super) fn spawn(shared: &Arc<Shared>, classifier: Classifier) -> io::Result<()> {
+/// Spawns a worker on a scorer of its own. The queue has counted it.
+pub(super) fn spawn(shared: &Arc<Shared>, scorer: Scorer) -> io::Result<()> {
     let worker = Worker {
         shared: Arc::clone(shared),
-        classifier,
+        scorer,
     };
     thread::Builder::new()
         .name("coldread-infer".to_owned())
@@ -34,8 +34,8 @@ pub(super) fn wake(shared: &Arc<Shared>, mut queue: MutexGuard<'_, Queue>) {
         Wake::IdleWorker => shared.posts_came.notify_one(),
         Wake::NewWorker => {
             let prototype = shared.prototype.lock();
-            let classifier = prototype.unwrap_or_else(PoisonError::into_inner).clone();
-            if let Err(error) = spawn(shared, classifier) {
+            let scorer = prototype.unwrap_or_else(PoisonError::into_inner).clone();
+            if let Err(error) = spawn(shared, scorer) {
                 // The workers that exist carry on.
                 tracing::warn!(%error, "cannot spawn another worker thread");
                 shared.lock().worker_not_started();
@@ -46,7 +46,7 @@ pub(super) fn wake(shared: &Arc<Shared>, mut queue: MutexGuard<'_, Queue>) {
 
 struct Worker {
     shared: Arc<Shared>,
-    classifier: Classifier,
+    scorer: Scorer,
 }
 
 impl Worker {
@@ -61,7 +61,7 @@ impl Worker {
                     "a batch failed; its requests are retried one by one"
                 );
                 // A panic may have left the scratch buffers inconsistent.
-                self.classifier = self.classifier.clone();
+                self.scorer = self.scorer.clone();
                 self.run_each_request(batch);
                 continue;
             };
@@ -108,15 +108,14 @@ impl Worker {
     fn run(&mut self, batch: &mut Vec<QueuedPost>) -> Result<(Vec<PostResult>, Took), InferError> {
         let start = Instant::now();
         let mut tokenize = Duration::ZERO;
-        let mut encoded = Vec::new();
-        self.classifier.clear();
+        self.scorer.clear();
         loop {
             let began = Instant::now();
             let item = &batch[batch.len() - 1];
-            encoded.push(self.classifier.push(&item.post, item.long_text)?);
+            self.scorer.push(&item.post, item.options)?;
             tokenize += began.elapsed();
             let options = &self.shared.options;
-            if self.classifier.batch_tokens() >= options.max_batch_tokens.get() {
+            if self.scorer.batch_tokens() >= options.max_batch_tokens.get() {
                 break;
             }
             match self.next(start + options.batch_wait) {
@@ -129,15 +128,16 @@ impl Worker {
             wake(&self.shared, self.shared.lock());
         }
         let began = Instant::now();
-        let tokens = self.classifier.batch_tokens();
-        let mut results = Vec::with_capacity(batch.len());
-        self.classifier.run(&mut encoded, &mut results)?;
+        let tokens = self.scorer.batch_tokens();
+        let results = self.scorer.run()?;
         let took = Took {
             start,
             tokenize,
             inference: began.elapsed(),
         };
-        self.shared.metrics.batch(batch.len(), tokens);
+        let metrics = &self.shared.metrics;
+        metrics.batch(batch.len(), tokens);
+        metrics.unsupported_languages(results.iter().filter(|it| is_unsupported(it)).count());
         timings::inferred(took.tokenize + took.inference);
         Ok((results, took))
     }
@@ -149,11 +149,11 @@ impl Worker {
             let start = Instant::now();
             let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
             let run = catch_unwind(AssertUnwindSafe(|| {
-                let results = self.classifier.classify_with(&posts, items[0].long_text);
+                let results = self.scorer.score(&posts, items[0].options);
                 results.map_err(InferError::from)
             }));
             let results = run.unwrap_or_else(|_| {
-                self.classifier = self.classifier.clone();
+                self.scorer = self.scorer.clone();
                 Err(InferError::Internal("the engine panicked".to_owned()))
             });
             // The whole request fails, and its waiting posts are withdrawn.

@@ -28,6 +28,7 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
             "version": env!("CARGO_PKG_VERSION"),
             "model": info.name,
             "labels": info.labels,
+            "languages": info.languages,
             "engine": engine.engine,
             "isa": engine.isa,
             "available_isas": isas,
@@ -43,6 +44,11 @@ pub(crate) fn run(args: &InfoArgs, model: &ModelArgs) -> anyhow::Result<()> {
     writeln!(out, "version         {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "model           {}", info.name)?;
     writeln!(out, "labels          {}", info.labels.join(", "))?;
+    let languages = match &info.languages[..] {
+        [] => "unknown".to_owned(),
+        languages => languages.join(", "),
+    };
+    writeln!(out, "languages       {languages}")?;
     writeln!(out, "engine          {}", engine.engine)?;
     writeln!(out, "isa             {}", engine.isa.unwrap_or("-"))?;
     writeln!(out, "available isas  {}", isas.join(", "))?;

@@ -1,8 +1,10 @@
 //! From `--model` to a path: a file, a folder, or a model of the Hub in the local cache.
 
 use super::UsageError;
-use coldread::config::ModelArgs;
+use coldread::config::{LanguageArgs, ModelArgs};
 use coldread::model::ModelSource;
+use coldread::scorer::Scorer;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Ends of names that no model of the Hub has, but files have.
@@ -28,6 +30,52 @@ pub(crate) fn open(args: &ModelArgs) -> anyhow::Result<ModelSource> {
         None => reject_revision(args, "the model in the binary")?,
     }
     Ok(source)
+}
+
+/// The models of a command that can have two of them.
+pub(crate) struct Models<'a> {
+    model: ModelSource,
+    also_model: Option<ModelSource>,
+    languages: &'a LanguageArgs,
+}
+
+impl<'a> Models<'a> {
+    /// The command's models, which are downloaded first if need be.
+    pub(crate) fn open(args: &ModelArgs, languages: &'a LanguageArgs) -> anyhow::Result<Self> {
+        let also_model = languages.also_model.as_ref().map(|path| {
+            open(&ModelArgs {
+                model: Some(path.clone()),
+                #[cfg(feature = "hub")]
+                revision: None,
+                ..args.clone()
+            })
+        });
+        Ok(Self {
+            model: open(args)?,
+            also_model: also_model.transpose()?,
+            languages,
+        })
+    }
+
+    /// Says how many workers will run them at most.
+    pub(crate) fn set_workers(&mut self, workers: NonZeroUsize) {
+        let sources = [Some(&mut self.model), self.also_model.as_mut()];
+        for source in sources.into_iter().flatten() {
+            source.workers = Some(workers);
+        }
+    }
+
+    /// Loads them.
+    pub(crate) fn load(&self) -> anyhow::Result<Scorer> {
+        let model = self.model.load()?;
+        let also_model = self
+            .also_model
+            .as_ref()
+            .map(ModelSource::load)
+            .transpose()?;
+        let scorer = self.languages.scorer(&model, also_model.as_ref());
+        scorer.map_err(|error| UsageError::new(error.to_string()))
+    }
 }
 
 /// A path that exists as it is, or the folder of the model of the Hub with this id.

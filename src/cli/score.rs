@@ -7,14 +7,16 @@
 mod output;
 
 use super::UsageError;
+use super::model_source::Models;
 use super::posts::{Posts, RowArgs};
 use super::progress::Progress;
 use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
-use coldread::config::ModelArgs;
+use coldread::config::{LanguageArgs, ModelArgs};
 use coldread::rows::{Row, RowError, RowFailure};
-use coldread_engine::{Classifier, LongText};
+use coldread::scorer::{PostOptions, Scorer};
+use coldread_engine::LongText;
 use output::{Output, Results};
 use std::io::{self, IsTerminal, Stdout};
 use std::path::{Path, PathBuf};
@@ -43,10 +45,11 @@ Each line of --output jsonl is one of
   {\"row\":1,\"id\":7,\"label\":\"positive\",\"score\":0.98,\"scores\":{\"negative\":0.01,...}}
   {\"row\":2,\"error\":{\"code\":\"empty_text\",\"message\":\"...\"}}
 with the same keys as rows over HTTP: \"id\" if the row has one, \"truncated\":true if only the
-beginning of the post was scored, and \"windows\" with --long-text window. The error codes are
-empty_text, text_too_long, invalid_utf8, invalid_json, missing_field, column_count,
-unclosed_quote and stray_quote. A post that cannot be scored does not stop the others; the
-exit code is 1 only if no post could be scored.";
+beginning of the post was scored, \"windows\" with --long-text window, and \"language\",
+\"language_confidence\" and \"warnings\" with --detect-language; on a terminal, an exclamation
+mark after the language is the warning. The error codes are empty_text, text_too_long,
+unsupported_language, invalid_utf8, invalid_json, missing_field, column_count, unclosed_quote and
+stray_quote. A post that cannot be scored does not stop the others; the exit code is 1 only if no post could be scored.";
 
 /// Score posts from the arguments, standard input or a file.
 ///
@@ -71,12 +74,21 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "truncate|window|error", default_value = "truncate")]
     long_text: LongText,
 
+    /// Detect the language of each post, and warn of languages that the model was not trained for
+    #[arg(long)]
+    detect_language: bool,
+
     /// Format of the results [default: table on a terminal, else jsonl]
     ///
     /// The CSV columns are row, id, label, score, one per label of the model, truncated,
-    /// windows and error.
+    /// windows, with --detect-language also language, language_confidence and warnings, and
+    /// error.
+    #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long, short, value_name = "FORMAT")]
     output: Option<Output>,
+
+    #[command(flatten)]
+    languages: LanguageArgs,
 }
 
 impl ScoreArgs {
@@ -117,10 +129,10 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::model_source::open(model)?;
+    let models = Models::open(model, &args.languages)?;
     // Before the model is loaded: a mistyped file name should not have to wait for it.
     let input = args.open(model.max_post_bytes.get())?;
-    let classifier = source.load()?.classifier();
+    let scorer = models.load()?;
 
     let to_terminal = io::stdout().is_terminal();
     let output = args.output.unwrap_or(if to_terminal {
@@ -130,15 +142,23 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     });
     let total_bytes = input.as_ref().and_then(Posts::total_bytes);
     let screen = Arc::new(Mutex::new(Screen {
-        results: Results::new(io::stdout(), output, classifier.model().labels().to_vec()),
+        results: Results::new(
+            io::stdout(),
+            output,
+            Arc::clone(scorer.model().info()),
+            args.detect_language,
+        ),
         // Results that scroll by are progress enough.
         progress: Progress::start(total_bytes, !to_terminal),
     }));
     flush_on_interrupt(Arc::clone(&screen))?;
 
-    let mut scorer = Scorer {
-        classifier,
-        long_text: args.long_text,
+    let mut run = Run {
+        scorer,
+        options: PostOptions {
+            long_text: args.long_text,
+            detect_language: args.detect_language,
+        },
         screen: &screen,
         tally: Tally::default(),
     };
@@ -150,17 +170,17 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
                 post: Ok(post.clone()),
             });
             let rows: Vec<Row> = rows.collect();
-            scorer.score(&rows, 0)?;
+            run.score(&rows, 0)?;
         }
         Some(mut posts) => loop {
             let batch = next_batch(&mut posts)?;
             if batch.is_empty() {
                 break;
             }
-            scorer.score(&batch, posts.bytes_read())?;
+            run.score(&batch, posts.bytes_read())?;
         },
     }
-    finish(&screen, &scorer.tally, args.source().is_some())
+    finish(&screen, &run.tally, args.source().is_some())
 }
 
 /// Rows until the batch is full or the next one would have to be waited for.
@@ -178,18 +198,18 @@ fn next_batch(posts: &mut Posts) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Scores rows and writes their results.
-struct Scorer<'a> {
-    classifier: Classifier,
-    long_text: LongText,
+struct Run<'a> {
+    scorer: Scorer,
+    options: PostOptions,
     screen: &'a Mutex<Screen>,
     tally: Tally,
 }
 
-impl Scorer<'_> {
+impl Run<'_> {
     fn score(&mut self, rows: &[Row], bytes_read: u64) -> anyhow::Result<()> {
         let posts = rows.iter().flat_map(|row| &row.post).map(String::as_str);
         let posts: Vec<&str> = posts.collect();
-        let scored = self.classifier.classify_with(&posts, self.long_text)?;
+        let scored = self.scorer.score(&posts, self.options)?;
         let mut scored = scored.into_iter();
 
         let tally = &mut self.tally;
@@ -198,7 +218,7 @@ impl Scorer<'_> {
             tally.rows += 1;
             let result = match &row.post {
                 Ok(_) => {
-                    let result = scored.next().expect("the classifier answers every post");
+                    let result = scored.next().expect("a result for every post");
                     result.map_err(|error| RowFailure::new(row, &RowError::Post(error)))
                 }
                 Err(error) => Err(RowFailure::new(row, error)),

@@ -1,14 +1,15 @@
 //! `coldread serve`: the model behind HTTP or the Lambda Runtime API.
 
 use super::UsageError;
+use super::model_source::Models;
 use anyhow::Context;
 use coldread::batcher::Batcher;
 use coldread::config::Config;
+use coldread::scorer::{PostOptions, Scorer};
 use coldread::serve;
 use coldread::serve::lambda::is_lambda;
 use coldread::telemetry::Metrics;
 use coldread::timings;
-use coldread_engine::Classifier;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Builder;
@@ -23,13 +24,13 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .batch_options(config.model.threads, |name| std::env::var(name).ok());
     // Before the runtime takes its first request: on Lambda that is the init phase,
     // and anywhere else a model that does not load should not open a port.
-    let mut source = super::model_source::open(&config.model)?;
-    source.workers = Some(options.workers);
-    let mut classifier = source.load()?.classifier();
+    let mut models = Models::open(&config.model, &config.languages)?;
+    models.set_workers(options.workers);
+    let mut scorer = models.load()?;
     if config.warms_up(|name| std::env::var(name).ok()) {
-        warm_up(&mut classifier)?;
+        warm_up(&mut scorer)?;
     }
-    let batcher = Batcher::start(classifier, options, metrics);
+    let batcher = Batcher::start(scorer, options, metrics);
     // A Lambda sandbox has one request at a time: more threads would only cost start-up.
     let mut runtime = if is_lambda() {
         Builder::new_current_thread()
@@ -45,10 +46,10 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
 
 /// Runs one inference, which loads every weight and allocates every buffer that a post of
 /// ordinary length needs, so that the first client does not wait for that.
-fn warm_up(classifier: &mut Classifier) -> anyhow::Result<()> {
+fn warm_up(scorer: &mut Scorer) -> anyhow::Result<()> {
     let started = Instant::now();
-    classifier
-        .classify(&["what a lovely day it was, so good to see you all again after so long!"])?;
+    let post = "what a lovely day it was, so good to see you all again after so long!";
+    scorer.score(&[post], PostOptions::default())?;
     timings::inferred(started.elapsed());
     Ok(())
 }

@@ -50,7 +50,7 @@ impl Events {
             let mut results = Vec::with_capacity(records.len());
             let mut failed = Vec::new();
             for (index, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
-                match self.outgoing(source, index, record, verdict) {
+                match outgoing(source, index, record, verdict) {
                     Ok(result) => results.extend(result),
                     Err(code) => {
                         failed.push((index, code));
@@ -90,30 +90,29 @@ impl Events {
         };
         Ok(json(&report(&reported)))
     }
+}
 
-    /// The result to send to the sink; `None` for a deletion. The error is the code with which
-    /// the record must be retried.
-    fn outgoing(
-        &self,
-        source: Source,
-        index: usize,
-        record: &Record,
-        verdict: &Verdict,
-    ) -> Result<Option<IndexedResult>, &'static str> {
-        match verdict {
-            Verdict::Failed(code) => return Err(code),
-            Verdict::Bad(error) if !source.delivers_errors() => return Err(error.code()),
-            _ => {}
-        }
-        let result = self.result(record, verdict).map(|body| Outgoing {
-            id: record.id.clone().unwrap_or_default(),
-            group: record.group.clone(),
-            source: record.source.clone(),
-            is_error: matches!(verdict, Verdict::Bad(_)),
-            body,
-        });
-        Ok(result.map(|result| IndexedResult { index, result }))
+/// The result to send to the sink; `None` for a deletion. The error is the code with which
+/// the record must be retried.
+fn outgoing(
+    source: Source,
+    index: usize,
+    record: &Record,
+    verdict: &Verdict,
+) -> Result<Option<IndexedResult>, &'static str> {
+    match verdict {
+        Verdict::Failed(code) => return Err(code),
+        Verdict::Bad(error) if !source.delivers_errors() => return Err(error.code()),
+        _ => {}
     }
+    let result = verdict.result(record).map(|body| Outgoing {
+        id: record.id.clone().unwrap_or_default(),
+        group: record.group.clone(),
+        source: record.source.clone(),
+        is_error: matches!(verdict, Verdict::Bad(_)),
+        body,
+    });
+    Ok(result.map(|result| IndexedResult { index, result }))
 }
 
 /// A result and the index of its record.

@@ -5,9 +5,8 @@ use super::{EventStats, Events};
 use crate::batcher::{RequestOptions, ScoredPosts};
 use crate::error::InferError;
 use crate::http::ApiError;
+use crate::scorer::{PostResult, ScoredPost};
 use crate::wire::{ErrorBody, Scored};
-use coldread_engine::PostError;
-use coldread_engine::Sentiment;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// It was scored.
-    Scored(Sentiment),
+    Scored(ScoredPost),
     /// It can never be scored.
     Bad(ErrorBody),
     /// There was nothing to score.
@@ -117,16 +116,15 @@ impl Events {
         let longest = Instant::now() + Duration::from_millis(timeout);
         platform.map_or(longest, |platform| platform.min(longest))
     }
+}
 
+impl Verdict {
     /// A record's result as JSON, if it has one.
-    pub(super) fn result(&self, record: &Record, verdict: &Verdict) -> Option<String> {
-        let model = self.app.batcher().model();
-        let outcome = match verdict {
-            Verdict::Scored(sentiment) => {
-                Outcome::Scored(Scored::new(sentiment, &model.labels, Some(&model.name)))
-            }
-            Verdict::Bad(error) => Outcome::Bad(error),
-            Verdict::Skipped | Verdict::Failed(_) => return None,
+    pub(super) fn result(&self, record: &Record) -> Option<String> {
+        let outcome = match self {
+            Self::Scored(post) => Outcome::Scored(Scored::alone(post)),
+            Self::Bad(error) => Outcome::Bad(error),
+            Self::Skipped | Self::Failed(_) => return None,
         };
         let result = ResultBody {
             id: record.id.as_deref(),
@@ -138,10 +136,10 @@ impl Events {
     }
 }
 
-impl From<Result<Sentiment, PostError>> for Verdict {
-    fn from(result: Result<Sentiment, PostError>) -> Self {
+impl From<PostResult> for Verdict {
+    fn from(result: PostResult) -> Self {
         match result {
-            Ok(sentiment) => Self::Scored(sentiment),
+            Ok(post) => Self::Scored(post),
             Err(error) => Self::Bad(ErrorBody::from_post_error(&error)),
         }
     }

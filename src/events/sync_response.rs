@@ -23,7 +23,7 @@ impl Events {
         stats: &mut EventStats,
     ) -> Result<Box<RawValue>, InvocationError> {
         let event = replace_halves(event);
-        let (posts, long_text) = parse_posts(&event, self.app.limits().max_posts.get())?;
+        let (posts, named) = parse_posts(&event, self.app.limits().max_posts.get())?;
         let (posts, is_one) = match posts {
             Posts::One(post) => (vec![post], true),
             Posts::Many(posts) => (posts, false),
@@ -31,7 +31,7 @@ impl Events {
         stats.records = posts.len();
         let options = RequestOptions {
             deadline: Some(self.deadline(platform.deadline)),
-            long_text: long_text.unwrap_or_default(),
+            post: named.into(),
         };
         let batcher = self.app.batcher();
         let scored = batcher.classify(posts, options).await;
@@ -39,12 +39,8 @@ impl Events {
         stats.scored(scored.results.len(), &scored.stages);
         let model = batcher.model();
         if is_one && let Some(result) = scored.results.pop() {
-            let sentiment = result.map_err(ApiError::from)?;
-            return Ok(json(&Scored::new(
-                &sentiment,
-                &model.labels,
-                Some(&model.name),
-            )));
+            let post = result.map_err(ApiError::from)?;
+            return Ok(json(&Scored::alone(&post)));
         }
         Ok(json(&BatchResults::new(&scored.results, model)))
     }
@@ -66,7 +62,7 @@ impl Events {
         for records in records.chunks_mut(RECORDS_PER_CHUNK) {
             let verdicts = self.score(records, platform.deadline, stats).await;
             for (record, verdict) in records.iter().zip(&verdicts) {
-                results.push(self.result_or_empty(record, verdict)?);
+                results.push(result_or_empty(record, verdict)?);
                 if let Verdict::Bad(error) = verdict {
                     bad.get_or_insert(error.clone());
                     stats.failed += 1;
@@ -91,21 +87,17 @@ impl Events {
             _ => Ok(json(&results)),
         }
     }
+}
 
-    fn result_or_empty(
-        &self,
-        record: &Record,
-        verdict: &Verdict,
-    ) -> Result<Box<RawValue>, InvocationError> {
-        if let Verdict::Failed(code) = *verdict {
-            let message = "not all posts could be scored; retry".to_owned();
-            return Err(InvocationError::Rejected { code, message });
-        }
-        let result = self.result(record, verdict);
-        // Deletions in a pipe's list keep their place.
-        let result = result.unwrap_or_else(|| "{}".to_owned());
-        Ok(RawValue::from_string(result).expect("a result is JSON"))
+fn result_or_empty(record: &Record, verdict: &Verdict) -> Result<Box<RawValue>, InvocationError> {
+    if let Verdict::Failed(code) = *verdict {
+        let message = "not all posts could be scored; retry".to_owned();
+        return Err(InvocationError::Rejected { code, message });
     }
+    let result = verdict.result(record);
+    // Deletions in a pipe's list keep their place.
+    let result = result.unwrap_or_else(|| "{}".to_owned());
+    Ok(RawValue::from_string(result).expect("a result is JSON"))
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@ use super::buffered_request::{BufferedRequest, with_stats};
 use super::deadline;
 use super::decode::Decoder;
 use super::error::{ApiError, json};
+use super::options::NamedOptions;
 use super::posts::{self, Posts};
 use super::rows::{self, Formats};
 use super::state::AppState;
@@ -15,7 +16,6 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use coldread_engine::LongText;
 use coldread_engine::engine::EngineInfo;
 use coldread_model::ProblemType;
 use serde::Serialize;
@@ -30,6 +30,7 @@ use std::time::Instant;
     path = "/v1/sentiment",
     params(
         ("long_text" = inline(Option<LongTextName>), Query, description = "How to treat posts that have more tokens than the model reads at once. In a JSON body, the field `long_text` takes precedence."),
+        ("detect_language" = inline(Option<bool>), Query, description = "Whether each result says the post's language, and warns of languages that the model was not trained for. In a JSON body, the field `detect_language` takes precedence."),
     ),
     request_body(description = "The posts to score", content(
         (Object = "application/json"),
@@ -54,18 +55,18 @@ pub(super) async fn sentiment(
 
 async fn try_sentiment(app: &AppState, request: Request) -> Result<Response, ApiError> {
     let media = Media::from_headers(request.headers())?;
-    let long_text = long_text_in_query(request.uri().query())?;
+    let options = NamedOptions::from_query(request.uri().query())?;
     if let Some(formats) = row_formats(app, &request, media)? {
-        return classify_rows(app, request, &formats, long_text);
+        return classify_rows(app, request, &formats, options);
     }
     let mut request = BufferedRequest::read(app, request).await?;
-    let (posts, long_text_in_body) = if media == Media::Json {
+    let (posts, options_in_body) = if media == Media::Json {
         let max_posts = request.max_posts();
         request.parse_json(|json| posts::parse(json, max_posts))?
     } else {
-        (Posts::One(request.take_text()?), None)
+        (Posts::One(request.take_text()?), NamedOptions::default())
     };
-    respond(&request, posts, long_text_in_body.or(long_text)).await
+    respond(&request, posts, options_in_body.or(options)).await
 }
 
 /// The formats in which a request's rows are read and written; `None` if its body has no rows.
@@ -92,7 +93,7 @@ fn classify_rows(
     app: &AppState,
     request: Request,
     formats: &Formats,
-    long_text: Option<LongText>,
+    options: NamedOptions,
 ) -> Result<Response, ApiError> {
     let decoder = Decoder::from_headers(request.headers())?;
     let now = Instant::now();
@@ -100,7 +101,7 @@ fn classify_rows(
     app.batcher().check_room()?;
     let options = RequestOptions {
         deadline,
-        long_text: long_text.unwrap_or_default(),
+        post: options.into(),
     };
     let body = request.into_body();
     Ok(rows::respond(app, body, decoder, formats, options))
@@ -110,20 +111,19 @@ fn classify_rows(
 pub(super) async fn respond(
     request: &BufferedRequest,
     posts: Posts,
-    long_text: Option<LongText>,
+    options: NamedOptions,
 ) -> Result<Response, ApiError> {
-    let long_text = long_text.unwrap_or_default();
     let model = request.app().batcher().model();
     match posts {
         Posts::One(post) => {
-            let mut scored = request.score(vec![post], long_text).await?;
-            let sentiment = scored.results.pop().ok_or_else(no_result)??;
-            let one = Scored::new(&sentiment, &model.labels, Some(&model.name));
+            let mut scored = request.score(vec![post], options.into()).await?;
+            let post = scored.results.pop().ok_or_else(no_result)??;
+            let one = Scored::alone(&post);
             let response = json(StatusCode::OK, &SentimentResponse::One(one));
             Ok(with_stats(response, 1, scored.stages))
         }
         Posts::Many(posts) => {
-            let scored = request.score(posts, long_text).await?;
+            let scored = request.score(posts, options.into()).await?;
             let many = SentimentResponse::Many(BatchResults::new(&scored.results, model));
             let response = json(StatusCode::OK, &many);
             Ok(with_stats(response, scored.results.len(), scored.stages))
@@ -144,17 +144,6 @@ enum LongTextName {
     Window,
     /// Reject the post.
     Error,
-}
-
-/// `long_text` from the query string.
-pub(super) fn long_text_in_query(query: Option<&str>) -> Result<Option<LongText>, ApiError> {
-    let pairs = query.unwrap_or_default().split('&');
-    let value = pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(name, value)| (name == "long_text").then_some(value));
-    value
-        .map(|name| name.parse().map_err(|_| ApiError::InvalidLongText))
-        .transpose()
 }
 
 /// The batcher returns one result per post, so this would be a bug.
@@ -203,15 +192,22 @@ pub(super) struct Status {
 /// Model, engine and limits of this server
 #[cfg_attr(test, utoipa::path(get, path = "/v1/info", responses((status = 200, description = "Model, engine, limits and timings", body = Info))))]
 pub(super) async fn info(State(app): State<AppState>) -> Response {
-    let model = app.batcher().model();
+    let models = app.batcher().models();
+    let model = models[0].info();
     let info = Info {
         model: &model.name,
         labels: &model.labels,
+        languages: &model.languages,
         problem_type: match model.problem_type {
             ProblemType::SingleLabel => "single_label_classification",
             ProblemType::MultiLabel => "multi_label_classification",
         },
-        engine: Engine::from(app.batcher().engine()),
+        engine: models[0].engine_info().into(),
+        also_model: models.get(1).map(|model| AlsoModel {
+            model: &model.info().name,
+            languages: model.languages(),
+            engine: model.engine_info().into(),
+        }),
         compat: app.0.compat.names().collect(),
         limits: InfoLimits::of(&app),
         timings: timings::current(),
@@ -228,10 +224,16 @@ pub(super) struct Info<'a> {
     model: &'a str,
     /// Its labels, in the order of their scores.
     labels: &'a [String],
+    /// The languages that it was trained for, as codes of ISO 639; empty if they are unknown.
+    languages: &'a [String],
     /// As written in the `config.json` of models.
     problem_type: &'static str,
     /// The engine that runs the model.
     engine: Engine,
+    /// The second model, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    also_model: Option<AlsoModel<'a>>,
     /// Other services whose clients are served.
     compat: Vec<&'static str>,
     /// The server's limits.
@@ -240,6 +242,18 @@ pub(super) struct Info<'a> {
     timings: Timings,
     /// The version of coldread.
     version: &'static str,
+}
+
+/// The model that scores the posts in its languages, except for those that the first model serves.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+struct AlsoModel<'a> {
+    /// Its name.
+    model: &'a str,
+    /// The languages that it was trained for.
+    languages: &'a [String],
+    /// The engine that runs it.
+    engine: Engine,
 }
 
 /// The engine that runs the model.
@@ -256,14 +270,14 @@ struct Engine {
     threads: usize,
 }
 
-impl From<&EngineInfo> for Engine {
-    fn from(info: &EngineInfo) -> Self {
+impl From<EngineInfo> for Engine {
+    fn from(info: EngineInfo) -> Self {
         let EngineInfo {
             engine,
             isa,
             threads,
             ..
-        } = *info;
+        } = info;
         Self {
             engine,
             isa,
@@ -297,7 +311,7 @@ impl InfoLimits {
             max_body_bytes: limits.max_body_bytes.get(),
             max_posts: limits.max_posts.get(),
             max_post_bytes: app.batcher().max_post_bytes(),
-            max_tokens: app.batcher().model().max_tokens,
+            max_tokens: app.batcher().max_tokens(),
             max_pending_posts: limits.max_pending_posts.get(),
             request_timeout_ms: limits.request_timeout_ms.get(),
         }

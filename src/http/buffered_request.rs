@@ -11,12 +11,12 @@ use super::state::AppState;
 use super::{access, deadline};
 use crate::batcher::{RequestOptions, ScoredPosts};
 use crate::json::replace_halves_in_body;
+use crate::scorer::PostOptions;
 use crate::telemetry::StageTimings;
 use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use coldread_engine::LongText;
 use std::time::{Duration, Instant};
 
 /// A request within its limits. The body stays in memory until it is parsed.
@@ -105,11 +105,11 @@ impl BufferedRequest {
     pub(super) async fn score(
         &self,
         posts: Vec<String>,
-        long_text: LongText,
+        options: PostOptions,
     ) -> Result<ScoredPosts, ApiError> {
         let options = RequestOptions {
             deadline: Some(self.deadline),
-            long_text,
+            post: options,
         };
         Ok(self.app.batcher().classify(posts, options).await?)
     }

@@ -60,7 +60,7 @@ fn with_limits(app: &AppState) -> String {
         ("{max_comprehend_bytes}", compat::max_comprehend_bytes(app)),
         ("{max_body_bytes}", limits.max_body_bytes.get()),
         ("{body_timeout_ms}", limits.body_timeout_ms.get() as usize),
-        ("{max_tokens}", app.batcher().model().max_tokens),
+        ("{max_tokens}", app.batcher().max_tokens()),
     ];
     placeholders
         .into_iter()

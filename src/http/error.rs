@@ -45,7 +45,7 @@ pub(crate) enum ApiError {
         path: String,
         expected: &'static str,
     },
-    #[error("unknown field `{0}`; expected `text`, `texts` or `long_text`")]
+    #[error("unknown field `{0}`; expected `text`, `texts`, `long_text` or `detect_language`")]
     UnknownField(String),
     #[error("the field `{0}` appears twice; send it once")]
     DuplicateField(&'static str),
@@ -89,6 +89,8 @@ pub(crate) enum ApiError {
 
     #[error("`long_text` must be \"truncate\", \"window\" or \"error\"")]
     InvalidLongText,
+    #[error("`detect_language` must be true or false")]
+    InvalidDetectLanguage,
     #[error("x-request-timeout-ms must be a whole number of milliseconds")]
     InvalidTimeout,
 
@@ -132,7 +134,7 @@ impl ApiError {
             Self::InvalidUtf8 { .. } => (StatusCode::BAD_REQUEST, "invalid_utf8"),
             Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
             Self::JsonTooDeep { .. } => (StatusCode::BAD_REQUEST, "json_too_deep"),
-            Self::InvalidType { .. } | Self::InvalidLongText => {
+            Self::InvalidType { .. } | Self::InvalidLongText | Self::InvalidDetectLanguage => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid_type")
             }
             Self::UnknownField(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_field"),
@@ -168,7 +170,9 @@ impl ApiError {
 /// The status of a request whose only post cannot be scored.
 pub(super) fn post_status(error: &PostError) -> StatusCode {
     match error {
-        PostError::Empty => StatusCode::UNPROCESSABLE_ENTITY,
+        PostError::Empty | PostError::UnsupportedLanguage { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         PostError::TooLong { .. } | PostError::TooManyTokens { .. } => {
             StatusCode::PAYLOAD_TOO_LARGE
         }

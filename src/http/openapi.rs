@@ -164,6 +164,7 @@ fn with_placeholders(document: &Value) -> String {
 fn add_requests(document: &mut Value) {
     let operation = &mut document["paths"]["/v1/sentiment"]["post"];
     let long_text = operation["parameters"][0]["schema"].clone();
+    let detect_language = operation["parameters"][1]["schema"].clone();
     let text = json!({ "$ref": "#/components/schemas/Post" });
     let content = &mut operation["requestBody"]["content"];
     content["text/plain"]["schema"] = text.clone();
@@ -184,7 +185,7 @@ fn add_requests(document: &mut Value) {
         "one": { "value": { "text": "I love this phone" } },
         "many": { "value": { "texts": ["I love this phone", "battery died after two days"] } },
     });
-    document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text);
+    document["components"]["schemas"]["Posts"] = posts::schema(&text, &long_text, &detect_language);
 }
 
 /// Adds the bodies and headers of responses.
@@ -193,7 +194,7 @@ fn add_responses(document: &mut Value) {
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
     let rows = json!("One `Row` per line");
     scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
-    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, error";
+    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, and with `detect_language` language, language_confidence, warnings; error";
     scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
     let text = json!({ "type": "string" });
     document["components"]["headers"] = json!({
@@ -281,12 +282,14 @@ fn sentiment_errors() -> Vec<ApiError> {
         },
         ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
         ApiError::Post(PostError::Empty),
+        ApiError::Post(PostError::UnsupportedLanguage { language: "de" }),
         ApiError::NoTexts,
         ApiError::InvalidType {
             path: "`text`".to_owned(),
             expected: "a string",
         },
         ApiError::InvalidLongText,
+        ApiError::InvalidDetectLanguage,
         ApiError::InvalidParameter("`header` must be `present` or `absent`"),
         ApiError::MissingField,
         ApiError::ConflictingFields,

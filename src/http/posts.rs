@@ -6,8 +6,8 @@
 //! [`ApiError`] beside serde's.
 
 use super::error::ApiError;
+use super::options::NamedOptions;
 use crate::json::BatchText;
-use coldread_engine::LongText;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 #[cfg(test)]
 use serde_json::{Value, json};
@@ -26,14 +26,15 @@ pub(crate) enum Posts {
     Many(Vec<String>),
 }
 
-/// The JSON schema of the bodies that [`parse`] accepts; `text` is the schema of a single post.
+/// The JSON schema of the bodies that [`parse`] accepts; `text` is the schema of a single post, and
+/// the others are those of the options.
 #[cfg(test)]
-pub(super) fn schema(text: &Value, long_text: &Value) -> Value {
+pub(super) fn schema(text: &Value, long_text: &Value, detect_language: &Value) -> Value {
     let shape = |title: &str, field: &str, schema: Value| {
         json!({
             "title": title,
             "type": "object",
-            "properties": { field: schema, "long_text": long_text },
+            "properties": { field: schema, "long_text": long_text, "detect_language": detect_language },
             "required": [field],
             "additionalProperties": false,
         })
@@ -48,7 +49,7 @@ pub(super) fn schema(text: &Value, long_text: &Value) -> Value {
 }
 
 /// Parses a body of at most `max_posts` posts.
-pub(crate) fn parse(json: &str, max_posts: usize) -> Result<(Posts, Option<LongText>), ApiError> {
+pub(crate) fn parse(json: &str, max_posts: usize) -> Result<(Posts, NamedOptions), ApiError> {
     let mut state = ParseState {
         max_posts,
         at: Location::Body,
@@ -99,6 +100,7 @@ enum Location {
     Text,
     Texts,
     LongText,
+    DetectLanguage,
     Item(usize),
 }
 
@@ -106,6 +108,7 @@ impl Location {
     fn wrong_type(&self) -> ApiError {
         let (path, expected) = match self {
             Self::LongText => return ApiError::InvalidLongText,
+            Self::DetectLanguage => return ApiError::InvalidDetectLanguage,
             Self::Body => (
                 "the body".to_owned(),
                 "a JSON object, such as {\"text\": \"...\"}",
@@ -121,7 +124,7 @@ impl Location {
 struct BodySeed<'a>(&'a mut ParseState);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
-    type Value = (Posts, Option<LongText>);
+    type Value = (Posts, NamedOptions);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -134,11 +137,12 @@ enum Field {
     Text,
     Texts,
     LongText,
+    DetectLanguage,
     Unknown(String),
 }
 
 impl<'de> Visitor<'de> for BodySeed<'_> {
-    type Value = (Posts, Option<LongText>);
+    type Value = (Posts, NamedOptions);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -146,7 +150,8 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let state = self.0;
-        let (mut text, mut texts, mut long_text) = (None, None, None);
+        let (mut text, mut texts) = (None, None);
+        let mut options = NamedOptions::default();
         while let Some(field) = map.next_key()? {
             match field {
                 Field::Text if text.is_some() => {
@@ -155,7 +160,7 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
                 Field::Texts if texts.is_some() => {
                     return state.fail(ApiError::DuplicateField("texts"));
                 }
-                Field::LongText if long_text.is_some() => {
+                Field::LongText if options.long_text.is_some() => {
                     return state.fail(ApiError::DuplicateField("long_text"));
                 }
                 Field::LongText => {
@@ -164,7 +169,14 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
                     if named.is_none() {
                         return state.fail(ApiError::InvalidLongText);
                     }
-                    long_text = named;
+                    options.long_text = named;
+                }
+                Field::DetectLanguage if options.detect_language.is_some() => {
+                    return state.fail(ApiError::DuplicateField("detect_language"));
+                }
+                Field::DetectLanguage => {
+                    state.at = Location::DetectLanguage;
+                    options.detect_language = Some(map.next_value::<bool>()?);
                 }
                 Field::Text => {
                     state.at = Location::Text;
@@ -180,9 +192,9 @@ impl<'de> Visitor<'de> for BodySeed<'_> {
         match (text, texts) {
             (Some(_), Some(_)) => state.fail(ApiError::ConflictingFields),
             (None, None) => state.fail(ApiError::MissingField),
-            (Some(text), None) => Ok((Posts::One(text), long_text)),
+            (Some(text), None) => Ok((Posts::One(text), options)),
             (None, Some(texts)) if texts.is_empty() => state.fail(ApiError::NoTexts),
-            (None, Some(texts)) => Ok((Posts::Many(texts), long_text)),
+            (None, Some(texts)) => Ok((Posts::Many(texts), options)),
         }
     }
 }
@@ -264,6 +276,7 @@ fn is_deeper_than(json: &str, max_depth: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldread_engine::LongText;
 
     fn one(text: &str) -> Posts {
         Posts::One(text.to_owned())
@@ -308,7 +321,7 @@ mod tests {
 
     #[test]
     fn long_text_is_parsed() {
-        let long_text = |json: &str| parse(json, 3).map(|(_, long_text)| long_text);
+        let long_text = |json: &str| parse(json, 3).map(|(_, options)| options.long_text);
         assert_eq!(long_text(r#"{"text":"a"}"#).expect("fine"), None);
         let window = long_text(r#"{"long_text":"window","text":"a"}"#);
         assert_eq!(window.expect("fine"), Some(LongText::Window));
@@ -318,12 +331,36 @@ mod tests {
     }
 
     #[test]
+    fn detect_language_is_parsed() {
+        let detects = |json: &str| parse(json, 3).expect(json).1.detect_language;
+        assert_eq!(detects(r#"{"text":"a"}"#), None);
+        assert_eq!(
+            detects(r#"{"text":"a","detect_language":true}"#),
+            Some(true)
+        );
+        assert_eq!(
+            detects(r#"{"detect_language":false,"texts":["a"]}"#),
+            Some(false)
+        );
+        for value in ["\"en\"", "\"true\"", "1", "null"] {
+            let json = format!(r#"{{"text":"a","detect_language":{value}}}"#);
+            check_error(&json, "`detect_language` must be true or false");
+        }
+        check_error(
+            r#"{"text":"a","detect_language":true,"detect_language":true}"#,
+            "the field `detect_language` appears twice; send it once",
+        );
+    }
+
+    #[test]
     fn an_unknown_field_is_quoted_in_part() {
         let name = "é".repeat(100_000);
         let quoted = "é".repeat(64);
         check_error(
             &format!(r#"{{"{name}":1}}"#),
-            &format!("unknown field `{quoted}`; expected `text`, `texts` or `long_text`"),
+            &format!(
+                "unknown field `{quoted}`; expected `text`, `texts`, `long_text` or `detect_language`"
+            ),
         );
     }
 

@@ -20,6 +20,7 @@ use crate::rows::{
     Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError, RowFailure,
     RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
+use crate::scorer::ScoredPost;
 use crate::telemetry::StageTimings;
 use crate::wire::ErrorBody;
 use axum::body::{Body, Bytes, HttpBody};
@@ -27,10 +28,10 @@ use axum::extract::Query;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::{IntoResponse, Response};
-use coldread_engine::Sentiment;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -167,7 +168,11 @@ pub(super) fn respond(
     let (chunks, read_ahead) = mpsc::channel(CHUNKS_AHEAD);
     let reader = RowReader::new(&formats.options);
     let reading = tokio::spawn(read(body, reader, chunks));
-    let writer = StreamWriter::new(formats.output, app.batcher());
+    let writer = StreamWriter::new(
+        formats.output,
+        app.batcher(),
+        request_options.post.detect_language,
+    );
     let results = StreamedBody::written_by(|output| {
         let writing = write(
             app.clone(),
@@ -418,9 +423,9 @@ struct RowCounts {
 }
 
 impl StreamWriter {
-    fn new(format: ResultFormat, batcher: &Batcher) -> Self {
+    fn new(format: ResultFormat, batcher: &Batcher, has_language: bool) -> Self {
         Self {
-            results: ResultWriter::new(format, batcher.model().labels.clone()),
+            results: ResultWriter::new(format, Arc::clone(batcher.model()), has_language),
             batcher: batcher.clone(),
             counts: RowCounts::default(),
         }
@@ -443,7 +448,7 @@ impl StreamWriter {
                 (Err(error), _) => Err(RowFailure::new(row, error)),
                 (Ok(_), Some(error)) => Err(failure(error)),
                 (Ok(_), None) => match results.next() {
-                    Some(Ok(sentiment)) => Ok(sentiment),
+                    Some(Ok(post)) => Ok(post),
                     Some(Err(error)) => Err(RowFailure::new(row, &RowError::Post(error))),
                     None => Err(failure(&ApiError::panicked())),
                 },
@@ -462,7 +467,7 @@ impl StreamWriter {
         &mut self,
         row: Option<u64>,
         id: Option<&RowId>,
-        result: &Result<Sentiment, RowFailure>,
+        result: &Result<ScoredPost, RowFailure>,
     ) {
         match result {
             Ok(_) => self.counts.posts += 1,

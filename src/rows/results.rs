@@ -1,10 +1,12 @@
 //! Writes results, with the same fields and columns over HTTP and on the command line.
 
 use super::{Row, RowError, RowId};
-use crate::wire::{ErrorBody, Scored, ScoredOrError};
-use coldread_engine::Sentiment;
+use crate::scorer::ScoredPost;
+use crate::wire::{ErrorBody, Scored, ScoredOrError, warnings};
+use coldread_engine::ModelInfo;
 use csv_core::WriteResult;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,8 @@ pub struct ResultRow<'a> {
 /// Writes results into a buffer.
 pub struct ResultWriter {
     format: ResultFormat,
-    labels: Vec<String>,
+    model: Arc<ModelInfo>,
+    has_language: bool,
     csv: csv_core::Writer,
     in_row: bool,
     /// What has been written since the last [`Self::take`].
@@ -62,22 +65,28 @@ pub struct ResultWriter {
 }
 
 impl ResultWriter {
-    /// Creates a writer. For CSV it writes the header.
-    pub fn new(format: ResultFormat, labels: Vec<String>) -> Self {
+    /// Creates a writer for results of a model, or mostly of that model: as JSON, a result of
+    /// another one names it. For CSV it writes the header; `has_language` adds the columns of the
+    /// language and its warnings.
+    pub fn new(format: ResultFormat, model: Arc<ModelInfo>, has_language: bool) -> Self {
         let mut writer = Self {
             format,
-            labels,
+            model,
+            has_language,
             csv: csv_core::Writer::new(),
             in_row: false,
             bytes: Vec::new(),
         };
         if format == ResultFormat::Csv {
             writer.columns(["row", "id", "label", "score"]);
-            for label in 0..writer.labels.len() {
-                let label = writer.labels[label].clone();
-                writer.column(&label);
+            for label in &Arc::clone(&writer.model).labels {
+                writer.column(label);
             }
-            writer.columns(["truncated", "windows", "error"]);
+            writer.columns(["truncated", "windows"]);
+            if has_language {
+                writer.columns(["language", "language_confidence", "warnings"]);
+            }
+            writer.column("error");
             writer.end_row();
         }
         writer
@@ -93,14 +102,12 @@ impl ResultWriter {
         &mut self,
         row: Option<u64>,
         id: Option<&RowId>,
-        result: Result<&Sentiment, &RowFailure>,
+        result: Result<&ScoredPost, &RowFailure>,
     ) {
         match self.format {
             ResultFormat::JsonLines => {
                 let outcome = match result {
-                    Ok(sentiment) => {
-                        ScoredOrError::Scored(Scored::new(sentiment, &self.labels, None))
-                    }
+                    Ok(post) => ScoredOrError::Scored(Scored::in_batch(post, &self.model)),
                     Err(error) => {
                         ScoredOrError::Failed(ErrorBody::new(error.code, error.message.clone()))
                     }
@@ -115,9 +122,10 @@ impl ResultWriter {
                 self.column(&number);
                 self.column(id.map(RowId::as_str).unwrap_or_default());
                 match result {
-                    Ok(sentiment) => self.scores(sentiment),
+                    Ok(post) => self.scores(post),
                     Err(error) => {
-                        for _ in 0..self.labels.len() + 4 {
+                        let language_columns = if self.has_language { 3 } else { 0 };
+                        for _ in 0..self.model.labels.len() + 4 + language_columns {
                             self.column("");
                         }
                         self.column(error.code);
@@ -128,9 +136,12 @@ impl ResultWriter {
         }
     }
 
-    fn scores(&mut self, sentiment: &Sentiment) {
-        let label = self.labels[sentiment.label_index].clone();
-        self.column(&label);
+    fn scores(&mut self, post: &ScoredPost) {
+        let ScoredPost {
+            sentiment,
+            language,
+        } = post;
+        self.column(sentiment.label());
         self.column(&sentiment.score().to_string());
         for score in &sentiment.scores {
             self.column(&score.to_string());
@@ -138,7 +149,14 @@ impl ResultWriter {
         let windows = Some(sentiment.windows).filter(|&windows| windows > 1);
         let windows = windows.map(|it| it.to_string()).unwrap_or_default();
         let truncated = sentiment.truncated.to_string();
-        self.columns([&truncated, &windows, ""]);
+        self.columns([&truncated, &windows]);
+        if self.has_language {
+            let code = language.map_or("", |it| it.language.code);
+            let confidence = language.map(|it| it.language.confidence.to_string());
+            let warnings = warnings(*language).join(" ");
+            self.columns([code, &confidence.unwrap_or_default(), &warnings]);
+        }
+        self.column("");
     }
 
     fn columns<const N: usize>(&mut self, columns: [&str; N]) {

@@ -43,6 +43,7 @@ pub struct Metrics {
     stage_duration: Histograms,
     refusals: Family<Label<&'static str>, Counter>,
     posts: Counter,
+    unsupported_languages: Counter,
     tokens: Counter,
     batch_posts: Histogram,
     batch_tokens: Histogram,
@@ -66,6 +67,7 @@ impl Metrics {
             stage_duration: Family::new_with_constructor(seconds),
             refusals: Family::default(),
             posts: Counter::default(),
+            unsupported_languages: Counter::default(),
             tokens: Counter::default(),
             batch_posts: Histogram::new(POSTS),
             batch_tokens: Histogram::new(TOKENS),
@@ -121,6 +123,11 @@ impl Metrics {
         self.batch_tokens.observe(tokens as f64);
     }
 
+    /// Posts were found to be in languages that no model was trained for.
+    pub fn unsupported_languages(&self, posts: usize) {
+        self.unsupported_languages.inc_by(posts as u64);
+    }
+
     /// Everything in OpenMetrics text, which Prometheus reads; the arguments are what
     /// is measured in the moment.
     pub fn text(&self, pending_posts: usize, pending_bytes: usize) -> String {
@@ -144,6 +151,11 @@ impl Metrics {
             self.refusals.clone(),
         );
         registry.register("posts", "Posts scored", self.posts.clone());
+        registry.register(
+            "unsupported_language_posts",
+            "Posts rejected or scored with a warning because of their language",
+            self.unsupported_languages.clone(),
+        );
         registry.register("tokens", "Tokens scored", self.tokens.clone());
         registry.register("batch_posts", "Posts in a batch", self.batch_posts.clone());
         registry.register(
@@ -200,6 +212,7 @@ mod tests {
         };
         metrics.stages(2, &stages);
         metrics.batch(2, 20);
+        metrics.unsupported_languages(1);
         let text = metrics.text(7, 1000);
         for line in [
             "coldread_requests_total{route=\"/v1/sentiment\",status=\"429\"} 1",
@@ -207,6 +220,7 @@ mod tests {
             "coldread_stage_duration_seconds_sum{stage=\"inference\"} 0.003",
             "coldread_errors_total{code=\"overloaded\"} 1",
             "coldread_posts_total 2",
+            "coldread_unsupported_language_posts_total 1",
             "coldread_tokens_total 20",
             "coldread_batch_posts_bucket{le=\"1.0\"} 0",
             "coldread_batch_tokens_sum 20.0",

@@ -22,6 +22,7 @@ from google.cloud import language_v2
 
 PLAIN = "I love this phone"
 EMOJI = "Größer als gedacht 😍👍🏽 — “naïve” café 你好"
+GERMAN = "Ich hasse das, nie wieder!"
 LABELS = ["negative", "neutral", "positive"]
 TOLERANCE = 1e-6
 # While the server is overloaded; the first is refused nearly always.
@@ -110,7 +111,7 @@ def boto(server):
         assert error.response["Error"]["Code"] == "UnsupportedLanguageException", error
 
     def dominant_language():
-        result = client().detect_dominant_language(Text="Ich hasse das, nie wieder!")
+        result = client().detect_dominant_language(Text=GERMAN)
         assert result["Languages"][0]["LanguageCode"] == "de", result
         result = client().batch_detect_dominant_language(TextList=[PLAIN, "x" * 5001, EMOJI])
         assert [item["Index"] for item in result["ResultList"]] == [0, 2], result
@@ -264,6 +265,13 @@ def azure(server):
         codes = [document.error.code for document in results[1:]]
         assert codes == ["InvalidDocument", "InvalidDocument", "UnsupportedLanguageCode"], codes
 
+    def language():
+        documents = [
+            {"id": str(i), "text": text, "language": "auto"} for i, text in enumerate([PLAIN, GERMAN])
+        ]
+        codes = [[warning.code for warning in document.warnings] for document in analyze(documents)]
+        assert codes == [[], ["UnsupportedLanguage"]], codes
+
     def oversize():
         error = refused(HttpResponseError, lambda: analyze(["a"] * 11))
         assert error.status_code == 400 and error.error.code == "InvalidDocumentBatch", error
@@ -323,6 +331,10 @@ def google(server):
         assert "empty" in error.message, error
         html = language_v2.Document.Type.HTML
         refused(google_errors.BadRequest, lambda: analyze(PLAIN, type_=html))
+
+    def language():
+        result = analyze(GERMAN)
+        assert (result.language_code, result.language_supported) == ("de", False), result
 
     def oversize():
         for text in ["x" * 70_000, "x" * (5 << 20)]:

@@ -3,8 +3,8 @@
 use crate::support::{batcher, limits};
 use coldread::batcher::RequestOptions;
 use coldread::error::InferError;
+use coldread::scorer::PostResult;
 use coldread_engine::PostError;
-use coldread_engine::PostResult;
 
 /// The posts of request `i`: one to four of them, some that cannot be scored.
 fn posts(i: usize) -> Vec<String> {

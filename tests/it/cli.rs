@@ -1,5 +1,6 @@
 //! The binary as a person uses it: arguments, files and pipes in, lines and exit codes out.
 
+use crate::languages::tiny_folder;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -605,7 +606,53 @@ fn info_tells_what_would_run() {
         serde_json::from_str::<Value>(&limited).unwrap()["limits"]["max_post_bytes"],
         99
     );
-    assert!(succeed(&["info"], b"").contains("negative, neutral, positive"));
+    assert_eq!(info["languages"], serde_json::json!(["en"]));
+    let text = succeed(&["info"], b"");
+    assert!(text.contains("negative, neutral, positive"), "{text}");
+    assert!(text.contains("languages       en\n"), "{text}");
+}
+
+#[test]
+fn languages_are_detected_rejected_and_scored_by_another_model() {
+    const GERMAN: &str = "Ich hasse das, nie wieder!";
+    let rows = |args: &[&str]| -> Vec<Value> {
+        let output = succeed(&[&["score"], args, &[GOOD, GERMAN]].concat(), b"");
+        let rows = output.lines().map(serde_json::from_str);
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let plain = rows(&[]);
+    assert!(plain.iter().all(|row| row.get("language").is_none()));
+    let detected = rows(&["--detect-language"]);
+    assert_eq!(detected[0]["language"], "en");
+    assert_eq!(detected[1]["language"], "de");
+    assert_eq!(detected[1]["warnings"][0], "unsupported_language");
+    assert_eq!(detected[1]["scores"], plain[1]["scores"]);
+    let rejected = rows(&["--other-languages", "reject"]);
+    assert_eq!(rejected[0], plain[0]);
+    assert_eq!(rejected[1]["error"]["code"], "unsupported_language");
+
+    let (_parent, german) = tiny_folder("bert", &["de"]);
+    let german = german.to_str().unwrap();
+    let of_two = rows(&["--also-model", german]);
+    assert_eq!(of_two[0], plain[0]);
+    assert_eq!(of_two[1]["model"], "bert");
+    let alone = rows(&["--model", german]);
+    assert_eq!(of_two[1]["scores"], alone[1]["scores"]);
+
+    let (_parent, unknown) = tiny_folder("bert", &[]);
+    let unknown = unknown.to_str().unwrap();
+    for args in [
+        ["--model", unknown, "--other-languages", "reject"],
+        ["--model", german, "--also-model", unknown],
+    ] {
+        let args = [&["score", GOOD], &args[..]].concat();
+        fail(2, &args, &["the languages of the model bert"]);
+    }
+    fail(
+        1,
+        &["score", GOOD, "--also-model", "./no/such"],
+        &["no/such"],
+    );
 }
 
 #[test]

@@ -596,7 +596,7 @@ async fn sagemaker() {
     assert_snapshot!(answer(ask(path, r#"{"input":"so good"}"#)).await, @r#"
     422
     content-type: application/json
-    {"error":{"code":"unknown_field","message":"unknown field `input`; expected `text`, `texts` or `long_text`"}}
+    {"error":{"code":"unknown_field","message":"unknown field `input`; expected `text`, `texts`, `long_text` or `detect_language`"}}
     "#);
 }
 

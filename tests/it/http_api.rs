@@ -198,6 +198,9 @@ async fn info() {
         "neutral",
         "positive"
       ],
+      "languages": [
+        "en"
+      ],
       "problem_type": "single_label_classification",
       "engine": null,
       "compat": [

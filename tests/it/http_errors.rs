@@ -123,7 +123,7 @@ async fn json_of_another_shape() {
     ");
     assert_snapshot!(error(post(r#"{"txt":"good"}"#)).await, @r"
     422 unknown_field
-    unknown field `txt`; expected `text`, `texts` or `long_text`
+    unknown field `txt`; expected `text`, `texts`, `long_text` or `detect_language`
     ");
     assert_snapshot!(error(post("{}")).await, @r#"
     422 missing_field

@@ -72,7 +72,9 @@ fn a_prompt_is_read_from_a_file() {
     let (code, out, error) = run(&["--model", &model, "--prompt", &prompt, "info"], &[]);
     assert_eq!((code, &*error), (0, ""));
     assert!(
-        out.contains("no, yes") && out.contains("candle-gguf"),
+        out.contains("no, yes")
+            && out.contains("candle-gguf")
+            && out.contains("languages       unknown"),
         "{out}"
     );
     let labelled = folder.path().join("labelled.tsv");

@@ -20,6 +20,7 @@ mod hub_tls;
 mod lambda_events;
 mod lambda_runtime;
 mod language_models;
+mod languages;
 mod observability;
 mod openapi;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -7,6 +7,7 @@ use coldread::config::{CompatArgs, ConfigError, EventArgs};
 use coldread::events::InvocationError;
 use coldread::hub::HubError;
 use coldread::rows::{InputError, RowError};
+use coldread::scorer::ScorerError;
 use coldread_engine::{EngineError, PostError};
 use insta::assert_snapshot;
 use std::fmt::Write;
@@ -59,6 +60,7 @@ fn error_messages() {
             max_bytes: 65_536,
         }),
         RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
+        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
         RowError::RowTooLong {
             bytes: 70_000,
             max_bytes: 65_536,
@@ -133,6 +135,19 @@ fn error_messages() {
         add("error", error.to_string());
     }
     for error in config_errors() {
+        add("usage", error.to_string());
+    }
+    for error in [
+        ScorerError::UnknownLanguages {
+            flag: "--other-languages reject",
+            model: "mood".to_owned(),
+        },
+        ScorerError::OtherLabels {
+            first: "negative, positive".to_owned(),
+            model: "mood".to_owned(),
+            labels: "good, bad".to_owned(),
+        },
+    ] {
         add("usage", error.to_string());
     }
     for error in [

@@ -67,6 +67,16 @@ async function typedPosts(page) {
   assert.match(await page.locator("#model").textContent(), /^\S+ \(/);
 }
 
+async function languages(page) {
+  await page.getByLabel("Posts, one per line").fill("the camera of this phone is great\nIch hasse das, nie wieder!\n😡");
+  await page.getByRole("button", { name: "Score posts" }).click();
+  await page.getByText("3 scored.").waitFor();
+  const items = page.locator("#list > li");
+  assert.match(await items.nth(0).locator(".note").textContent(), /^English \([\d.]+%\)$/);
+  assert.match(await items.nth(1).locator(".note").textContent(), /^German \([\d.]+%\): the model was not trained for it/);
+  assert.equal(await items.nth(2).locator(".note").count(), 0);
+}
+
 async function uploaded(page, folder, name, text, rows) {
   const path = join(folder, name);
   await writeFile(path, text);
@@ -88,7 +98,7 @@ async function uploaded(page, folder, name, text, rows) {
   ]);
   const csv = await readFile(await download.path(), "utf8");
   const lines = csv.trimEnd().split("\r\n");
-  assert.equal(lines[0], "row,id,label,score,negative,neutral,positive,error");
+  assert.equal(lines[0], "row,id,label,score,negative,neutral,positive,language,warnings,error");
   assert.equal(lines.length, rows + 1);
   assert.match(lines[rows], new RegExp(`^${rows},`));
 }
@@ -154,6 +164,7 @@ try {
   await page.emulateMedia({ colorScheme: "light" });
   await typedPosts(page);
   await shoot(page, "light", true);
+  await languages(page);
   const posts = ["what a wonderful day", "never again, awful", "the meeting is on friday"];
   const rows = Array.from({ length: ROWS }, (_, i) => `${posts[i % 3]} ${i}`);
   await uploaded(page, folder, "posts.txt", rows.join("\n"), ROWS);

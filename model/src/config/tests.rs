@@ -244,6 +244,18 @@ fn labels_with_gaps_and_duplicates() {
 }
 
 #[test]
+fn languages_are_known_or_unknown() {
+    assert!(sound(&json!({})).languages.is_empty());
+    let config = sound(&json!({ "languages": ["en", "pt", "haw"] }));
+    assert_eq!(config.languages, ["en", "pt", "haw"]);
+    for code in ["English", "en-GB", "EN", "e", ""] {
+        let reason = format!("languages: {code:?} is not a code of ISO 639");
+        check_invalid(&json!({ "languages": ["de", code] }), &reason);
+    }
+    check_invalid(&json!({ "languages": "en" }), "expected a sequence");
+}
+
+#[test]
 fn a_checked_configuration_that_was_changed_is_noticed() {
     let config = sound(&json!({}));
     config.check().unwrap();

@@ -7,16 +7,18 @@ use super::error::CompatError::{self, Api, Format};
 use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each};
 use super::strict_json::{self, BoundedVec, StrictObject};
+use crate::batcher::Batcher;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use crate::json::BatchText;
+use crate::language::Language;
+use crate::scorer::{PostOptions, ScoredPost};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use coldread_engine::PostError;
-use coldread_engine::Sentiment;
 use coldread_engine::polarity::{Polarities, Polarity};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,9 @@ const BAD_FORMAT: &str = "InvalidRequestBodyFormat";
 
 pub(super) const UNSUPPORTED_KIND: &str =
     "`kind` must be SentimentAnalysis; no other kind is supported";
+
+/// The language of a document that asks for its detection.
+const AUTO: &str = "auto";
 
 pub(super) const DUPLICATE_ID: &str =
     "two documents have the same id; give each document a unique id";
@@ -93,8 +98,13 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     if (1..documents.len()).any(is_duplicate) {
         return Err(FormatError::Request(DUPLICATE_ID).into());
     }
-    let items = documents.iter().map(validate).collect();
-    let scored = score_each(&request, items).await?;
+    let batcher = app.batcher();
+    let items = documents.iter().map(|it| validate(it, batcher)).collect();
+    let options = PostOptions {
+        detect_language: documents.iter().any(Document::is_auto),
+        ..PostOptions::default()
+    };
+    let scored = score_each(&request, items, options).await?;
 
     let mut results = AnalysisResults {
         documents: Vec::new(),
@@ -104,9 +114,10 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     };
     for (document, item) in documents.iter().zip(scored.items) {
         match item {
-            Ok(sentiment) => {
+            Ok(scored) => {
                 let options = (&parameters, with_statistics);
-                let analyzed = AnalyzedDocument::new(document, &sentiment, polarities, options);
+                let analyzed =
+                    AnalyzedDocument::new(document, &scored, batcher, polarities, options);
                 results.documents.push(analyzed);
             }
             Err(invalid) => results.errors.push(DocumentError {
@@ -158,9 +169,22 @@ struct Document {
     /// A document whose text is missing, empty, null or too long gets an error of its own.
     #[cfg_attr(test, schema(value_type = Option<String>))]
     text: BatchText,
-    /// A language code, such as `en`.
+    /// A language code, such as `en`, or `auto` to detect the language.
     #[serde(default)]
     language: Option<String>,
+}
+
+impl Document {
+    fn is_auto(&self) -> bool {
+        let language = self.language.as_deref().unwrap_or_default();
+        language.eq_ignore_ascii_case(AUTO)
+    }
+
+    /// The language that the client names.
+    fn named_language(&self) -> Option<&str> {
+        let language = self.language.as_deref().unwrap_or_default();
+        (!language.is_empty() && !self.is_auto()).then_some(language)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -175,17 +199,21 @@ struct Parameters {
     string_index_type: Option<String>,
 }
 
+const UNTRAINED: &str = "The model was not trained for the language of this document.";
+
 /// Why a document cannot be scored.
 enum InvalidDocument {
     Empty,
     TooLong,
-    Language,
+    LanguageCode,
+    UnsupportedLanguage,
 }
 
 impl From<PostError> for InvalidDocument {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { .. } | PostError::TooManyTokens { .. } => Self::TooLong,
+            PostError::UnsupportedLanguage { .. } => Self::UnsupportedLanguage,
             _ => Self::Empty,
         }
     }
@@ -202,10 +230,11 @@ impl InvalidDocument {
                      size to: {MAX_CHARS} text elements."
                 ),
             ),
-            Self::Language => (
+            Self::LanguageCode => (
                 "UnsupportedLanguageCode",
                 "Invalid language code. Send a code such as en.".to_owned(),
             ),
+            Self::UnsupportedLanguage => ("UnsupportedLanguageCode", UNTRAINED.to_owned()),
         };
         ErrorDetail {
             code: "InvalidArgument",
@@ -215,10 +244,14 @@ impl InvalidDocument {
     }
 }
 
-fn validate(document: &Document) -> Result<String, InvalidDocument> {
-    let language = document.language.as_deref().unwrap_or_default();
-    if !language.is_empty() && !strict_json::is_language(language) {
-        return Err(InvalidDocument::Language);
+fn validate(document: &Document, batcher: &Batcher) -> Result<String, InvalidDocument> {
+    if let Some(code) = document.named_language() {
+        if !strict_json::is_language(code) {
+            return Err(InvalidDocument::LanguageCode);
+        }
+        if batcher.rejects(&strict_json::primary_language(code)) {
+            return Err(InvalidDocument::UnsupportedLanguage);
+        }
     }
     if document.text.0.chars().count() > MAX_CHARS {
         return Err(InvalidDocument::TooLong);
@@ -279,8 +312,42 @@ struct AnalyzedDocument<'a> {
     confidence_scores: ConfidenceScores,
     #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
-    #[cfg_attr(test, schema(value_type = Vec<String>, max_items = 0))]
-    warnings: [(); 0],
+    /// Only with the language `auto`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    detected_language: Option<DetectedLanguage>,
+    warnings: Vec<Warning>,
+}
+
+/// Where no language is detected, name and code are `(Unknown)`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::DetectedLanguage))]
+#[serde(rename_all = "camelCase")]
+struct DetectedLanguage {
+    name: &'static str,
+    iso6391_name: &'static str,
+    confidence_score: f32,
+}
+
+impl From<Language> for DetectedLanguage {
+    fn from(language: Language) -> Self {
+        const UNKNOWN: &str = "(Unknown)";
+        let name = language.name();
+        Self {
+            name: name.unwrap_or(UNKNOWN),
+            iso6391_name: name.map_or(UNKNOWN, |_| language.code),
+            confidence_score: language.confidence,
+        }
+    }
+}
+
+/// Why the scores of a document may mean little.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = azure::Warning))]
+struct Warning {
+    #[cfg_attr(test, schema(pattern = "^UnsupportedLanguage$"))]
+    code: &'static str,
+    message: &'static str,
 }
 
 #[derive(Serialize)]
@@ -322,11 +389,12 @@ struct Sentence<'a> {
 impl<'a> AnalyzedDocument<'a> {
     fn new(
         document: &'a Document,
-        sentiment: &Sentiment,
+        scored: &ScoredPost,
+        batcher: &Batcher,
         polarities: &Polarities,
         (parameters, with_statistics): (&Parameters, bool),
     ) -> Self {
-        let scores = polarities.scores(sentiment);
+        let scores = polarities.scores(&scored.sentiment);
         let confidence_scores = ConfidenceScores {
             positive: scores.positive,
             neutral: scores.neutral,
@@ -336,6 +404,11 @@ impl<'a> AnalyzedDocument<'a> {
             Polarity::Negative => "negative",
             Polarity::Neutral => "neutral",
             Polarity::Positive => "positive",
+        };
+        let detected = scored.language.filter(|_| document.is_auto());
+        let is_unsupported = match document.named_language() {
+            Some(code) => batcher.serves(&strict_json::primary_language(code)) == Some(false),
+            None => detected.is_some_and(|it| it.is_unsupported),
         };
         let text = document.text.0.as_str();
         let opinions = (parameters.opinion_mining == Some(true)).then_some([]);
@@ -360,7 +433,11 @@ impl<'a> AnalyzedDocument<'a> {
             }),
             confidence_scores,
             sentences: [sentence],
-            warnings: [],
+            detected_language: detected.map(|it| it.language.into()),
+            warnings: Vec::from_iter(is_unsupported.then_some(Warning {
+                code: "UnsupportedLanguage",
+                message: UNTRAINED,
+            })),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use crate::json::BatchText;
 use crate::language::{self, Language};
+use crate::scorer::{PostOptions, ScoredPost};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -159,28 +160,30 @@ pub(super) struct BatchDetect {
 async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let text = body.text.ok_or(missing("text"))?;
-    check_language(body.language_code.as_deref())?;
+    check_language(request, body.language_code.as_deref())?;
     if text.is_empty() {
         return Err(EMPTY_TEXT.into());
     }
     let polarities = polarities(request)?;
     check_length(&text)?;
-    let (sentiment, stages) = score_one(request, text).await?;
-    let detected = DetectedSentiment::new(&sentiment, polarities);
+    let (scored, stages) = score_one(request, text, PostOptions::default()).await?;
+    let detected = DetectedSentiment::new(&scored.sentiment, polarities);
     Ok(with_stats(json(StatusCode::OK, &detected), 1, stages))
 }
 
 async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let texts = body.text_list.ok_or(missing("textList"))?;
-    check_language(body.language_code.as_deref())?;
+    check_language(request, body.language_code.as_deref())?;
     let polarities = polarities(request)?;
     let texts = texts.checked()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
-    let scored = score_each(request, items.collect()).await?;
+    let scored = score_each(request, items.collect(), PostOptions::default()).await?;
     let count = scored.items.len();
     let items = scored.items.into_iter();
-    let detected = |sentiment| Detection::Sentiment(DetectedSentiment::new(&sentiment, polarities));
+    let detected = |scored: ScoredPost| {
+        Detection::Sentiment(DetectedSentiment::new(&scored.sentiment, polarities))
+    };
     let batch = BatchResponse::new(items.map(|item| item.map(detected)));
     Ok(with_stats(
         json(StatusCode::OK, &batch),
@@ -243,9 +246,11 @@ fn missing(field: &'static str) -> FormatError {
     }
 }
 
-fn check_language(code: Option<&str>) -> Result<(), FormatError> {
+/// A code that Comprehend accepts is rejected only if posts in that language would be.
+fn check_language(request: &BufferedRequest, code: Option<&str>) -> Result<(), FormatError> {
     let code = code.ok_or(missing("languageCode"))?;
-    if LANGUAGES.contains(&code) {
+    let batcher = request.app().batcher();
+    if LANGUAGES.contains(&code) && !batcher.rejects(&strict_json::primary_language(code)) {
         return Ok(());
     }
     Err(FormatError::UnsupportedLanguage)
@@ -265,6 +270,7 @@ impl From<PostError> for FormatError {
     fn from(error: PostError) -> Self {
         match error {
             PostError::TooLong { bytes, max_bytes } => Self::TextTooLong { bytes, max_bytes },
+            PostError::UnsupportedLanguage { .. } => Self::TextLanguage(error),
             _ => Self::EmptyText,
         }
     }
@@ -333,11 +339,8 @@ impl DominantLanguage {
             return Err(FormatError::EmptyText);
         }
         // Clients use the first language without a check, so the list is never empty.
-        let undetermined = Language {
-            code: "und",
-            confidence: 0.0,
-        };
-        let Language { code, confidence } = language::detect(text).unwrap_or(undetermined);
+        let detected = language::detect(text).unwrap_or(Language::UNDETERMINED);
+        let Language { code, confidence } = detected;
         Ok(Self {
             languages: vec![LanguageScore {
                 language_code: code,
@@ -425,10 +428,15 @@ fn status_and_exception(error: &CompatError) -> (StatusCode, &'static str) {
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => "ThrottlingException",
         Api(ApiError::BodyTooLarge { .. } | ApiError::Post(PostError::TooLong { .. }))
         | Format(FormatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
+        Api(ApiError::Post(PostError::UnsupportedLanguage { .. })) => {
+            "UnsupportedLanguageException"
+        }
         Format(error) => match error {
             FormatError::BatchTooLarge { .. } => "BatchSizeLimitExceededException",
             FormatError::Validation { .. } | FormatError::EmptyBatch => "ValidationException",
-            FormatError::UnsupportedLanguage => "UnsupportedLanguageException",
+            FormatError::UnsupportedLanguage | FormatError::TextLanguage(_) => {
+                "UnsupportedLanguageException"
+            }
             FormatError::UnknownOperation => "UnknownOperationException",
             FormatError::Signature(SignatureError::Missing) => {
                 "MissingAuthenticationTokenException"

@@ -91,6 +91,9 @@ pub(in crate::http) enum FormatError {
         field: &'static str,
         constraint: &'static str,
     },
+    /// The error of a text whose language was detected and is rejected.
+    #[error(transparent)]
+    TextLanguage(PostError),
     #[error("item {index}: {error}")]
     Item { index: usize, error: PostError },
     #[error(
@@ -115,7 +118,9 @@ impl FormatError {
             Self::BatchTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_many_posts"),
             Self::EmptyBatch => (StatusCode::UNPROCESSABLE_ENTITY, "no_texts"),
             Self::EmptyText => (StatusCode::UNPROCESSABLE_ENTITY, "empty_text"),
-            Self::Item { error, .. } => (post_status(error), error.code()),
+            Self::Item { error, .. } | Self::TextLanguage(error) => {
+                (post_status(error), error.code())
+            }
             Self::NoPolarity => (StatusCode::UNPROCESSABLE_ENTITY, "no_polarity"),
             Self::Signature(_) => (StatusCode::UNAUTHORIZED, "invalid_signature"),
         }

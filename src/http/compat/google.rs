@@ -13,9 +13,12 @@ use super::strict_json::{self, StrictObject};
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::state::AppState;
+use crate::language::Language;
+use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use coldread_engine::ModelInfo;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 #[cfg(test)]
@@ -29,7 +32,7 @@ const NO_URI: &str = "gcsContentUri is not supported; send the text as `content`
 
 const PLAIN_TEXT_ONLY: &str = "`document.type` must be PLAIN_TEXT";
 
-/// The language if the client does not name one: that of the default model.
+/// The language of a model that does not say which it was trained for.
 const LANGUAGE: &str = "en";
 
 /// Score a document
@@ -65,18 +68,32 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     if document.kind != Some(DocumentType::PlainText) {
         return Err(FormatError::Request(PLAIN_TEXT_ONLY).into());
     }
-    let language = document.language_code.filter(|code| !code.is_empty());
-    let language = language.as_deref().unwrap_or(LANGUAGE);
-    if !strict_json::is_language(language) {
-        return Err(FormatError::UnsupportedLanguage.into());
+    let batcher = app.batcher();
+    let named = document.language_code.filter(|code| !code.is_empty());
+    if let Some(code) = &named {
+        let is_rejected = batcher.rejects(&strict_json::primary_language(code));
+        if !strict_json::is_language(code) || is_rejected {
+            return Err(FormatError::UnsupportedLanguage.into());
+        }
     }
     let polarities = polarities(&request)?;
-    let (sentiment, stages) = score_one(&request, content.clone()).await?;
-    let scores = polarities.scores(&sentiment);
+    let options = PostOptions {
+        detect_language: named.is_none(),
+        ..PostOptions::default()
+    };
+    let (scored, stages) = score_one(&request, content.clone(), options).await?;
+    let scores = polarities.scores(&scored.sentiment);
     let sentiment = Sentiment {
         magnitude: scores.positive + scores.negative,
         score: scores.positive - scores.negative,
     };
+    let detected = scored.language.map(|it| it.language);
+    let language = match (&named, detected.filter(Language::is_sure)) {
+        (Some(code), _) => code.as_str(),
+        (None, Some(language)) => language.code,
+        (None, None) => default_language(batcher.model()),
+    };
+    let primary = strict_json::primary_language(language);
     let encoding = body.encoding_type.unwrap_or(EncodingType::None);
     let body = ResponseBody {
         document_sentiment: sentiment,
@@ -92,15 +109,14 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
             },
             sentiment,
         }],
-        language_supported: is_english(language),
+        language_supported: batcher.serves(&primary).unwrap_or(primary == LANGUAGE),
     };
     Ok(with_stats(json(StatusCode::OK, &body), 1, stages))
 }
 
-/// `en`, `en-GB`, ...
-fn is_english(language: &str) -> bool {
-    let primary = language.split('-').next().unwrap_or_default();
-    primary.eq_ignore_ascii_case(LANGUAGE)
+/// The language of a post that is too short to tell.
+fn default_language(model: &ModelInfo) -> &str {
+    model.languages.first().map_or(LANGUAGE, String::as_str)
 }
 
 /// The body of a request.
@@ -127,7 +143,7 @@ struct Document {
     #[serde(default, rename = "gcsContentUri", alias = "gcs_content_uri")]
     #[cfg_attr(test, schema(ignore))]
     gcs_content_uri: Option<serde::de::IgnoredAny>,
-    /// A language code; `en` if it is missing or empty.
+    /// A language code. If it is missing or empty, the language is detected.
     #[serde(default, rename = "languageCode", alias = "language_code")]
     #[cfg_attr(test, schema(pattern = "^([a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*)?$"))]
     language_code: Option<String>,
@@ -221,7 +237,7 @@ struct ResponseBody<'a> {
     language_code: &'a str,
     #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
     sentences: [Sentence<'a>; 1],
-    /// Whether the language is English.
+    /// Whether the model was trained for the language.
     language_supported: bool,
 }
 

@@ -4,12 +4,12 @@ use super::error::CompatError;
 use super::inputs::{self, Inputs};
 use crate::http::body::Media;
 use crate::http::buffered_request::BufferedRequest;
+use crate::http::options::NamedOptions;
 use crate::http::posts::{self, Posts};
 use crate::http::state::AppState;
 use crate::http::{access, api};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use coldread_engine::LongText;
 use serde::de::DeserializeOwned;
 
 /// The response to a native body, or a body in the other format.
@@ -19,7 +19,7 @@ pub(super) enum NativeOr<T> {
 }
 
 enum Parsed<T> {
-    Native(Posts, Option<LongText>),
+    Native(Posts, NamedOptions),
     Format(Inputs, T),
 }
 
@@ -39,7 +39,7 @@ impl<T: DeserializeOwned> NativeOr<T> {
             let response = api::sentiment(State(app.clone()), request).await?;
             return Ok(Self::Native(response));
         }
-        let long_text = api::long_text_in_query(request.uri().query());
+        let options = NamedOptions::from_query(request.uri().query());
         let mut request = BufferedRequest::read(app, request).await?;
         let max_posts = request.max_posts();
         let parsed = request.parse_json(|json| {
@@ -47,16 +47,16 @@ impl<T: DeserializeOwned> NativeOr<T> {
             Ok::<_, CompatError>(match format {
                 Some((inputs, rest)) => Parsed::Format(inputs, rest),
                 None => {
-                    let (posts, long_text) = posts::parse(json, max_posts)?;
-                    Parsed::Native(posts, long_text)
+                    let (posts, options) = posts::parse(json, max_posts)?;
+                    Parsed::Native(posts, options)
                 }
             })
         })?;
         match parsed {
             Parsed::Format(inputs, rest) => Ok(Self::Format(Box::new(request), inputs, rest)),
             Parsed::Native(posts, in_body) => {
-                let long_text = in_body.or(long_text?);
-                let response = api::respond(&request, posts, long_text).await?;
+                let options = in_body.or(options?);
+                let response = api::respond(&request, posts, options).await?;
                 Ok(Self::Native(response))
             }
         }

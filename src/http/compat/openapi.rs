@@ -17,6 +17,9 @@ use axum::http::StatusCode;
 use coldread_engine::PostError;
 use serde_json::{Value, json};
 
+/// The error of a post whose language was detected and is rejected.
+const OTHER_LANGUAGE: PostError = PostError::UnsupportedLanguage { language: "de" };
+
 /// The form of a format's errors, and the function that gives an error this form.
 type Errors = (ErrorFormat, fn(&CompatError) -> (StatusCode, Value));
 
@@ -329,6 +332,7 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
             FormatError::BatchTooLarge { max },
             item(PostError::Empty),
             item(too_long()),
+            item(OTHER_LANGUAGE),
         ]
     };
     let (mut own, format) = match route {
@@ -381,6 +385,7 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
     let mut errors: Vec<CompatError> = own.into_iter().map(CompatError::from).collect();
     if route == Route::Google {
         errors.push(too_long().into());
+        errors.push(OTHER_LANGUAGE.into());
     }
     if ![Route::Invocations, Route::VertexPredict].contains(&route) {
         errors.extend(body_errors().into_iter().map(CompatError::from));

@@ -13,10 +13,10 @@ use super::strict_json::StrictObject;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::json;
 use crate::http::state::AppState;
+use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use coldread_engine::LongText;
 use serde::Deserialize;
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [\"...\"]}, with \
@@ -78,7 +78,7 @@ async fn score(
     };
     let posts = huggingface::texts(inputs)?;
     let count = posts.len();
-    let scored = request.score(posts, LongText::default()).await?;
+    let scored = request.score(posts, PostOptions::default()).await?;
     let sentiments = all_or_error(&scored.results)?.into_iter();
     let predict = |sentiment| {
         predictions(

@@ -2,13 +2,14 @@
 
 use super::error::{CompatError, FormatError};
 use crate::http::buffered_request::BufferedRequest;
+use crate::scorer::{PostOptions, PostResult, ScoredPost};
 use crate::telemetry::StageTimings;
 use coldread_engine::polarity::Polarities;
-use coldread_engine::{LongText, PostError, PostResult, Sentiment};
+use coldread_engine::{PostError, Sentiment};
 
 /// The sentiments or errors of a request's items, in their order.
 pub(super) struct ScoredItems<E> {
-    pub(super) items: Vec<Result<Sentiment, E>>,
+    pub(super) items: Vec<Result<ScoredPost, E>>,
     pub(super) stages: StageTimings,
 }
 
@@ -16,6 +17,7 @@ pub(super) struct ScoredItems<E> {
 pub(super) async fn score_each<E: From<PostError>>(
     request: &BufferedRequest,
     items: Vec<Result<String, E>>,
+    options: PostOptions,
 ) -> Result<ScoredItems<E>, CompatError> {
     let mut posts = Vec::with_capacity(items.len());
     let mut errors = Vec::with_capacity(items.len());
@@ -28,7 +30,7 @@ pub(super) async fn score_each<E: From<PostError>>(
             Err(error) => errors.push(Some(error)),
         }
     }
-    let scored = request.score(posts, LongText::default()).await?;
+    let scored = request.score(posts, options).await?;
     let mut results = scored.results.into_iter();
     let result_or_error = |error: Option<E>| match error {
         Some(error) => Err(error),
@@ -47,11 +49,12 @@ pub(super) async fn score_each<E: From<PostError>>(
 pub(super) async fn score_one(
     request: &BufferedRequest,
     post: String,
-) -> Result<(Sentiment, StageTimings), CompatError> {
-    let scored = score_each::<PostError>(request, vec![Ok(post)]).await?;
+    options: PostOptions,
+) -> Result<(ScoredPost, StageTimings), CompatError> {
+    let scored = score_each::<PostError>(request, vec![Ok(post)], options).await?;
     let mut items = scored.items;
-    let sentiment = items.pop().expect("one result per post")?;
-    Ok((sentiment, scored.stages))
+    let scored_post = items.pop().expect("one result per post")?;
+    Ok((scored_post, scored.stages))
 }
 
 /// The polarities of the model's labels.
@@ -69,7 +72,7 @@ pub(super) fn all_or_error(results: &[PostResult]) -> Result<Vec<&Sentiment>, Co
             index,
             error: error.clone(),
         };
-        sentiments.push(result.as_ref().map_err(error)?);
+        sentiments.push(&result.as_ref().map_err(error)?.sentiment);
     }
     Ok(sentiments)
 }

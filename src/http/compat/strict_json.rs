@@ -43,6 +43,12 @@ pub(super) fn is_language(code: &str) -> bool {
     is_primary && primary.bytes().all(|byte| byte.is_ascii_alphabetic()) && parts.all(is_part)
 }
 
+/// The language of a code, without script and region: `zh` of `zh-Hant`.
+pub(super) fn primary_language(code: &str) -> String {
+    let primary = code.split('-').next().unwrap_or_default();
+    primary.to_ascii_lowercase()
+}
+
 /// Accepts objects only. By default serde also accepts a list, with the fields' values in order.
 #[derive(Default)]
 pub(super) struct StrictObject<T>(pub(super) T);

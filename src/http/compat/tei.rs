@@ -11,6 +11,7 @@ use super::score::all_or_error;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::state::AppState;
+use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -55,7 +56,11 @@ async fn try_predict(app: &AppState, request: Request) -> Result<Response, Compa
     })?;
     let (posts, is_batch) = texts(inputs)?;
     let count = posts.len();
-    let scored = request.score(posts, body.long_text()).await?;
+    let options = PostOptions {
+        long_text: body.long_text(),
+        ..PostOptions::default()
+    };
+    let scored = request.score(posts, options).await?;
     let function = body.raw_scores.unwrap_or_default();
     let function = function.then_some(Function::None);
     let sentiments = all_or_error(&scored.results)?.into_iter();

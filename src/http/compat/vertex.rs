@@ -9,11 +9,11 @@ use super::native_or::NativeOr;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::json;
 use crate::http::state::AppState;
+use crate::scorer::PostOptions;
 use crate::wire::ScoredOrError;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use coldread_engine::LongText;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -58,9 +58,10 @@ async fn score(request: &BufferedRequest, inputs: Inputs) -> Result<Response, Co
         Input::Sequence(_) => Err(FormatError::Request(EXPECTED_BODY)),
     };
     let posts: Result<Vec<String>, FormatError> = instances.into_iter().map(text).collect();
-    let scored = request.score(posts?, LongText::default()).await?;
+    let scored = request.score(posts?, PostOptions::default()).await?;
+    let model = request.app().batcher().model();
     let results = scored.results.iter();
-    let predictions = results.map(|result| ScoredOrError::new(result, request.labels()));
+    let predictions = results.map(|result| ScoredOrError::new(result, model));
     let body = ResponseBody {
         predictions: predictions.collect(),
     };

@@ -33,6 +33,15 @@ function bar(parts) {
   return svg;
 }
 
+const languages = new Intl.DisplayNames(["en"], { type: "language" });
+
+// The post's language, and whether its scores can be relied on.
+function languageNote({ language, language_confidence: confidence, warnings }) {
+  if (language === undefined || language === "und") return "";
+  const note = `${languages.of(language)} (${percent(confidence)})`;
+  return warnings?.includes("unsupported_language") ? `${note}: the model was not trained for it, and its scores mean little` : note;
+}
+
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
 function headers(contentType) {
@@ -53,7 +62,7 @@ class Results {
     this.counts = new Map();
     this.errors = 0;
     this.total = 0;
-    this.csv = [];
+    this.rows = [];
     $("list").replaceChildren();
     $("results").hidden = $("summary").hidden = true;
     $("download").hidden = true;
@@ -68,11 +77,7 @@ class Results {
     } else {
       this.counts.set(row.label, (this.counts.get(row.label) ?? 0) + 1);
     }
-    if (this.csv.length === 0 && row.scores) {
-      this.csv.push(["row", "id", "label", "score", ...Object.keys(row.scores), "error"]);
-    }
-    const scores = row.scores ? Object.values(row.scores) : [];
-    this.csv.push([row.row, row.id ?? "", row.label ?? "", row.score ?? "", ...scores, row.error?.code ?? ""]);
+    this.rows.push(row);
     if (this.total <= MAX_SHOWN) this.show(row, text);
   }
 
@@ -84,6 +89,8 @@ class Results {
     } else {
       item.append(element("span", { className: `label ${row.label}`, textContent: row.label }));
       if (row.truncated) item.append(" (only its beginning was scored)");
+      const note = languageNote(row);
+      if (note) item.append(" ", element("span", { className: "note", textContent: note }));
       const bars = element("div", { className: "bars" });
       for (const [label, score] of Object.entries(row.scores)) {
         const svg = bar([rect(0, 1, ""), rect(0, score, "fill")]);
@@ -131,7 +138,16 @@ class Results {
       const text = String(value).replace(/^[=+\-@\t\r](?![\d.])/, "'$&");
       return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     };
-    const csv = this.csv.map((row) => row.map(field).join(",") + "\r\n");
+    const scored = this.rows.find((row) => row.scores);
+    const labels = Object.keys(scored?.scores ?? {});
+    const extra = scored?.language === undefined ? [] : ["language", "warnings"];
+    const table = [["row", "id", "label", "score", ...labels, ...extra, "error"]];
+    for (const row of this.rows) {
+      const scores = labels.map((label) => row.scores?.[label]);
+      const notes = extra.map((name) => [row[name] ?? []].flat().join(" "));
+      table.push([row.row, row.id, row.label, row.score, ...scores, ...notes, row.error?.code]);
+    }
+    const csv = table.map((row) => row.map((value) => field(value ?? "")).join(",") + "\r\n");
     if (downloadUrl) URL.revokeObjectURL(downloadUrl);
     downloadUrl = URL.createObjectURL(new Blob(csv, { type: "text/csv" }));
     $("download").href = downloadUrl;
@@ -224,7 +240,7 @@ async function score(parts, results, onPart) {
   if (inTab) return scoreInTab(results.texts, results, onPart);
   running = new AbortController();
   for (const [i, { contentType, query, body }] of parts.entries()) {
-    const reply = await fetch(`v1/sentiment${query ?? ""}`, {
+    const reply = await fetch(`v1/sentiment?detect_language=true${query ?? ""}`, {
       method: "POST",
       headers: { ...headers(contentType), accept: "application/x-ndjson" },
       body,
@@ -326,7 +342,7 @@ async function read(file) {
   const text = await file.text();
   // Not UTF-8 or not text: the server detects the type.
   if (/[\0\ufffd]/.test(text)) {
-    return { parts: [{ contentType: "text/plain", query: "?format=text", body: file }], texts: null };
+    return { parts: [{ contentType: "text/plain", query: "&format=text", body: file }], texts: null };
   }
   const texts = text.split(/\r\n|\r|\n/).filter((line) => line.trim());
   const parts = [];

@@ -247,6 +247,7 @@ impl RandomModel {
                 problem_type: ProblemType::SingleLabel,
                 labels: (0..labels).map(|i| format!("LABEL_{i}")).collect(),
                 max_tokens,
+                languages: Vec::new(),
             },
         }
     }
