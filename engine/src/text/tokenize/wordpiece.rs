@@ -44,7 +44,7 @@ impl WordPiece {
     pub(super) fn from_packed(model: &PackedModel) -> Option<Self> {
         match model.tokenizer() {
             PackedTokenizer::WordPiece(..) => Some(Self::new(Source::Packed(model.clone()))),
-            PackedTokenizer::Json(_) => None,
+            _ => None,
         }
     }
 
@@ -153,7 +153,7 @@ impl Source {
         match self {
             Self::Packed(model) => match model.tokenizer() {
                 PackedTokenizer::WordPiece(rules, vocabulary) => (rules, vocabulary),
-                PackedTokenizer::Json(_) => unreachable!("`of` saw the rules"),
+                _ => unreachable!("`from_packed` saw the rules"),
             },
             Self::Owned(rules, table) => {
                 let bytes = bytemuck::cast_slice(table);
