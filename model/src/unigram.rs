@@ -280,3 +280,140 @@ impl<'a> Table<'a> {
         str::from_utf8(&rest[..end]).ok()
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Full-width letters become plain ones, and a soft hyphen goes.
+    fn charsmap() -> String {
+        let keys: [(&[u8], u32); 3] = [
+            ("\u{ad}".as_bytes(), 0),
+            ("\u{ff21}".as_bytes(), 1),
+            ("\u{ff21}\u{30a}".as_bytes(), 3),
+        ];
+        let trie = trie::build(&keys).unwrap();
+        let len = (trie.len() * size_of::<u32>()) as u32;
+        let words = [&[len], &trie[..]].concat();
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        bytes.extend("\0A\0\u{c5}\0".as_bytes());
+        BASE64_STANDARD.encode(bytes)
+    }
+
+    fn xlm_roberta() -> Value {
+        let special = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+        json!({
+            "added_tokens": [
+                {"id": 2, "content": "<mask>", "single_word": false, "lstrip": true,
+                 "rstrip": false, "normalized": false, "special": true}],
+            "normalizer": {"type": "Sequence", "normalizers": [
+                {"type": "Precompiled", "precompiled_charsmap": charsmap()},
+                {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+            "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}",
+                "prepend_scheme": "always", "split": true},
+            "post_processor": {"type": "TemplateProcessing",
+                "single": [special("<s>"), {"Sequence": {"id": "A", "type_id": 0}}],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+            "model": {"type": "Unigram", "unk_id": 1, "byte_fallback": false, "vocab": [
+                ["<s>", 0.0], ["<unk>", 0.0], ["<mask>", 0.0], ["A", -1.5], ["AB", -2.5],
+                ["\u{c5}", -3.25]]},
+        })
+    }
+
+    fn table_of(words: &[u64]) -> Option<Table<'_>> {
+        Table::new(bytemuck::cast_slice(words))
+    }
+
+    #[test]
+    fn pieces_scores_and_replacements_are_found() {
+        let (rules, words) = Unigram::compile(&xlm_roberta()).unwrap();
+        assert_eq!((rules.split_whitespace, rules.merge_spaces), (false, true));
+        assert_eq!(
+            (rules.unk_id, rules.before, rules.after),
+            (1, vec![0], vec![])
+        );
+        assert!(rules.added_tokens[0].lstrip);
+        let table = table_of(&words).unwrap();
+        assert!(table.is_sound());
+        assert_eq!(table.num_ids(), 6);
+        assert_eq!(table.pieces(b"ABA").collect::<Vec<_>>(), [(1, 3), (2, 4)]);
+        assert_eq!((table.find(b"AB"), table.find(b"B")), (Some(4), None));
+        assert_eq!((table.score(5), table.unknown_score()), (-3.25, -13.25));
+        for (text, replacement) in [
+            ("\u{ff21}", Some("A")),
+            ("\u{ad}", Some("")),
+            // The shortest that it begins with counts, as in the library.
+            ("\u{ff21}\u{30a}", Some("A")),
+            ("A", None),
+            ("", None),
+        ] {
+            assert_eq!(table.replacement(text), replacement, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_quite_xlm_robertas_is_left_to_the_library() {
+        for (pointer, value) in [
+            ("/model/type", json!("BPE")),
+            ("/model/byte_fallback", json!(true)),
+            ("/model/unk_id", json!(6)),
+            ("/model/vocab/3", json!(["A"])),
+            ("/model/vocab/3/0", json!("A\0")),
+            (
+                "/normalizer/normalizers/0/precompiled_charsmap",
+                json!("AAAAAA=="),
+            ),
+            ("/normalizer/normalizers/0/type", json!("Nmt")),
+            ("/normalizer/normalizers/1/content", json!("")),
+            ("/pre_tokenizer/prepend_scheme", json!("never")),
+            ("/pre_tokenizer/split", json!(false)),
+            ("/post_processor/type", json!("RobertaProcessing")),
+            ("/added_tokens/0/id", json!(1)),
+            ("/added_tokens/0/content", json!("<more>")),
+            ("/added_tokens/0/rstrip", json!(true)),
+        ] {
+            let mut json = xlm_roberta();
+            *json.pointer_mut(pointer).unwrap() = value;
+            assert!(Unigram::compile(&json).is_none(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let (_, words) = Unigram::compile(&xlm_roberta()).unwrap();
+        let bytes: &[u8] = bytemuck::cast_slice(&words);
+        for len in 0..bytes.len() - 8 {
+            assert!(
+                !Table::new(&bytes[..len]).is_some_and(|table| table.is_sound()),
+                "{len}"
+            );
+        }
+        let is_sound = |at: usize, word: u64| {
+            let mut words = words.clone();
+            words[at] = word;
+            table_of(&words).is_some_and(|table| table.is_sound())
+        };
+        let scores = 4;
+        let pieces = scores + words[0] as usize;
+        let charsmap = pieces + words[1] as usize / 2;
+        let text = charsmap + words[2] as usize / 2;
+        for (at, word) in [
+            (0, 5),
+            (0, 1 << 61),
+            (1, words[1] - 2),
+            (1, u64::MAX),
+            (2, words[2] + 512),
+            (3, 0),
+            (scores + 3, f64::NAN.to_bits()),
+            (scores + 3, (-9.0_f64).to_bits()),
+            // The root's children are beyond the end.
+            (pieces, 1 << 30),
+            (charsmap, 1 << 30),
+            // The replacement begins within a character.
+            (text, u64::from_ne_bytes(*b"\0A\xc3\x85\0\0\0\0")),
+            (text, u64::MAX),
+        ] {
+            assert!(!is_sound(at, word), "word {at}");
+        }
+        assert!(is_sound(0, words[0]));
+    }
+}
