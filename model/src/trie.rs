@@ -53,6 +53,7 @@ impl<'a> Trie<'a> {
             }
             position ^= offset(unit);
             let value = (unit & ENDS != 0).then(|| units.get(position)).flatten();
+            let value = value.filter(|&value| value & VALUE != 0);
             Some(value.map(|value| (i + 1, value & !VALUE)))
         });
         nodes.flatten()
@@ -65,18 +66,30 @@ impl<'a> Trie<'a> {
         Some(value)
     }
 
-    /// Whether every offset stays within the trie and every value is `valid`.
+    /// Whether every offset stays within the trie and every value is `valid`: one pass in
+    /// order, without a look at what a node leads to.
     pub(crate) fn is_sound(self, valid: impl Fn(u32) -> bool) -> bool {
-        let units = self.0;
-        let node_is_sound = |(i, &unit): (usize, &u32)| {
+        let len = self.0.len();
+        let units = self.0.iter().enumerate();
+        let all = units.fold(true, |all, (i, &unit)| {
             // Where the node's children are: within the block of this one.
             let children = i ^ offset(unit);
-            unit & VALUE != 0
-                || units
-                    .get(children)
-                    .is_some_and(|&value| unit & ENDS == 0 || valid(value & !VALUE))
-        };
-        units.len().is_multiple_of(BLOCK) && units.iter().enumerate().all(node_is_sound)
+            all & if unit & VALUE == 0 {
+                children < len
+            } else {
+                valid(unit & !VALUE)
+            }
+        });
+        all && len.is_multiple_of(BLOCK)
+    }
+
+    /// Whether there is a value wherever a key ends.
+    pub(crate) fn has_all_values(self) -> bool {
+        let mut units = self.0.iter().enumerate();
+        units.all(|(i, &unit)| {
+            let value = || self.0.get(i ^ offset(unit));
+            unit & VALUE != 0 || unit & ENDS == 0 || value().is_some_and(|&v| v & VALUE != 0)
+        })
     }
 }
 
@@ -181,6 +194,7 @@ mod tests {
         let pairs: Vec<_> = keys.iter().map(|(key, &value)| (&key[..], value)).collect();
         let units = build(&pairs).unwrap();
         let trie = Trie::new(&units);
+        assert!(trie.has_all_values());
         assert!(trie.is_sound(|value| keys.values().any(|&v| v == value)));
         for text in keys.keys().chain(texts) {
             let found: Vec<_> = trie.prefixes(text).collect();
@@ -228,6 +242,10 @@ mod tests {
         assert!(is_sound(&sound) && is_sound(&[]));
         assert!(!is_sound(&sound[1..]));
         assert!(!Trie::new(&sound).is_sound(|value| value < 4));
+        let last = sound.iter().rposition(|&unit| unit & VALUE != 0).unwrap();
+        let mut no_value = sound.clone();
+        no_value[last] = 0;
+        assert!(is_sound(&no_value) && !Trie::new(&no_value).has_all_values());
         // Bit 9 multiplies by 256.
         for root in [256 << 10, 1 << 30, (1 << 10) | (1 << 9)] {
             let mut units = sound.clone();

@@ -162,7 +162,9 @@ impl Charsmap {
             trie: units.map(|&unit| u32::from_le_bytes(unit)).collect(),
             text: str::from_utf8(text).ok()?.to_owned(),
         };
-        (!charsmap.trie.is_empty()).then_some(charsmap)
+        // The library takes whatever stands in a value's place.
+        let is_whole = !charsmap.trie.is_empty() && Trie::new(&charsmap.trie).has_all_values();
+        is_whole.then_some(charsmap)
     }
 }
 
@@ -190,10 +192,8 @@ fn table(scores: &[f64], pieces: &[u32], charsmap: &Charsmap) -> Option<Vec<u64>
 
 /// The score of a character that no piece has.
 fn unknown_score(scores: &[f64]) -> f64 {
-    scores
-        .iter()
-        .fold(f64::INFINITY, |min, &score| min.min(score))
-        - UNKNOWN_PENALTY
+    let lesser = |a: f64, &b: &f64| if b < a { b } else { a };
+    scores.iter().fold(f64::INFINITY, lesser) - UNKNOWN_PENALTY
 }
 
 /// Pieces with their scores and the character map, in place.

@@ -61,12 +61,12 @@ impl Tokenizer {
     /// The tokenizer of a packed model.
     pub fn from_packed(model: &PackedModel) -> Result<Self, LoadError> {
         let (path, vocab_size) = (model.path(), model.config().vocab_size);
-        if let PackedTokenizer::Json(json) = model.tokenizer() {
-            return Self::from_bytes(path, json, vocab_size);
-        }
-        let wordpiece = WordPiece::from_packed(model).map(Inner::from);
-        let inner = wordpiece.or_else(|| Unigram::from_packed(model).map(Inner::from));
-        Self::own(path, inner.expect("it is one or the other"), vocab_size)
+        let inner = match model.tokenizer() {
+            PackedTokenizer::WordPiece(..) => WordPiece::from_packed(model).into(),
+            PackedTokenizer::Unigram(..) => Unigram::from_packed(model).into(),
+            PackedTokenizer::Json(json) => return Self::from_bytes(path, json, vocab_size),
+        };
+        Self::own(path, inner, vocab_size)
     }
 
     /// Reads a `tokenizer.json`, whose `path` is only named in errors.

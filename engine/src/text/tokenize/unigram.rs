@@ -33,12 +33,9 @@ enum Source {
 }
 
 impl Unigram {
-    /// That of a packed model; `None` if it has another one.
-    pub(super) fn from_packed(model: &PackedModel) -> Option<Self> {
-        match model.tokenizer() {
-            PackedTokenizer::Unigram(..) => Some(Self::new(Source::Packed(model.clone()))),
-            _ => None,
-        }
+    /// That of a packed model, which has one of this kind.
+    pub(super) fn from_packed(model: &PackedModel) -> Self {
+        Self::new(Source::Packed(model.clone()))
     }
 
     /// That of a `tokenizer.json`, if it is of this kind.
@@ -120,7 +117,7 @@ impl Source {
         match self {
             Self::Packed(model) => match model.tokenizer() {
                 PackedTokenizer::Unigram(rules, table) => (rules, table),
-                _ => unreachable!("`from_packed` saw the rules"),
+                _ => unreachable!("the model has one of this kind"),
             },
             Self::Owned(rules, table) => {
                 let bytes = bytemuck::cast_slice(table);
