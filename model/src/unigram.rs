@@ -237,7 +237,7 @@ impl<'a> Table<'a> {
             return false;
         };
         self.scores.iter().all(|score| score.is_finite())
-            && self.unknown_score == unknown_score(self.scores)
+            && self.unknown_score.to_bits() == unknown_score(self.scores).to_bits()
             && self.pieces.is_sound(|id| (id as usize) < ids)
             && self
                 .charsmap
