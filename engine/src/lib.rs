@@ -47,7 +47,7 @@
 //!
 //! # Features
 //! - `embedded-model`: [`Model::embedded`](model::Model::embedded), a model inside the program.
-//! - `tokenizers`: tokenizers other than BERT's `WordPiece`.
+//! - `tokenizers`: tokenizers other than BERT's `WordPiece` and XLM-RoBERTa's Unigram.
 //! - `pytorch`: weights in `pytorch_model.bin`, beside safetensors.
 //!
 //! # Unsafe code

@@ -1,5 +1,5 @@
-//! Arbitrary bytes as a packed model: an error, or views that stay within it and a
-//! forward pass that ends.
+//! Arbitrary bytes as a packed model: an error, or views that stay within it, a tokenizer
+//! that gives ids and a forward pass that ends.
 //!
 //! The first byte says what is put right before opening, because nothing else
 //! gets past the checksums: bit 0 the magic, byte order, version and length, bit
@@ -10,6 +10,7 @@
 use coldread_engine::encoder::Int8Engine;
 use coldread_engine::engine::{EncodedBatch, Engine};
 use coldread_engine::kernels::{Isa, Kernels};
+use coldread_engine::text::Tokenizer;
 use coldread_model::PackedModel;
 use libfuzzer_sys::fuzz_target;
 use std::hint::black_box;
@@ -32,8 +33,25 @@ fuzz_target!(|data: &[u8]| {
     };
     black_box(read_all(&model));
     let _ = black_box(model.verify());
+    tokenize(&model);
     score(&model);
 });
+
+/// Words in several scripts, and what tokenizers treat in a way of their own.
+const TEXT: &str = "The caf\u{e9} is [SEP] go\u{308}od</s> \u{fb01}\u{4eca}\u{65e5} \
+                    \u{645}\u{631} \u{915}\u{94d}\u{937} \u{1f468}\u{200d}\u{1f469}\0\r\n\u{2581}x";
+
+/// A text through the tokenizer, if this build has it. An id beyond the vocabulary is an error.
+fn tokenize(model: &PackedModel) {
+    let Ok(tokenizer) = Tokenizer::from_packed(model) else {
+        return;
+    };
+    let mut ids = Vec::new();
+    for tokens in [3, 100] {
+        let max_tokens = tokenizer.num_special_tokens() + tokens;
+        let _ = black_box(tokenizer.encode(TEXT, max_tokens, &mut ids));
+    }
+}
 
 /// Two posts through the forward pass, on each instruction set. What comes out means
 /// nothing (a scale may be NaN), but it must come out. Memory needs no limit of its

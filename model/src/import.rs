@@ -17,6 +17,7 @@ use crate::packed::{LayerSchema, Meta, PackedModel, Schema, Spec, Writer};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 use crate::tensors::Tensors;
 use crate::tokenizer::TokenizerFiles;
+use crate::unigram::Unigram;
 use crate::wordpiece::WordPiece;
 use families::{Family, HeadDense, family};
 use serde_json::Value;
@@ -48,6 +49,7 @@ pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, Lo
     let tensors = Tensors::open(&folder.weights)?;
     let Tokenizer {
         wordpiece,
+        unigram,
         bytes: tokenizer,
         posts,
     } = tokenizer(&folder.tokenizer, config, range)?;
@@ -66,6 +68,7 @@ pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, Lo
         temperature: folder.temperature,
         head_dense: source.dense_name().is_some(),
         wordpiece,
+        unigram,
     };
 
     let schema = Schema::new(config, meta.head_dense);
@@ -126,14 +129,16 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
 struct Tokenizer {
     /// Its rules, if it is BERT's.
     wordpiece: Option<WordPiece>,
-    /// The vocabulary of BERT's, or the file of any other.
+    /// Its rules, if it is XLM-RoBERTa's.
+    unigram: Option<Unigram>,
+    /// The table that goes with the rules, or the file of any other tokenizer.
     bytes: Vec<u8>,
     /// The calibration posts' ids; none where weights are rounded without.
     posts: Vec<Vec<u32>>,
 }
 
 /// Reads the tokenizer, sees that the model has an embedding for each of its
-/// tokens, and compiles it if it is BERT's. A folder cloned without large file
+/// tokens, and compiles it if it is BERT's or XLM-RoBERTa's. A folder cloned without large file
 /// support, which holds a pointer in the file's place, is noticed here too.
 fn tokenizer(
     files: &TokenizerFiles,
@@ -170,12 +175,17 @@ fn tokenizer(
         WeightRange::Narrow => calibration::tokens::posts(&json, config.max_tokens),
         WeightRange::Full => Vec::new(),
     };
-    let (wordpiece, bytes) = match WordPiece::compile(&json) {
-        Some((rules, vocabulary)) => (Some(rules), bytemuck::cast_slice(&vocabulary).to_vec()),
-        None => (None, bytes),
-    };
+    let (mut wordpiece, mut unigram, mut bytes) = (None, None, bytes);
+    if let Some((rules, vocabulary)) = WordPiece::compile(&json) {
+        wordpiece = Some(rules);
+        bytes = bytemuck::cast_slice(&vocabulary).to_vec();
+    } else if let Some((rules, table)) = Unigram::compile(&json) {
+        unigram = Some(rules);
+        bytes = bytemuck::cast_slice(&table).to_vec();
+    }
     Ok(Tokenizer {
         wordpiece,
+        unigram,
         bytes,
         posts,
     })

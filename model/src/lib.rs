@@ -21,6 +21,7 @@
 //! | [`packed`] | the packed model: format, checks, views |
 //! | [`layout`] | the memory layout that the int8 kernels read |
 //! | [`wordpiece`] | BERT's tokenizer, for use in place |
+//! | [`unigram`] | XLM-RoBERTa's tokenizer, for use in place |
 //! | [`error`] | why a model was rejected |
 
 mod calibration;
@@ -40,6 +41,9 @@ mod pytorch;
 pub mod quantize;
 pub mod tensors;
 pub mod tokenizer;
+mod tokens;
+mod trie;
+pub mod unigram;
 pub mod wordpiece;
 
 pub use config::{Activation, Architecture, ModelConfig, ProblemType};
@@ -50,6 +54,7 @@ pub use mapped::MappedFile;
 pub use packed::PackedModel;
 pub use profile::NormalizationProfile;
 pub use tensors::Tensors;
+pub use tokens::AddedToken;
 
 /// The examples of the README compile.
 #[cfg(doctest)]

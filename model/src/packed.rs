@@ -32,6 +32,7 @@ use crate::folder::check_temperature;
 use crate::layout;
 use crate::mapped;
 use crate::profile::NormalizationProfile;
+use crate::unigram::{self, Unigram};
 use crate::wordpiece::{Vocabulary, WordPiece};
 use format::{Refusal, Table, invalid, unsupported};
 use layout::WeightRange;
@@ -74,6 +75,8 @@ struct Inner {
 pub enum PackedTokenizer<'a> {
     /// BERT's, used in place.
     WordPiece(&'a WordPiece, Vocabulary<'a>),
+    /// XLM-RoBERTa's, used in place.
+    Unigram(&'a Unigram, unigram::Table<'a>),
     /// Any other: `tokenizer.json`, byte for byte.
     Json(&'a [u8]),
 }
@@ -234,12 +237,16 @@ impl PackedModel {
     /// The tokenizer.
     pub fn tokenizer(&self) -> PackedTokenizer<'_> {
         let bytes = &self.bytes()[self.0.tokenizer.clone()];
-        match &self.0.meta.wordpiece {
-            Some(rules) => {
+        match (&self.0.meta.wordpiece, &self.0.meta.unigram) {
+            (Some(rules), _) => {
                 let vocabulary = Vocabulary::new(bytes).expect("checked at opening");
                 PackedTokenizer::WordPiece(rules, vocabulary)
             }
-            None => PackedTokenizer::Json(bytes),
+            (None, Some(rules)) => {
+                let table = unigram::Table::new(bytes).expect("checked at opening");
+                PackedTokenizer::Unigram(rules, table)
+            }
+            (None, None) => PackedTokenizer::Json(bytes),
         }
     }
 
@@ -355,16 +362,8 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
             format!("models of the architecture {architecture:?} cannot be packed"),
         )
     })?;
-    let tokenizer = match &meta.wordpiece {
-        Some(rules) => index
-            .bytes(schema::VOCABULARY)
-            .and_then(|range| {
-                check_vocabulary(rules, &bytes[range.clone()], &meta.config)?;
-                Ok(range)
-            })
-            .map_err(refused)?,
-        None => index.bytes(schema::TOKENIZER).map_err(refused)?,
-    };
+    let tokenizer = index.bytes(meta.tokenizer()).map_err(refused)?;
+    check_tokenizer(&meta, &bytes[tokenizer.clone()]).map_err(refused)?;
     let sections = Schema::new(&meta.config, meta.head_dense)
         .try_map(|spec| index.section(&spec))
         .map_err(refused)?;
@@ -378,22 +377,32 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
     })
 }
 
-/// Sees that every id that the tokenizer can give has an embedding.
-fn check_vocabulary(rules: &WordPiece, bytes: &[u8], config: &ModelConfig) -> Result<(), Refusal> {
-    let Some(vocabulary) = Vocabulary::new(bytes) else {
-        return invalid("section vocabulary is no table of pieces");
+/// Sees that a tokenizer that is used in place is sound, and that every id that it can give
+/// has an embedding.
+fn check_tokenizer(meta: &Meta, bytes: &[u8]) -> Result<(), Refusal> {
+    let (pieces, ids) = if let Some(rules) = &meta.wordpiece {
+        let Some(vocabulary) = Vocabulary::new(bytes) else {
+            return invalid("section vocabulary is no table of pieces");
+        };
+        let added: Vec<u32> = rules.added_tokens.iter().map(|(_, id)| *id).collect();
+        let ids = [&rules.before[..], &rules.after, &[rules.unk_id], &added];
+        (vocabulary.num_ids(), ids.concat())
+    } else if let Some(rules) = &meta.unigram {
+        let table = unigram::Table::new(bytes).filter(unigram::Table::is_sound);
+        let Some(table) = table.filter(|_| rules.is_sound()) else {
+            return invalid("section unigram is no sound table of pieces");
+        };
+        (table.num_ids(), rules.ids())
+    } else {
+        return Ok(());
     };
-    let specials = rules.before.iter().chain(&rules.after);
-    let added = rules.added_tokens.iter().map(|(_, id)| id);
-    let largest = specials.chain(added).chain([&rules.unk_id]).max();
-    let ids = vocabulary
-        .num_ids()
-        .max(largest.map_or(0, |&id| id as usize + 1));
-    if ids > config.vocab_size {
+    let largest = ids.iter().max();
+    let ids = pieces.max(largest.map_or(0, |&id| id as usize + 1));
+    if ids > meta.config.vocab_size {
         return invalid(format!(
             "the tokenizer has ids up to {}, but vocab_size is {}",
             ids - 1,
-            config.vocab_size
+            meta.config.vocab_size
         ));
     }
     Ok(())

@@ -12,6 +12,7 @@
 //! in one pass. A search touches one slot and one piece's text, two or three cache
 //! lines; all of a table of 30,000 pieces is 600 kB, of which a post touches little.
 
+use crate::tokens::{AddedToken, added_tokens, special_tokens};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -68,7 +69,11 @@ impl WordPiece {
             };
             pieces.push(piece);
         }
-        let unk = model["unk_token"].as_str()?;
+        let id_of = |piece: &str| u32::try_from(vocab.get(piece)?.as_u64()?).ok();
+        let added_tokens = added_tokens(&json["added_tokens"], id_of)?;
+        if added_tokens.iter().any(|token| token.lstrip) {
+            return None;
+        }
         let lowercase = normalizer["lowercase"].as_bool()?;
         let (before, after) = special_tokens(&json["post_processor"])?;
         let rules = Self {
@@ -78,67 +83,15 @@ impl WordPiece {
             lowercase,
             max_input_chars_per_word: usize::try_from(model["max_input_chars_per_word"].as_u64()?)
                 .ok()?,
-            unk_id: u32::try_from(vocab.get(unk)?.as_u64()?).ok()?,
+            unk_id: id_of(model["unk_token"].as_str()?)?,
             before,
             after,
-            added_tokens: added_tokens(&json["added_tokens"], vocab)?,
+            added_tokens: added_tokens
+                .into_iter()
+                .map(|AddedToken { content, id, .. }| (content, id))
+                .collect(),
         };
         Some((rules, build(&mut pieces)?))
-    }
-}
-
-/// The added tokens, if each is matched as it is written wherever it stands and is
-/// in the vocabulary under the same id.
-fn added_tokens(
-    json: &Value,
-    vocab: &serde_json::Map<String, Value>,
-) -> Option<Vec<(String, u32)>> {
-    let mut tokens = Vec::new();
-    for token in json.as_array()? {
-        let content = token["content"].as_str()?;
-        let is_plain = ["single_word", "lstrip", "rstrip", "normalized"]
-            .iter()
-            .all(|&flag| token[flag] == false);
-        let is_known = vocab.get(content) == Some(&token["id"]);
-        let is_graphic = !content.is_empty() && content.bytes().all(|b| b.is_ascii_graphic());
-        if !is_plain || !is_known || !is_graphic {
-            return None;
-        }
-        tokens.push((
-            content.to_owned(),
-            u32::try_from(token["id"].as_u64()?).ok()?,
-        ));
-    }
-    // Of two that begin alike the longer one counts.
-    tokens.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
-    Some(tokens)
-}
-
-/// The special tokens that a `post_processor` puts before and after a single text.
-pub(crate) fn special_tokens(json: &Value) -> Option<(Vec<u32>, Vec<u32>)> {
-    let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
-    match json["type"].as_str() {
-        None if json.is_null() => Some((Vec::new(), Vec::new())),
-        Some("BertProcessing") => Some((vec![id(&json["cls"][1])?], vec![id(&json["sep"][1])?])),
-        Some("TemplateProcessing") => {
-            let mut parts = [Vec::new(), Vec::new()];
-            let mut texts = 0;
-            for part in json["single"].as_array()? {
-                if let Some(name) = part["SpecialToken"]["id"].as_str() {
-                    let ids = json["special_tokens"][name]["ids"].as_array()?;
-                    for value in ids {
-                        parts[texts].push(id(value)?);
-                    }
-                } else if part["Sequence"]["id"] == "A" && texts == 0 {
-                    texts = 1;
-                } else {
-                    return None;
-                }
-            }
-            let [before, after] = parts;
-            (texts == 1).then_some((before, after))
-        }
-        _ => None,
     }
 }
 
@@ -354,26 +307,6 @@ mod tests {
             *json.pointer_mut(pointer).unwrap() = value;
             assert!(WordPiece::compile(&json).is_none(), "{pointer}");
         }
-    }
-
-    #[test]
-    fn templates_are_read_and_odd_ones_left() {
-        let special = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
-        let text = || json!({"Sequence": {"id": "A", "type_id": 0}});
-        let ids = json!({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]},
-            "[SEP]": {"id": "[SEP]", "ids": [2, 2], "tokens": ["[SEP]", "[SEP]"]}});
-        let template = |single: Value| {
-            special_tokens(&json!({"type": "TemplateProcessing", "single": single,
-                "special_tokens": ids}))
-        };
-        assert_eq!(
-            template(json!([special("[CLS]"), text(), special("[SEP]")])),
-            Some((vec![1], vec![2, 2]))
-        );
-        assert_eq!(template(json!([text(), text()])), None);
-        assert_eq!(template(json!([special("[CLS]")])), None);
-        assert_eq!(template(json!([special("[X]"), text()])), None);
-        assert_eq!(special_tokens(&Value::Null), Some((vec![], vec![])));
     }
 
     #[test]

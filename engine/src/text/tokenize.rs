@@ -1,19 +1,22 @@
 //! Text to token ids, exactly as transformers' tokenizers do it.
 //!
-//! BERT's tokenizer, from a packed model, is our own ([`wordpiece`]): it is ready
-//! at once, which a cold start pays for, and stops where the model stops reading.
-//! The `tokenizers` library runs all others. Round both, this module adds what a
-//! service needs: a rejection at start of what could not run, and our own truncation
-//! in place of whatever the file asks for.
+//! The tokenizers of BERT ([`wordpiece`]) and XLM-RoBERTa ([`unigram`]) are our own: in a
+//! packed model they are ready at once, and they stop where the model stops reading. The
+//! `tokenizers` library runs all others. Around them, this module adds what a service
+//! needs: a rejection at start of what could not run, and our own truncation in place of
+//! whatever the file asks for.
 
 #[cfg(feature = "tokenizers")]
 mod library;
+mod unigram;
 mod wordpiece;
 
+use self::unigram::Unigram;
 use self::wordpiece::WordPiece;
 use crate::error::EngineError;
 use coldread_model::packed::PackedTokenizer;
 use coldread_model::{LoadError, PackedModel};
+use serde_json::Value;
 use std::error::Error;
 use std::path::Path;
 
@@ -36,22 +39,34 @@ pub struct Tokenizer {
 
 enum Inner {
     WordPiece(Box<WordPiece>),
+    Unigram(Box<Unigram>),
     Custom(Box<Encode>),
     #[cfg(feature = "tokenizers")]
     Library(Box<tokenizers::Tokenizer>),
 }
 
+impl From<WordPiece> for Inner {
+    fn from(own: WordPiece) -> Self {
+        Self::WordPiece(Box::new(own))
+    }
+}
+
+impl From<Unigram> for Inner {
+    fn from(own: Unigram) -> Self {
+        Self::Unigram(Box::new(own))
+    }
+}
+
 impl Tokenizer {
     /// The tokenizer of a packed model.
     pub fn from_packed(model: &PackedModel) -> Result<Self, LoadError> {
-        let vocab_size = model.config().vocab_size;
-        match model.tokenizer() {
-            PackedTokenizer::Json(json) => Self::from_bytes(model.path(), json, vocab_size),
-            PackedTokenizer::WordPiece(..) => {
-                let wordpiece = WordPiece::from_packed(model).expect("it is one or the other");
-                Self::wordpiece(model.path(), wordpiece, vocab_size)
-            }
-        }
+        let (path, vocab_size) = (model.path(), model.config().vocab_size);
+        let inner = match model.tokenizer() {
+            PackedTokenizer::WordPiece(..) => WordPiece::from_packed(model).into(),
+            PackedTokenizer::Unigram(..) => Unigram::from_packed(model).into(),
+            PackedTokenizer::Json(json) => return Self::from_bytes(path, json, vocab_size),
+        };
+        Self::own(path, inner, vocab_size)
     }
 
     /// Reads a `tokenizer.json`, whose `path` is only named in errors.
@@ -59,27 +74,25 @@ impl Tokenizer {
     /// Padding and truncation settings in it are ignored. It is rejected when it
     /// has more tokens than the model has embeddings (`vocab_size`).
     pub fn from_bytes(path: &Path, json: &[u8], vocab_size: usize) -> Result<Self, LoadError> {
-        let compiled = serde_json::from_slice(json)
-            .ok()
-            .and_then(|json| WordPiece::compile(&json));
-        match compiled {
-            Some(wordpiece) => Self::wordpiece(path, wordpiece, vocab_size),
+        let compile = |value: Value| {
+            let wordpiece = WordPiece::compile(&value).map(Inner::from);
+            wordpiece.or_else(|| Unigram::compile(&value).map(Inner::from))
+        };
+        match serde_json::from_slice(json).ok().and_then(compile) {
+            Some(inner) => Self::own(path, inner, vocab_size),
             None => Self::library(path, json, vocab_size),
         }
     }
 
-    fn wordpiece(path: &Path, inner: WordPiece, vocab_size: usize) -> Result<Self, LoadError> {
-        let (before, after) = inner.special_tokens();
+    /// One of the crate's own.
+    fn own(path: &Path, inner: Inner, vocab_size: usize) -> Result<Self, LoadError> {
+        let (tokens, (before, after)) = match &inner {
+            Inner::WordPiece(own) => (own.num_ids(), own.special_tokens()),
+            Inner::Unigram(own) => (own.num_ids(), own.special_tokens()),
+            _ => unreachable!("not the crate's own"),
+        };
         let (before, after) = (before.to_vec(), after.to_vec());
-        let tokens = inner.num_ids();
-        Self::new(
-            path,
-            Inner::WordPiece(Box::new(inner)),
-            tokens,
-            before,
-            after,
-            vocab_size,
-        )
+        Self::new(path, inner, tokens, before, after, vocab_size)
     }
 
     /// A tokenizer of the caller's own without special tokens: `encode` appends a text's tokens,
@@ -103,8 +116,8 @@ impl Tokenizer {
     fn library(path: &Path, _json: &[u8], _vocab_size: usize) -> Result<Self, LoadError> {
         Err(LoadError::unsupported(
             path,
-            "its tokenizer is not BERT's, and this build has no other; build it with \
-             --features full",
+            "its tokenizer is neither BERT's nor XLM-RoBERTa's, and this build has no other; \
+             build it with --features full",
         ))
     }
 
@@ -173,6 +186,7 @@ impl Tokenizer {
         input_ids.extend_from_slice(&self.before);
         match &self.inner {
             Inner::WordPiece(wordpiece) => wordpiece.encode(normalized, end, input_ids),
+            Inner::Unigram(unigram) => unigram.encode(normalized, end, input_ids),
             Inner::Custom(encode) => {
                 encode(normalized, input_ids).map_err(EngineError::Tokenizer)?;
             }

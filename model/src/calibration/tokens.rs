@@ -2,7 +2,7 @@
 //! those of everyday posts. Words are cut greedily into the longest pieces of the vocabulary,
 //! which is BERT's rule, and for other tokenizers gives what they give for most words.
 
-use crate::wordpiece::special_tokens;
+use crate::tokens::special_tokens;
 use serde_json::Value;
 use std::collections::HashMap;
 

@@ -13,6 +13,8 @@ use twox_hash::XxHash3_64;
 pub(super) const MAGIC: [u8; 8] = *b"\x89CRM\r\n\x1a\n";
 /// The version that this release writes, and the only one that it reads.
 pub(super) const VERSION: u32 = 1;
+/// The tokenizer is the section `unigram`.
+pub(super) const FLAG_UNIGRAM: u32 = 1;
 /// Reads differently where the byte order differs.
 pub(super) const BYTE_ORDER: u32 = 0x0102_0304;
 /// Sections, and the slices in them, begin at multiples of this: a cache line,
@@ -248,9 +250,10 @@ fn check_header(file: &[u8]) -> Result<usize, Refusal> {
         ));
     }
     let flags = u32_at(file, at::FLAGS);
-    if flags != 0 || file[at::RESERVED..HEADER_LEN].iter().any(|&b| b != 0) {
+    let unknown = flags & !FLAG_UNIGRAM;
+    if unknown != 0 || file[at::RESERVED..HEADER_LEN].iter().any(|&b| b != 0) {
         return unsupported(format!(
-            "the file uses features that this release does not know (flags {flags:#x}); pack \
+            "the file uses features that this release does not know (flags {unknown:#x}); pack \
              the model with this release"
         ));
     }

@@ -8,6 +8,7 @@ use super::format::{ALIGN, Kind};
 use crate::config::{Architecture, ModelConfig};
 use crate::layout::{HeadActivation, padded_k, padded_n};
 use crate::profile::NormalizationProfile;
+use crate::unigram::Unigram;
 use crate::wordpiece::WordPiece;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub(super) const META: &str = "config";
 pub(super) const EMOJI: &str = "emoji.tsv";
 /// The vocabulary of a tokenizer of BERT's kind, used in place,
 pub(super) const VOCABULARY: &str = "vocabulary";
+/// or the pieces and the character map of one of XLM-RoBERTa's kind, used in place,
+pub(super) const UNIGRAM: &str = "unigram";
 /// or else `tokenizer.json`, byte for byte.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
@@ -34,6 +37,20 @@ pub(crate) struct Meta {
     /// The rules that go with the section [`VOCABULARY`], if it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wordpiece: Option<WordPiece>,
+    /// The rules that go with the section [`UNIGRAM`], if it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unigram: Option<Unigram>,
+}
+
+impl Meta {
+    /// The section that has the tokenizer.
+    pub(super) fn tokenizer(&self) -> &'static str {
+        match (&self.wordpiece, &self.unigram) {
+            (Some(_), _) => VOCABULARY,
+            (None, Some(_)) => UNIGRAM,
+            (None, None) => TOKENIZER,
+        }
+    }
 }
 
 /// One section as the configuration wants it.

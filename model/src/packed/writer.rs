@@ -1,10 +1,10 @@
 //! Writes packed models.
 
 use super::format::{
-    ALIGN, BYTE_ORDER, ENTRY_LEN, HEADER_LEN, Kind, MAGIC, NAME_LEN, VERSION, at, checksum,
-    head_checksum,
+    ALIGN, BYTE_ORDER, ENTRY_LEN, FLAG_UNIGRAM, HEADER_LEN, Kind, MAGIC, NAME_LEN, VERSION, at,
+    checksum, head_checksum,
 };
-use super::schema::{EMOJI, META, Meta, Spec, TOKENIZER, VOCABULARY};
+use super::schema::{EMOJI, META, Meta, Spec, UNIGRAM};
 use crate::layout::{WeightRange, pack_panels, padded_k, padded_n};
 use crate::quantize::{QuantizedLinear, QuantizedRows};
 
@@ -14,6 +14,7 @@ use crate::quantize::{QuantizedLinear, QuantizedRows};
 /// first; [`Writer::finish`] sees that it was right.
 pub(crate) struct Writer {
     file: Vec<u8>,
+    flags: u32,
     sections: usize,
     written: usize,
 }
@@ -21,10 +22,16 @@ pub(crate) struct Writer {
 impl Writer {
     /// A file with room for `sections` sections. Meta, tokenizer and, if there is
     /// a profile that names one, the emoji table are written at once; they count.
-    /// `tokenizer` is a vocabulary where `meta` has the rules for one.
+    /// `tokenizer` is a table where `meta` has the rules for one, else a `tokenizer.json`.
     pub(crate) fn new(meta: &Meta, tokenizer: &[u8], sections: usize) -> Self {
         let mut writer = Self {
             file: vec![0; HEADER_LEN + sections * ENTRY_LEN],
+            // Older releases would look for another tokenizer in vain.
+            flags: if meta.tokenizer() == UNIGRAM {
+                FLAG_UNIGRAM
+            } else {
+                0
+            },
             sections,
             written: 0,
         };
@@ -33,11 +40,7 @@ impl Writer {
         if let Some(table) = emoji_table(meta) {
             writer.bytes(EMOJI, table);
         }
-        let name = match &meta.wordpiece {
-            Some(_) => VOCABULARY,
-            None => TOKENIZER,
-        };
-        writer.bytes(name, tokenizer);
+        writer.bytes(meta.tokenizer(), tokenizer);
         writer
     }
 
@@ -121,6 +124,7 @@ impl Writer {
         set(at::VERSION, &VERSION.to_ne_bytes());
         set(at::FILE_LEN, &file_len.to_ne_bytes());
         set(at::SECTIONS, &(self.sections as u32).to_ne_bytes());
+        set(at::FLAGS, &self.flags.to_ne_bytes());
         seal(&mut self.file);
         self.file
     }

@@ -7,6 +7,8 @@
 use super::special::Special;
 use super::{SentencePieceOf, surround};
 use crate::error::LoadError;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -162,7 +164,7 @@ impl Model {
             steps.push(json!({"type": "Strip", "strip_left": true, "strip_right": true}));
         }
         if !self.precompiled_charsmap.is_empty() {
-            let map = base64(&self.precompiled_charsmap);
+            let map = BASE64_STANDARD.encode(&self.precompiled_charsmap);
             steps.push(json!({"type": "Precompiled", "precompiled_charsmap": map}));
         }
         // CamemBERT and XLM-RoBERTa split at white space anyway.
@@ -253,24 +255,4 @@ impl<'a> Iterator for Fields<'a> {
         }
         Some(field)
     }
-}
-
-/// As `tokenizer.json` holds bytes.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut three = [0; 4];
-        three[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(three);
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
-        }
-    }
-    text
 }

@@ -6,7 +6,9 @@
 use crate::checkpoint::Checkpoint;
 use coldread_model::PackedModel;
 use coldread_model::layout::WeightRange;
+use coldread_model::packed::PackedTokenizer;
 use proptest::prelude::*;
+use serde_json::json;
 use std::sync::LazyLock;
 use twox_hash::XxHash3_64;
 
@@ -148,7 +150,7 @@ fn each_header_field_is_checked() {
         &["4294967295 sections"],
     );
     check(|f| put(f, 24, 16_000_u32.to_le_bytes()), &["cut short"]);
-    check(|f| put(f, 28, 1_u32.to_le_bytes()), &["features", "0x1"]);
+    check(|f| put(f, 28, 3_u32.to_le_bytes()), &["features", "0x2"]);
     check(|f| f[32] ^= 1, &["checksum"]);
     check(|f| f[63] = 1, &["features"]);
 }
@@ -304,6 +306,79 @@ fn a_hostile_configuration_is_refused() {
     for (from, to, parts) in cases {
         check_config(from, to, parts);
     }
+}
+
+/// A packed model with XLM-RoBERTa's tokenizer, whose unknown token has id 10.
+fn unigram() -> Vec<u8> {
+    let special = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let mut c = Checkpoint::electra(20);
+    c.tokenizer = json!({
+        "added_tokens": [{"id": 10, "content": "<unk>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}],
+        "normalizer": null,
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}"},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [special("<s>"), {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
+        "model": {"type": "Unigram", "unk_id": 10, "vocab": [
+            ["<s>", 0.0], ["a", -1.0], ["b", -1.0], ["c", -1.0], ["d", -1.0], ["e", -1.0],
+            ["f", -1.0], ["g", -1.0], ["h", -1.0], ["i", -1.0], ["<unk>", 0.0]]},
+    });
+    c.pack().unwrap()
+}
+
+#[test]
+fn a_file_with_a_unigram_table_tells_older_releases() {
+    let file = unigram();
+    assert_eq!(u32_at(&file, 28), 1);
+    let model = touch(file).unwrap();
+    model.verify().unwrap();
+    assert!(model.section("tokenizer.json").is_none());
+    let PackedTokenizer::Unigram(rules, table) = model.tokenizer() else {
+        panic!("its rules were recognized");
+    };
+    assert_eq!((rules.unk_id, table.find(b"c")), (10, Some(3)));
+}
+
+#[test]
+fn a_hostile_unigram_table_is_refused() {
+    let check = |name: &str, change: &dyn Fn(&mut [u8]), part: &str| {
+        let mut file = unigram();
+        let at = entry(&file, name);
+        let (start, len) = (u64_at(&file, at + 64), u64_at(&file, at + 72));
+        change(&mut file[start as usize..][..len as usize]);
+        seal_sections(&mut file);
+        let error = touch(file).expect_err("the file is refused");
+        assert!(error.contains(part), "{part:?} is not in {error:?}");
+    };
+    let no_table = "no sound table of pieces";
+    check("unigram", &|table| put(table, 0, [12]), no_table);
+    check("unigram", &|table| put(table, 8, [1, 0, 1]), no_table);
+    check(
+        "unigram",
+        &|table| put(table, 32, f64::NAN.to_le_bytes()),
+        no_table,
+    );
+    // The pieces' root, behind eleven scores.
+    check("unigram", &|table| put(table, 120, [0xff; 3]), no_table);
+    let replace = |from: &'static str, to: &'static str| {
+        move |config: &mut [u8]| {
+            let text = str::from_utf8(config).unwrap();
+            assert!(text.contains(from), "{text}");
+            let changed = text.replacen(from, to, 1);
+            config.copy_from_slice(changed.as_bytes());
+        }
+    };
+    let unknown = replace(r#""unk_id":10"#, r#""unk_id":99"#);
+    check("config", &unknown, "the tokenizer has ids up to 99");
+    let start = replace(r#""before":[0]"#, r#""before":[x]"#);
+    check("config", &start, "config");
+    check("config", &replace(r#""<unk>""#, r#""<\nk>""#), no_table);
+    check(
+        "config",
+        &replace(r#""unigram""#, r#""unigraM""#),
+        "tokenizer.json is missing",
+    );
 }
 
 #[test]

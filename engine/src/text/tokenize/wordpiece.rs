@@ -40,12 +40,9 @@ enum Ascii {
 }
 
 impl WordPiece {
-    /// That of a packed model; `None` if it has another one.
-    pub(super) fn from_packed(model: &PackedModel) -> Option<Self> {
-        match model.tokenizer() {
-            PackedTokenizer::WordPiece(..) => Some(Self::new(Source::Packed(model.clone()))),
-            PackedTokenizer::Json(_) => None,
-        }
+    /// That of a packed model, which has one of this kind.
+    pub(super) fn from_packed(model: &PackedModel) -> Self {
+        Self::new(Source::Packed(model.clone()))
     }
 
     /// That of a `tokenizer.json`, if it is of this kind.
@@ -153,7 +150,7 @@ impl Source {
         match self {
             Self::Packed(model) => match model.tokenizer() {
                 PackedTokenizer::WordPiece(rules, vocabulary) => (rules, vocabulary),
-                PackedTokenizer::Json(_) => unreachable!("`of` saw the rules"),
+                _ => unreachable!("the model has one of this kind"),
             },
             Self::Owned(rules, table) => {
                 let bytes = bytemuck::cast_slice(table);
