@@ -1,11 +1,11 @@
 """Chooses the pieces of SentencePiece's vocabulary that eight languages need.
 
-    python vocabulary.py --work DIR --out DIR [--size 72000]
+    python vocabulary.py --work DIR --out DIR [--size 60000]
 
 Writes OUT/tokenizer.json, and OUT/rows.npy: each kept piece's id in the whole
-vocabulary. Kept are all pieces that the posts of WORK use, signs and emoji,
-Arabic and Devanagari, and then pieces in the letters of the Latin alphabets, the
-most frequent first. A word whose piece was cut is made of smaller ones.
+vocabulary. Kept are all pieces that the posts of WORK use,
+single letters and signs, and then the most frequent pieces in Arabic, Devanagari and
+the letters of the Latin alphabets. A word whose piece was cut is made of smaller ones.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=72000)
+    parser.add_argument("--size", type=int, default=60000)
     args = parser.parse_args()
     backbone = Backbone(packaged())
     pieces = [[p, s] for p, s in backbone.pieces if p != "<mask>"]
@@ -120,18 +120,15 @@ def main():
         np.add.at(uses, encoding.ids, 1)
     kinds = [kind(p) for p, _ in pieces]
     keep = set(range(len(SPECIAL)))
-    keep |= {n for n, k in enumerate(kinds) if k in ("sign", "arabic", "devanagari")}
-    keep |= {n for n, k in enumerate(kinds) if k == "latin" and uses[n] >= 1}
-    keep |= {n for n in range(len(pieces)) if uses[n] >= 5}
-    counts = {k: sum(kinds[n] == k for n in keep) for k in sorted(set(kinds))}
-    print("kept by use, sign and script:", len(keep), counts)
+    keep |= {n for n, k in enumerate(kinds) if uses[n] >= (5 if k == "other" else 1)}
+    keep |= {n for n, k in enumerate(kinds) if k != "other" and len(pieces[n][0].strip("▁")) == 1}
     for n in range(len(pieces)):  # in the order of their frequency
         if len(keep) >= args.size:
             break
-        if kinds[n] == "latin":
+        if kinds[n] != "other":
             keep.add(n)
     rows = sorted(keep)
-    # Unknown characters cost the least probable piece's score less ten.
+    print({k: sum(kinds[n] == k for n in rows) for k in sorted(set(kinds))})
     text = json.dumps(tokenizer_json([pieces[n] for n in rows]), ensure_ascii=False)
     args.out.mkdir(exist_ok=True)
     (args.out / "tokenizer.json").write_text(text, encoding="utf-8")
