@@ -134,22 +134,9 @@ fn error_messages() {
     ] {
         add("error", error.to_string());
     }
-    for error in config_errors() {
-        add("usage", error.to_string());
-    }
-    for error in [
-        ScorerError::UnknownLanguages {
-            flag: "--other-languages reject",
-            model: "mood".to_owned(),
-        },
-        ScorerError::OtherLabels {
-            first: "negative, positive".to_owned(),
-            model: "mood".to_owned(),
-            labels: "good, bad".to_owned(),
-        },
-    ] {
-        add("usage", error.to_string());
-    }
+    settings_errors()
+        .into_iter()
+        .for_each(|error| add("usage", error));
     for error in [
         EngineError::TokenId {
             id: 30_522,
@@ -166,7 +153,7 @@ fn error_messages() {
 }
 
 /// What settings are rejected with.
-fn config_errors() -> Vec<ConfigError> {
+fn settings_errors() -> Vec<String> {
     let compat = |compat: &str, compat_prefix: &str| {
         let args = CompatArgs {
             compat: compat.to_owned(),
@@ -182,7 +169,7 @@ fn config_errors() -> Vec<ConfigError> {
         };
         args.resolve().expect_err("rejected")
     };
-    vec![
+    let config_errors = [
         ConfigError::Address {
             name: "PORT",
             value: "http".to_owned(),
@@ -194,5 +181,19 @@ fn config_errors() -> Vec<ConfigError> {
         events("s3://bucket", ""),
         events("sqs://", ""),
         events("log", "detail.text"),
-    ]
+    ];
+    let scorer_errors = [
+        ScorerError::UnknownLanguages {
+            flag: "--other-languages reject",
+            model: "mood".to_owned(),
+        },
+        ScorerError::OtherLabels {
+            first: "negative, positive".to_owned(),
+            model: "mood".to_owned(),
+            labels: "good, bad".to_owned(),
+        },
+    ];
+    let config_errors = config_errors.iter().map(ToString::to_string);
+    let scorer_errors = scorer_errors.iter().map(ToString::to_string);
+    config_errors.chain(scorer_errors).collect()
 }
