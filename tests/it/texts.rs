@@ -53,31 +53,7 @@ fn error_messages() {
     let mut add = |code: &str, message: String| {
         writeln!(table, "{code}: {message}").expect("writing to a String cannot fail");
     };
-    for error in [
-        RowError::Post(PostError::Empty),
-        RowError::Post(PostError::TooLong {
-            bytes: 70_000,
-            max_bytes: 65_536,
-        }),
-        RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
-        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
-        RowError::RowTooLong {
-            bytes: 70_000,
-            max_bytes: 65_536,
-        },
-        RowError::InvalidUtf8,
-        RowError::InvalidJson("expected value at column 1".to_owned()),
-        RowError::MissingField("text".to_owned()),
-        RowError::InvalidType("/text".to_owned()),
-        RowError::ColumnCount {
-            found: 2,
-            expected: 3,
-        },
-        RowError::UnclosedQuote,
-        RowError::StrayQuote { last_line: 7 },
-        RowError::InvalidBase64,
-        RowError::MissingImage,
-    ] {
+    for error in row_errors() {
         add(error.code(), error.to_string());
     }
     for error in [
@@ -134,9 +110,9 @@ fn error_messages() {
     ] {
         add("error", error.to_string());
     }
-    settings_errors()
-        .into_iter()
-        .for_each(|error| add("usage", error));
+    for error in settings_errors() {
+        add("usage", error);
+    }
     for error in [
         EngineError::TokenId {
             id: 30_522,
@@ -150,6 +126,35 @@ fn error_messages() {
         add("engine", error.to_string());
     }
     assert_snapshot!(table);
+}
+
+/// Why rows are not scored.
+fn row_errors() -> Vec<RowError> {
+    vec![
+        RowError::Post(PostError::Empty),
+        RowError::Post(PostError::TooLong {
+            bytes: 70_000,
+            max_bytes: 65_536,
+        }),
+        RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
+        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
+        RowError::RowTooLong {
+            bytes: 70_000,
+            max_bytes: 65_536,
+        },
+        RowError::InvalidUtf8,
+        RowError::InvalidJson("expected value at column 1".to_owned()),
+        RowError::MissingField("text".to_owned()),
+        RowError::InvalidType("/text".to_owned()),
+        RowError::ColumnCount {
+            found: 2,
+            expected: 3,
+        },
+        RowError::UnclosedQuote,
+        RowError::StrayQuote { last_line: 7 },
+        RowError::InvalidBase64,
+        RowError::MissingImage,
+    ]
 }
 
 /// What settings are rejected with.
