@@ -3,14 +3,16 @@
 mod checks;
 mod metrics;
 
+use super::model_source::Models;
 use super::posts::Posts;
 use super::progress::Progress;
 use anyhow::bail;
 use checks::{Check, Tally};
 use clap::Args;
-use coldread::config::ModelArgs;
+use coldread::config::{LanguageArgs, ModelArgs};
 use coldread::rows::{RowFormat, RowOptions};
-use coldread_engine::{Classifier, ModelInfo, Sentiment};
+use coldread::scorer::{PostOptions, Scorer};
+use coldread_engine::{ModelInfo, Sentiment};
 use coldread_model::ProblemType;
 use metrics::{Calibration, Confusion, at_temperature_one};
 use serde_json::{Map, Value, json};
@@ -73,6 +75,9 @@ pub(crate) struct EvalArgs {
     #[expect(clippy::doc_markdown, reason = "clap prints the text as it stands")]
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    languages: LanguageArgs,
 }
 
 /// What was counted over the file.
@@ -84,43 +89,45 @@ struct Evaluation {
 }
 
 pub(crate) fn run(args: &EvalArgs, model: &ModelArgs) -> anyhow::Result<()> {
-    let source = super::model_source::open(model)?;
+    let models = Models::open(model, &args.languages)?;
     let posts_per_line = if args.checks { 2 } else { 1 };
     let max_line_bytes = posts_per_line * model.max_post_bytes.get() + MAX_LABEL_BYTES;
     let options = RowOptions::new(RowFormat::Text, max_line_bytes);
     let lines = Posts::open(&args.file, &options)?;
-    let model = source.load()?;
-    let engine = model.engine_info().engine;
-    let mut classifier = model.classifier();
+    let mut scorer = models.load()?;
+    let engine = scorer.model().engine_info().engine;
+    let names: Vec<&str> = scorer.models().map(|it| it.info().name.as_str()).collect();
+    let mut info = ModelInfo::clone(scorer.model().info());
+    info.name = names.join(" + ");
     if args.checks {
-        let tally = run_checks(lines, &mut classifier)?;
+        let tally = run_checks(lines, &mut scorer)?;
         if tally.is_empty() {
             bail!("{}: no checks in it", args.file.display());
         }
         let mut out = io::stdout().lock();
         if args.json {
-            writeln!(out, "{:#}", tally.report(model.info(), engine))?;
+            writeln!(out, "{:#}", tally.report(&info, engine))?;
         } else {
-            tally.print(&mut out, model.info())?;
+            tally.print(&mut out, &info)?;
         }
         return Ok(());
     }
-    let evaluation = evaluate(lines, &mut classifier)?;
+    let evaluation = evaluate(lines, &mut scorer)?;
     if evaluation.confusion.posts() == 0 {
         bail!("{} contains no posts", args.file.display());
     }
-    let report = report(&evaluation, model.info(), engine);
+    let report = report(&evaluation, &info, engine);
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", Value::Object(report))?;
     } else {
-        print(&mut out, &report, model.labels(), &evaluation)?;
+        print(&mut out, &report, &info.labels, &evaluation)?;
     }
     Ok(())
 }
 
-fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluation> {
-    let info = classifier.model().info().clone();
+fn evaluate(lines: Posts, scorer: &mut Scorer) -> anyhow::Result<Evaluation> {
+    let info = scorer.model().info().clone();
     let mut confusion = Confusion::new(info.labels.len());
     let mut calibrated = Calibration::default();
     let mut uncalibrated = Calibration::default();
@@ -128,12 +135,12 @@ fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluat
         let (label, post) = parse(text, &info.labels)?;
         Ok((label, vec![post.to_owned()]))
     };
-    let time = for_each_line(lines, classifier, parse, |truth, _, results| {
+    let time = for_each_line(lines, scorer, parse, |truth, _, results| {
         let sentiment = &results[0];
         let correct = sentiment.label_index == truth;
         confusion.add(truth, sentiment.label_index);
         calibrated.add(f64::from(sentiment.score()), correct);
-        let before = at_temperature_one(&sentiment.scores, info.temperature);
+        let before = at_temperature_one(&sentiment.scores, sentiment.model().temperature);
         uncalibrated.add(before[sentiment.label_index], correct);
     })?;
     Ok(Evaluation {
@@ -144,11 +151,11 @@ fn evaluate(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Evaluat
     })
 }
 
-fn run_checks(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Tally> {
-    let info = classifier.model().info().clone();
+fn run_checks(lines: Posts, scorer: &mut Scorer) -> anyhow::Result<Tally> {
+    let info = scorer.model().info().clone();
     let mut tally = Tally::default();
     let parse = |text: &str| Check::parse(text, &info.labels);
-    for_each_line(lines, classifier, parse, |check, line, results| {
+    for_each_line(lines, scorer, parse, |check, line, results| {
         tally.add(check, line, results);
     })?;
     Ok(tally)
@@ -159,7 +166,7 @@ fn run_checks(lines: Posts, classifier: &mut Classifier) -> anyhow::Result<Tally
 /// took.
 fn for_each_line<T>(
     mut lines: Posts,
-    classifier: &mut Classifier,
+    scorer: &mut Scorer,
     parse: impl Fn(&str) -> Result<(T, Vec<String>), String>,
     mut each: impl FnMut(T, u64, &[Sentiment]),
 ) -> anyhow::Result<Duration> {
@@ -181,11 +188,13 @@ fn for_each_line<T>(
             break;
         }
         let started = Instant::now();
-        let mut results = classifier.classify(&posts)?.into_iter();
+        let mut results = scorer.score(&posts, PostOptions::default())?.into_iter();
         time += started.elapsed();
         progress.advance(parsed.len(), lines.bytes_read());
         for (value, line, posts) in parsed {
-            let of_line: Result<Vec<Sentiment>, _> = results.by_ref().take(posts).collect();
+            let of_line = results.by_ref().take(posts);
+            let of_line = of_line.map(|result| result.map(|post| post.sentiment));
+            let of_line: Result<Vec<Sentiment>, _> = of_line.collect();
             let of_line = of_line.map_err(|e| lines.error_at(line, &e.to_string()))?;
             each(value, line, &of_line);
         }

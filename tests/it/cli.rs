@@ -639,6 +639,14 @@ fn languages_are_detected_rejected_and_scored_by_another_model() {
     let alone = rows(&["--model", german]);
     assert_eq!(of_two[1]["scores"], alone[1]["scores"]);
 
+    let files = Files::new();
+    let labelled = files.write("labelled.tsv", format!("positive\t{GOOD}\n0\t{GERMAN}\n"));
+    let report = succeed(&["eval", &labelled, "--also-model", german, "--json"], b"");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["model"], "default + bert");
+    let neutral = usize::from(of_two[1]["label"] == "neutral");
+    assert_eq!(report["confusion"][0][1], neutral);
+
     let (_parent, unknown) = tiny_folder("bert", &[]);
     let unknown = unknown.to_str().unwrap();
     for args in [

@@ -5,10 +5,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use coldread::batcher::Batcher;
+use coldread::config::EventOptions;
+use coldread::events::Events;
 use coldread::http::{AppState, app};
 use coldread::scorer::{OtherLanguages, PostOptions, Scorer, ScorerError};
 use coldread_engine::Model;
 use insta::assert_snapshot;
+use lambda_runtime::Context;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -162,6 +165,17 @@ async fn the_body_takes_precedence_over_the_query() {
     let path = "/v1/sentiment?detect_language=true";
     let reply = send(service(), request(Method::POST, path, &headers, body)).await;
     assert_eq!(reply.json()["language"], Value::Null);
+}
+
+#[tokio::test]
+async fn direct_invocations_are_as_over_http() {
+    let body = json!({ "texts": ALL, "detect_language": true });
+    let state = support::state(limits(&[]));
+    let events = Events::new(state.clone(), &EventOptions::default(), None);
+    let event = body.to_string();
+    let reply = support::invoked(state, events, &event, Context::default()).await;
+    let reply = reply.expect("they are scored");
+    assert_eq!(reply, score(service(), body).await.json());
 }
 
 #[tokio::test]

@@ -53,31 +53,7 @@ fn error_messages() {
     let mut add = |code: &str, message: String| {
         writeln!(table, "{code}: {message}").expect("writing to a String cannot fail");
     };
-    for error in [
-        RowError::Post(PostError::Empty),
-        RowError::Post(PostError::TooLong {
-            bytes: 70_000,
-            max_bytes: 65_536,
-        }),
-        RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
-        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
-        RowError::RowTooLong {
-            bytes: 70_000,
-            max_bytes: 65_536,
-        },
-        RowError::InvalidUtf8,
-        RowError::InvalidJson("expected value at column 1".to_owned()),
-        RowError::MissingField("text".to_owned()),
-        RowError::InvalidType("/text".to_owned()),
-        RowError::ColumnCount {
-            found: 2,
-            expected: 3,
-        },
-        RowError::UnclosedQuote,
-        RowError::StrayQuote { last_line: 7 },
-        RowError::InvalidBase64,
-        RowError::MissingImage,
-    ] {
+    for error in row_errors() {
         add(error.code(), error.to_string());
     }
     for error in [
@@ -134,21 +110,8 @@ fn error_messages() {
     ] {
         add("error", error.to_string());
     }
-    for error in config_errors() {
-        add("usage", error.to_string());
-    }
-    for error in [
-        ScorerError::UnknownLanguages {
-            flag: "--other-languages reject",
-            model: "mood".to_owned(),
-        },
-        ScorerError::OtherLabels {
-            first: "negative, positive".to_owned(),
-            model: "mood".to_owned(),
-            labels: "good, bad".to_owned(),
-        },
-    ] {
-        add("usage", error.to_string());
+    for error in settings_errors() {
+        add("usage", error);
     }
     for error in [
         EngineError::TokenId {
@@ -165,8 +128,37 @@ fn error_messages() {
     assert_snapshot!(table);
 }
 
+/// Why rows are not scored.
+fn row_errors() -> Vec<RowError> {
+    vec![
+        RowError::Post(PostError::Empty),
+        RowError::Post(PostError::TooLong {
+            bytes: 70_000,
+            max_bytes: 65_536,
+        }),
+        RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
+        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
+        RowError::RowTooLong {
+            bytes: 70_000,
+            max_bytes: 65_536,
+        },
+        RowError::InvalidUtf8,
+        RowError::InvalidJson("expected value at column 1".to_owned()),
+        RowError::MissingField("text".to_owned()),
+        RowError::InvalidType("/text".to_owned()),
+        RowError::ColumnCount {
+            found: 2,
+            expected: 3,
+        },
+        RowError::UnclosedQuote,
+        RowError::StrayQuote { last_line: 7 },
+        RowError::InvalidBase64,
+        RowError::MissingImage,
+    ]
+}
+
 /// What settings are rejected with.
-fn config_errors() -> Vec<ConfigError> {
+fn settings_errors() -> Vec<String> {
     let compat = |compat: &str, compat_prefix: &str| {
         let args = CompatArgs {
             compat: compat.to_owned(),
@@ -182,7 +174,7 @@ fn config_errors() -> Vec<ConfigError> {
         };
         args.resolve().expect_err("rejected")
     };
-    vec![
+    let config_errors = [
         ConfigError::Address {
             name: "PORT",
             value: "http".to_owned(),
@@ -194,5 +186,19 @@ fn config_errors() -> Vec<ConfigError> {
         events("s3://bucket", ""),
         events("sqs://", ""),
         events("log", "detail.text"),
-    ]
+    ];
+    let scorer_errors = [
+        ScorerError::UnknownLanguages {
+            flag: "--other-languages reject",
+            model: "mood".to_owned(),
+        },
+        ScorerError::OtherLabels {
+            first: "negative, positive".to_owned(),
+            model: "mood".to_owned(),
+            labels: "good, bad".to_owned(),
+        },
+    ];
+    let config_errors = config_errors.iter().map(ToString::to_string);
+    let scorer_errors = scorer_errors.iter().map(ToString::to_string);
+    config_errors.chain(scorer_errors).collect()
 }
