@@ -30,6 +30,8 @@ pub struct Unigram {
     /// All white space separates words and is dropped. Otherwise only spaces separate
     /// words, and each begins one.
     pub split_whitespace: bool,
+    /// White space at a text's end is dropped.
+    pub trim_end: bool,
     /// Spaces in a row are one.
     pub merge_spaces: bool,
     /// The id of characters that no piece has.
@@ -52,8 +54,12 @@ impl Unigram {
         if model["type"] != "Unigram" || falls_back {
             return None;
         }
-        let (charsmap, merge_spaces) = normalizer(&json["normalizer"])?;
         let split_whitespace = pre_tokenizer(&json["pre_tokenizer"])?;
+        let Normalizer {
+            charsmap,
+            trim_end,
+            merge_spaces,
+        } = Normalizer::parse(&json["normalizer"], split_whitespace)?;
         let (before, after) = special_tokens(&json["post_processor"])?;
 
         let mut scores = Vec::new();
@@ -75,6 +81,7 @@ impl Unigram {
         let keys: Vec<_> = keys.map(|(piece, &id)| (piece.as_bytes(), id)).collect();
         let rules = Self {
             split_whitespace,
+            trim_end,
             merge_spaces,
             unk_id,
             before,
@@ -96,28 +103,45 @@ impl Unigram {
     }
 }
 
-/// What the normalizer does: its character map, and whether it merges spaces.
-fn normalizer(json: &Value) -> Option<(Charsmap, bool)> {
-    let steps = match &json["type"] {
-        Value::Null if json.is_null() => &[],
-        kind if kind == "Sequence" => &json["normalizers"].as_array()?[..],
-        _ => slice::from_ref(json),
-    };
-    let (charsmap, rest) = match steps {
-        [first, rest @ ..] if first["type"] == "Precompiled" => {
-            let base64 = first["precompiled_charsmap"].as_str()?;
-            (
-                Charsmap::parse(&BASE64_STANDARD.decode(base64).ok()?)?,
-                rest,
-            )
-        }
-        all => (Charsmap::default(), all),
-    };
-    let merge = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
-    match rest {
-        [] => Some((charsmap, false)),
-        [step] if *step == merge => Some((charsmap, true)),
-        _ => None,
+/// What the normalizer does, in this order.
+struct Normalizer {
+    charsmap: Charsmap,
+    trim_end: bool,
+    merge_spaces: bool,
+}
+
+impl Normalizer {
+    fn parse(json: &Value, split_whitespace: bool) -> Option<Self> {
+        let mut steps = match &json["type"] {
+            Value::Null if json.is_null() => &[],
+            kind if kind == "Sequence" => &json["normalizers"].as_array()?[..],
+            _ => slice::from_ref(json),
+        };
+        let mut next = |is_next: &dyn Fn(&Value) -> bool| {
+            let (step, rest) = steps.split_first().filter(|(step, _)| is_next(step))?;
+            steps = rest;
+            Some(step)
+        };
+        let charsmap = match next(&|step| step["type"] == "Precompiled") {
+            None => Charsmap::default(),
+            Some(step) => {
+                let base64 = step["precompiled_charsmap"].as_str()?;
+                Charsmap::parse(&BASE64_STANDARD.decode(base64).ok()?)?
+            }
+        };
+        let trim = json!({"type": "Strip", "strip_left": false, "strip_right": true});
+        let trim_end = next(&|step| *step == trim).is_some();
+        let merge = |one| json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": one});
+        let merge_spaces = next(&|step| {
+            // What spaces become in the end; white space is not split there any more.
+            *step == merge(' ') || !split_whitespace && *step == merge(SPACE)
+        });
+        let merge_spaces = merge_spaces.is_some();
+        steps.is_empty().then_some(Self {
+            charsmap,
+            trim_end,
+            merge_spaces,
+        })
     }
 }
 
@@ -326,7 +350,7 @@ mod tests {
     #[test]
     fn pieces_scores_and_replacements_are_found() {
         let (rules, words) = Unigram::compile(&xlm_roberta()).unwrap();
-        assert_eq!((rules.split_whitespace, rules.merge_spaces), (false, true));
+        assert!(rules.merge_spaces && !rules.trim_end && !rules.split_whitespace);
         assert_eq!(
             (rules.unk_id, rules.before, rules.after),
             (1, vec![0], vec![])
@@ -364,6 +388,10 @@ mod tests {
             ),
             ("/normalizer/normalizers/0/type", json!("Nmt")),
             ("/normalizer/normalizers/1/content", json!("")),
+            (
+                "/normalizer/normalizers/1",
+                json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+            ),
             ("/pre_tokenizer/prepend_scheme", json!("never")),
             ("/pre_tokenizer/split", json!(false)),
             ("/post_processor/type", json!("RobertaProcessing")),

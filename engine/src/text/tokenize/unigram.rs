@@ -77,6 +77,7 @@ impl Unigram {
             limit,
             word: String::with_capacity(64),
             after_space: false,
+            held: String::new(),
             ends: Vec::with_capacity(64),
         };
         let mut rest = text;
@@ -161,6 +162,8 @@ struct Words<'a> {
     word: String,
     /// Whether the character before was a space.
     after_space: bool,
+    /// White space that is dropped if the text ends behind it.
+    held: String,
     /// For each byte of a word, the best way that ends before it.
     ends: Vec<End>,
 }
@@ -173,6 +176,7 @@ impl Words<'_> {
     /// A text without added tokens, as far as it counts.
     fn text(&mut self, text: &str) {
         self.after_space = false;
+        self.held.clear();
         let mut rest = text;
         while !rest.is_empty() && !self.is_full() {
             let (cluster, others) = rest.split_at(cluster_len(rest));
@@ -200,6 +204,21 @@ impl Words<'_> {
 
     /// A character that went through the map.
     fn push(&mut self, c: char) {
+        if self.rules.trim_end && c.is_whitespace() {
+            self.held.push(c);
+            return;
+        }
+        if !self.held.is_empty() {
+            let held = mem::take(&mut self.held);
+            held.chars().for_each(|c| self.keep(c));
+            self.held = held;
+            self.held.clear();
+        }
+        self.keep(c);
+    }
+
+    /// A character that stays: ends a word, or is part of one.
+    fn keep(&mut self, c: char) {
         let is_space = c == ' ';
         let is_repeated = is_space && self.after_space && self.rules.merge_spaces;
         self.after_space = is_space;

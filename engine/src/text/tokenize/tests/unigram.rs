@@ -47,6 +47,9 @@ fn small() -> Value {
 fn variants(json: &Value) -> Vec<Value> {
     let map = json["normalizer"]["normalizers"][0].clone();
     let merge = json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "});
+    let trim = json!({"type": "Strip", "strip_left": false, "strip_right": true});
+    let mut merge_to_mark = merge.clone();
+    merge_to_mark["content"] = json!("\u{2581}");
     let sequence = |steps: &[&Value]| json!({"type": "Sequence", "normalizers": steps});
     let split = json["pre_tokenizer"].clone();
     let metaspace = split["pretokenizers"][1].clone();
@@ -69,6 +72,15 @@ fn variants(json: &Value) -> Vec<Value> {
             variants.push(json);
         }
     }
+    // As transformers converts a SentencePiece model.
+    let mut converted = json.clone();
+    converted["normalizer"] = if map.is_null() {
+        sequence(&[&trim, &merge_to_mark])
+    } else {
+        sequence(&[&map, &trim, &merge_to_mark])
+    };
+    converted["pre_tokenizer"] = metaspace;
+    variants.push(converted);
     variants
 }
 
@@ -194,6 +206,7 @@ fn other_forms_are_left_to_the_library() {
         ("/model/vocab/9/0", json!("a\0")),
         ("/normalizer", json!({"type": "NFKC"})),
         ("/normalizer/normalizers/1/content", json!("\u{2581}")),
+        ("/normalizer/normalizers/1/content", json!("")),
         ("/normalizer/normalizers/1/pattern", json!({"String": "  "})),
         ("/pre_tokenizer", json!({"type": "WhitespaceSplit"})),
         (
