@@ -21,6 +21,7 @@ mod lambda_events;
 mod lambda_runtime;
 mod language_models;
 mod languages;
+mod multilingual;
 mod observability;
 mod openapi;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
