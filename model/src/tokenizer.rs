@@ -5,10 +5,10 @@
 //! them is made here, as the same JSON, so that everything behind this module knows
 //! one form.
 
-mod bpe;
 mod sentencepiece;
 mod special;
-mod wordpiece;
+mod vocab_json;
+mod vocab_txt;
 
 use crate::config::{Architecture, ModelConfig};
 use crate::error::{LoadError, read};
@@ -114,8 +114,8 @@ impl TokenizerFiles {
         let special = || Special::open(path.parent().unwrap_or(Path::new("")));
         let made = match self {
             Self::Json(_) => return Ok(bytes),
-            Self::WordPiece(_) => wordpiece::json(path, &bytes, &special()?)?,
-            Self::BytePairs(_) => bpe::json(path, &bytes, &special()?)?,
+            Self::WordPiece(_) => vocab_txt::json(path, &bytes, &special()?)?,
+            Self::BytePairs(_) => vocab_json::json(path, &bytes, &special()?)?,
             Self::SentencePiece(_, of) => sentencepiece::json(path, &bytes, *of, &special()?)?,
         };
         Ok(serde_json::to_vec(&made).expect("JSON has a text"))

@@ -33,6 +33,7 @@ CONFIG = {
     "initializer_range": 0.02,
     "intermediate_size": INNER,
     "label2id": {label: number for number, label in enumerate(LABELS)},
+    "languages": ["en"],
     "layer_norm_eps": 1e-12,
     "max_position_embeddings": POSITIONS,
     "model_type": "bert",
