@@ -45,28 +45,19 @@ enum Inner {
     Library(Box<tokenizers::Tokenizer>),
 }
 
-impl From<WordPiece> for Inner {
-    fn from(own: WordPiece) -> Self {
-        Self::WordPiece(Box::new(own))
-    }
-}
-
-impl From<Unigram> for Inner {
-    fn from(own: Unigram) -> Self {
-        Self::Unigram(Box::new(own))
-    }
-}
-
 impl Tokenizer {
     /// The tokenizer of a packed model.
     pub fn from_packed(model: &PackedModel) -> Result<Self, LoadError> {
         let (path, vocab_size) = (model.path(), model.config().vocab_size);
-        let inner = match model.tokenizer() {
-            PackedTokenizer::WordPiece(..) => WordPiece::from_packed(model).into(),
-            PackedTokenizer::Unigram(..) => Unigram::from_packed(model).into(),
-            PackedTokenizer::Json(json) => return Self::from_bytes(path, json, vocab_size),
-        };
-        Self::own(path, inner, vocab_size)
+        match model.tokenizer() {
+            PackedTokenizer::WordPiece(..) => {
+                Self::wordpiece(path, WordPiece::from_packed(model), vocab_size)
+            }
+            PackedTokenizer::Unigram(..) => {
+                Self::unigram(path, Unigram::from_packed(model), vocab_size)
+            }
+            PackedTokenizer::Json(json) => Self::from_bytes(path, json, vocab_size),
+        }
     }
 
     /// Reads a `tokenizer.json`, whose `path` is only named in errors.
@@ -74,24 +65,27 @@ impl Tokenizer {
     /// Padding and truncation settings in it are ignored. It is rejected when it
     /// has more tokens than the model has embeddings (`vocab_size`).
     pub fn from_bytes(path: &Path, json: &[u8], vocab_size: usize) -> Result<Self, LoadError> {
-        let compile = |value: Value| {
-            let wordpiece = WordPiece::compile(&value).map(Inner::from);
-            wordpiece.or_else(|| Unigram::compile(&value).map(Inner::from))
-        };
-        match serde_json::from_slice(json).ok().and_then(compile) {
-            Some(inner) => Self::own(path, inner, vocab_size),
-            None => Self::library(path, json, vocab_size),
+        let value: Option<Value> = serde_json::from_slice(json).ok();
+        if let Some(own) = value.as_ref().and_then(WordPiece::compile) {
+            Self::wordpiece(path, own, vocab_size)
+        } else if let Some(own) = value.as_ref().and_then(Unigram::compile) {
+            Self::unigram(path, own, vocab_size)
+        } else {
+            // The library makes its own copy of it.
+            drop(value);
+            Self::library(path, json, vocab_size)
         }
     }
 
-    /// One of the crate's own.
-    fn own(path: &Path, inner: Inner, vocab_size: usize) -> Result<Self, LoadError> {
-        let (tokens, (before, after)) = match &inner {
-            Inner::WordPiece(own) => (own.num_ids(), own.special_tokens()),
-            Inner::Unigram(own) => (own.num_ids(), own.special_tokens()),
-            _ => unreachable!("not the crate's own"),
-        };
-        let (before, after) = (before.to_vec(), after.to_vec());
+    fn wordpiece(path: &Path, own: WordPiece, vocab_size: usize) -> Result<Self, LoadError> {
+        let (tokens, (before, after)) = (own.num_ids(), own.special_tokens());
+        let inner = Inner::WordPiece(Box::new(own));
+        Self::new(path, inner, tokens, before, after, vocab_size)
+    }
+
+    fn unigram(path: &Path, own: Unigram, vocab_size: usize) -> Result<Self, LoadError> {
+        let (tokens, (before, after)) = (own.num_ids(), own.special_tokens());
+        let inner = Inner::Unigram(Box::new(own));
         Self::new(path, inner, tokens, before, after, vocab_size)
     }
 

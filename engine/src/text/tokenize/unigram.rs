@@ -61,9 +61,9 @@ impl Unigram {
     }
 
     /// The special tokens before and after a text.
-    pub(super) fn special_tokens(&self) -> (&[u32], &[u32]) {
+    pub(super) fn special_tokens(&self) -> (Vec<u32>, Vec<u32>) {
         let (rules, _) = self.source.parts();
-        (&rules.before, &rules.after)
+        (rules.before.clone(), rules.after.clone())
     }
 
     /// Appends the text's tokens without special ones, and stops soon after there are more
