@@ -321,6 +321,9 @@ mod tests {
         assert!(!HubError::NotFound("model".into()).leaves_the_cache_usable());
     }
 
+    /// The file, `None` for a folder, or a part of the error.
+    type Expected = Result<Option<&'static str>, &'static str>;
+
     #[test]
     fn a_gguf_file_is_named_or_the_only_weights() {
         let two = [
@@ -330,7 +333,7 @@ mod tests {
             "mmproj-F16.gguf",
         ];
         let split = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
-        let cases: [(&[&str], &str, Result<Option<&str>, &str>); 9] = [
+        let cases: [(&[&str], &str, Expected); 9] = [
             (&["m.gguf", "config.json"], "a/b", Ok(Some("m.gguf"))),
             (&["m.gguf", "model.safetensors"], "a/b", Ok(None)),
             (
