@@ -84,9 +84,9 @@ pub(crate) fn locate(model: &Path, args: &ModelArgs) -> anyhow::Result<PathBuf> 
     use super::progress::Downloads;
     use coldread::hub::{Hub, HubError, HubId};
 
-    if model.exists() {
+    if let Some(path) = existing(model) {
         reject_revision(args, "a file or folder")?;
-        return Ok(model.to_owned());
+        return Ok(path);
     }
     let similar = similar(model);
     let id = match (hub_id(model), &similar) {
@@ -106,8 +106,8 @@ pub(crate) fn locate(model: &Path, args: &ModelArgs) -> anyhow::Result<PathBuf> 
 
 #[cfg(not(feature = "hub"))]
 pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf> {
-    if model.exists() {
-        return Ok(model.to_owned());
+    if let Some(path) = existing(model) {
+        return Ok(path);
     }
     let similar = similar(model);
     Err(UsageError::new(match hub_id(model) {
@@ -117,6 +117,26 @@ pub(crate) fn locate(model: &Path, _args: &ModelArgs) -> anyhow::Result<PathBuf>
         ),
         _ => format!("{}: {}", model.display(), hint(model, similar.as_deref())),
     }))
+}
+
+/// A path that exists, or else a name's packed model in the folder `models` beside the program,
+/// where an image has them.
+fn existing(model: &Path) -> Option<PathBuf> {
+    if model.exists() {
+        return Some(model.to_owned());
+    }
+    let program = std::env::current_exe().ok()?;
+    installed(model, program.parent()?)
+}
+
+fn installed(model: &Path, folder: &Path) -> Option<PathBuf> {
+    let name = model
+        .file_name()
+        .filter(|name| *name == model.as_os_str())?;
+    let mut file = name.to_owned();
+    file.push(".coldread");
+    let path = folder.join("models").join(file);
+    path.is_file().then_some(path)
 }
 
 /// Why there is nothing at a path, as a hint.
@@ -214,6 +234,26 @@ mod tests {
             "mood/model.safetensors",
         ] {
             assert_eq!(hub_id(Path::new(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_model_beside_the_program() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("models/multilingual.coldread");
+        std::fs::create_dir(folder.path().join("models")).expect("a folder");
+        std::fs::write(&file, "").expect("a file");
+        let find = |model: &str| installed(Path::new(model), folder.path());
+        assert_eq!(find("multilingual"), Some(file));
+        for other in [
+            "other",
+            "",
+            ".",
+            "..",
+            "models/multilingual",
+            "./multilingual",
+        ] {
+            assert_eq!(find(other), None, "{other}");
         }
     }
 

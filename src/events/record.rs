@@ -4,7 +4,7 @@
 //! a post is an error of that record alone, and no message quotes the record.
 
 use crate::config::{EventOptions, Pointer};
-use crate::rows::RowError;
+use crate::rows::{self, RowError};
 use crate::telemetry;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -92,11 +92,14 @@ impl Finder {
         match serde_json::from_str(&body) {
             Ok(Value::Object(fields)) => match envelope(fields) {
                 Envelope::Notification(message) => self.in_notification(message),
-                Envelope::Event(detail) => self.in_json(&detail),
-                Envelope::None(fields) => self.in_json(&Value::Object(fields)),
+                Envelope::Event(detail) => {
+                    let written = rows::json_at(&body, "/detail").unwrap_or_default();
+                    self.in_json(&detail, written)
+                }
+                Envelope::None(fields) => self.in_json(&Value::Object(fields), &body),
             },
-            Ok(json @ Value::String(_)) => self.in_json(&json),
-            Ok(json) if self.text.is_some() => self.in_json(&json),
+            Ok(json @ Value::String(_)) => self.in_json(&json, &body),
+            Ok(json) if self.text.is_some() => self.in_json(&json, &body),
             // A body that begins like an object was meant to be one, so it is not taken for a post.
             Err(_) if self.text.is_some() || body.trim_start().starts_with('{') => {
                 RowError::InvalidJson("it is cut off or not JSON".to_owned()).into()
@@ -109,13 +112,14 @@ impl Finder {
     /// The post in a message that a topic sent to a queue. It has no further envelope.
     fn in_notification(&self, message: String) -> Content {
         match serde_json::from_str(&message) {
-            Ok(json @ Value::Object(_)) => self.in_json(&json),
+            Ok(json @ Value::Object(_)) => self.in_json(&json, &message),
             _ => self.in_text(message),
         }
     }
 
-    /// The post in a JSON value.
-    pub(super) fn in_json(&self, json: &Value) -> Content {
+    /// The post in a JSON value. `written` is its text, from which its id is taken, because a parsed
+    /// number has 64 bits only.
+    pub(super) fn in_json(&self, json: &Value, written: &str) -> Content {
         let pointer = match &self.text {
             Some(pointer) => pointer.as_str(),
             None if json.is_string() => "",
@@ -126,13 +130,14 @@ impl Finder {
             Some(_) => Err(RowError::InvalidType(pointer.to_owned())),
             None => Err(RowError::MissingField(pointer.to_owned())),
         };
-        let id = json.pointer(self.id.as_ref().map_or(ID, Pointer::as_str));
+        let id_pointer = self.id.as_ref().map_or(ID, Pointer::as_str);
+        let id = json.pointer(id_pointer);
         Content {
             post: Some(text),
             post_id: id.and_then(|id| match id {
                 // Validated, because results can be logged.
                 Value::String(id) => telemetry::id(id).map(str::to_owned),
-                Value::Number(id) => Some(id.to_string()),
+                Value::Number(_) => rows::json_at(written, id_pointer).map(str::to_owned),
                 _ => None,
             }),
         }
@@ -152,7 +157,9 @@ impl Finder {
         {
             Some(Value::Object(image)) => {
                 let image = std::mem::take(image).into_iter();
-                self.in_json(&image.map(|(name, value)| (name, plain(value))).collect())
+                let image = image.map(|(name, value)| (name, plain(value))).collect();
+                // A table's numbers are strings.
+                self.in_json(&image, "")
             }
             _ => RowError::MissingImage.into(),
         }
@@ -326,10 +333,16 @@ mod tests {
 
     #[test]
     fn ids_are_ids_or_left_out() {
-        let post_id = |id: Value| Finder::default().in_json(&json!({ "id": id })).post_id;
-        assert_eq!(post_id(json!("a-1")).as_deref(), Some("a-1"));
-        assert_eq!(post_id(json!(17)).as_deref(), Some("17"));
-        assert_eq!(post_id(json!("I love this phone")), None);
-        assert_eq!(post_id(json!({})), None);
+        let post_id = |id: &str| {
+            let body = format!("{{\"text\":\"good\",\"id\":{id}}}");
+            Finder::default().in_text(body).post_id
+        };
+        assert_eq!(post_id("\"a-1\"").as_deref(), Some("a-1"));
+        assert_eq!(post_id("17").as_deref(), Some("17"));
+        for exact in ["18446744073709551616", "1234567890.12345678901"] {
+            assert_eq!(post_id(exact).as_deref(), Some(exact));
+        }
+        assert_eq!(post_id("\"I love this phone\""), None);
+        assert_eq!(post_id("{}"), None);
     }
 }

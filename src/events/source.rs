@@ -136,7 +136,7 @@ pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationErro
         let record = Record {
             id: id(field("id").as_ref()),
             source: id(field("source").as_ref()),
-            content: finder.in_json(&detail),
+            content: finder.in_json(&detail, fields.get("detail").map_or("", |raw| raw.get())),
             ..Record::default()
         };
         return Ok(Batch {
@@ -158,8 +158,8 @@ fn elements(json: &str) -> Option<Vec<&RawValue>> {
 
 fn list(items: &[&RawValue], finder: &Finder) -> Batch {
     let records = items.iter().map(|item| {
-        let (item, is_unchanged) = value(item);
-        checked(element(item, finder), is_unchanged)
+        let (parsed, is_unchanged) = value(item);
+        checked(element(parsed, item.get(), finder), is_unchanged)
     });
     Batch {
         source: Source::List,
@@ -306,14 +306,14 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
 }
 
 /// An element of a list: a record from a pipe, or any other JSON.
-fn element(item: Value, finder: &Finder) -> Record {
+fn element(item: Value, written: &str, finder: &Finder) -> Record {
     match item {
         Value::Object(mut fields) if source_of(&fields).is_some() => {
             let source = source_of(&fields).unwrap_or(Source::Sqs);
             record_of(source, &mut fields, finder)
         }
         item => Record {
-            content: finder.in_json(&item),
+            content: finder.in_json(&item, written),
             ..Record::default()
         },
     }

@@ -288,6 +288,15 @@ fn row_id(json: &str) -> Option<RowId> {
     }
 }
 
+/// The value at a JSON pointer in valid JSON, as written.
+pub(crate) fn json_at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
+    let tokens = pointer.split('/').skip(1);
+    let path: Vec<String> = tokens
+        .map(|token| token.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    at(json.trim_ascii(), &path)
+}
+
 /// The value at a path in valid JSON, as written.
 fn at<'a>(json: &'a str, path: &[String]) -> Option<&'a str> {
     path.iter().try_fold(json, |json, token| child(json, token))
