@@ -156,10 +156,15 @@ impl Finder {
             .and_then(|d| d.get_mut("NewImage"))
         {
             Some(Value::Object(image)) => {
+                let id_pointer = self.id.as_ref().map_or(ID, Pointer::as_str);
+                let number = table_number(image, id_pointer);
                 let image = std::mem::take(image).into_iter();
                 let image = image.map(|(name, value)| (name, plain(value))).collect();
-                // A table's numbers are strings.
-                self.in_json(&image, "")
+                let content = self.in_json(&image, "");
+                Content {
+                    post_id: content.post_id.or(number),
+                    ..content
+                }
             }
             _ => RowError::MissingImage.into(),
         }
@@ -217,6 +222,18 @@ fn plain(value: Value) -> Value {
         Some((kind, value)) if kind == "S" || kind == "BOOL" => value,
         _ => Value::Null,
     }
+}
+
+/// The number at a pointer in a table's values, as written: `{"id": {"N": "7"}}` has 7 at `/id`.
+fn table_number(image: &Map<String, Value>, pointer: &str) -> Option<String> {
+    let tokens = rows::tokens(pointer);
+    let (first, others) = tokens.split_first()?;
+    let value = others
+        .iter()
+        .try_fold(image.get(first)?, |value, token| value.get("M")?.get(token))?;
+    let number = value.get("N")?.as_str()?;
+    let is_number = serde_json::from_str::<serde_json::Number>(number).is_ok();
+    is_number.then(|| number.to_owned())
 }
 
 #[cfg(test)]
@@ -313,12 +330,12 @@ mod tests {
     #[test]
     fn changes_of_a_table_lose_their_types() {
         let mut record = json!({ "eventName": "MODIFY", "dynamodb": { "NewImage": {
-            "id": { "N": "7" },
+            "id": { "N": "18446744073709551616" },
             "post": { "M": { "lines": { "L": [{ "NULL": true }, { "S": "good" }] } } },
         } } });
         let record = record.as_object_mut().expect("an object");
         let content = finder("/post/lines/1").in_change(record);
-        assert_eq!(content.post_id.as_deref(), Some("7"));
+        assert_eq!(content.post_id.as_deref(), Some("18446744073709551616"));
         assert_eq!(found(content).as_deref(), Ok("good"));
 
         let change = |mut record: Value| {

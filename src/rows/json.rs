@@ -36,7 +36,7 @@ impl FieldPaths {
 }
 
 /// A key, or a JSON pointer (RFC 6901) if it begins with a slash.
-fn tokens(field: &str) -> Vec<String> {
+pub(crate) fn tokens(field: &str) -> Vec<String> {
     match field.strip_prefix('/') {
         None => vec![field.to_owned()],
         Some(pointer) => {
@@ -290,11 +290,11 @@ fn row_id(json: &str) -> Option<RowId> {
 
 /// The value at a JSON pointer in valid JSON, as written.
 pub(crate) fn json_at<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
-    let tokens = pointer.split('/').skip(1);
-    let path: Vec<String> = tokens
-        .map(|token| token.replace("~1", "/").replace("~0", "~"))
-        .collect();
-    at(json.trim_ascii(), &path)
+    let json = json.trim_ascii();
+    match pointer {
+        "" => Some(json),
+        pointer => at(json, &tokens(pointer)),
+    }
 }
 
 /// The value at a path in valid JSON, as written.
