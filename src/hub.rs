@@ -201,7 +201,7 @@ fn gguf<'a>(names: &'a BTreeSet<String>, id: &HubId) -> Result<Option<&'a str>, 
 /// Whether `wanted` is the file's name or, after a dash or a dot, the end of it.
 fn names_file(wanted: &str, file: &str) -> bool {
     let (wanted, file) = (wanted.to_ascii_lowercase(), file.to_ascii_lowercase());
-    let stem = file.trim_end_matches(".gguf");
+    let stem = file.strip_suffix(".gguf").unwrap_or(&file);
     wanted == file
         || stem
             .strip_suffix(&wanted)

@@ -228,9 +228,10 @@ fn plain(value: Value) -> Value {
 fn table_number(image: &Map<String, Value>, pointer: &str) -> Option<String> {
     let tokens = rows::tokens(pointer);
     let (first, others) = tokens.split_first()?;
-    let value = others
-        .iter()
-        .try_fold(image.get(first)?, |value, token| value.get("M")?.get(token))?;
+    let value = others.iter().try_fold(image.get(first)?, |value, token| {
+        let member = value.get("M").and_then(|fields| fields.get(token));
+        member.or_else(|| value.get("L")?.get(token.parse::<usize>().ok()?))
+    })?;
     let number = value.get("N")?.as_str()?;
     let is_number = serde_json::from_str::<serde_json::Number>(number).is_ok();
     is_number.then(|| number.to_owned())
@@ -337,6 +338,14 @@ mod tests {
         let content = finder("/post/lines/1").in_change(record);
         assert_eq!(content.post_id.as_deref(), Some("18446744073709551616"));
         assert_eq!(found(content).as_deref(), Ok("good"));
+
+        let image =
+            json!({ "ids": { "L": [{ "NULL": true }, { "M": { "post": { "N": "7" } } }] } });
+        let number = |pointer| table_number(image.as_object().expect("an object"), pointer);
+        assert_eq!(number("/ids/1/post").as_deref(), Some("7"));
+        for other in ["/ids/0", "/ids/2", "/ids/x", "/ids", "/other", ""] {
+            assert_eq!(number(other), None, "{other}");
+        }
 
         let change = |mut record: Value| {
             Finder::default().in_change(record.as_object_mut().expect("an object"))
