@@ -192,10 +192,7 @@ impl Batcher {
     /// Fails if even a single post would be rejected now: a check without a lock, to shed
     /// load before a body is read.
     pub fn check_room(&self) -> Result<(), InferError> {
-        match self.0.shared.early_rejection.retry_after() {
-            Some(retry_after) => Err(InferError::Overloaded { retry_after }),
-            None => Ok(()),
-        }
+        self.0.shared.early_rejection.check()
     }
 
     /// Scores posts; the results are in their order.

@@ -14,6 +14,8 @@ pub enum InferError {
     Overloaded {
         /// When there will probably be room.
         retry_after: std::time::Duration,
+        /// Which limit was reached.
+        cause: OverloadCause,
     },
     /// The request's deadline has passed or cannot be met. Posts that were not begun are not
     /// computed.
@@ -22,6 +24,28 @@ pub enum InferError {
     /// An internal error. The cause goes to the log, not into the response.
     #[error("inference failed: {0}")]
     Internal(String),
+}
+
+/// Which limit an overloaded server has reached; the setting has the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverloadCause {
+    /// The expected wait exceeds `--max-queue-wait-ms`.
+    QueueWait,
+    /// `--max-pending-posts` posts are pending.
+    PendingPosts,
+    /// Request bodies fill `--max-pending-bytes`.
+    PendingBytes,
+}
+
+impl OverloadCause {
+    /// The name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueWait => "queue_wait",
+            Self::PendingPosts => "pending_posts",
+            Self::PendingBytes => "pending_bytes",
+        }
+    }
 }
 
 impl From<EngineError> for InferError {

@@ -34,3 +34,8 @@ pub mod serve;
 pub mod telemetry;
 pub mod timings;
 mod wire;
+
+/// The examples of the documentation compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embed.md")]
+struct EmbedPage;

@@ -2,7 +2,7 @@
 
 use super::response::{ResponseSlot, ScoredPosts};
 use super::{BatchOptions, RequestOptions};
-use crate::error::InferError;
+use crate::error::{InferError, OverloadCause};
 use crate::scorer::PostOptions;
 use coldread_engine::{Classifier, LongText};
 use std::collections::VecDeque;
@@ -112,22 +112,35 @@ impl Work {
 /// before a body is read.
 #[derive(Default)]
 pub(super) struct EarlyRejection {
-    /// One more than the milliseconds after which to try again; 0 if there is room.
-    retry_after_ms_plus_1: AtomicU64,
+    /// Twice one more than the milliseconds after which to try again, and 1 more if that is because
+    /// of the number of posts; 0 if there is room.
+    state: AtomicU64,
 }
 
 impl EarlyRejection {
-    /// After how long to try again; `None` if there is room.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        let ms = self.retry_after_ms_plus_1.load(Ordering::Relaxed);
-        ms.checked_sub(1).map(Duration::from_millis)
+    /// Fails if there is no room.
+    pub(super) fn check(&self) -> Result<(), InferError> {
+        let state = self.state.load(Ordering::Relaxed);
+        let Some(ms) = (state / 2).checked_sub(1) else {
+            return Ok(());
+        };
+        Err(InferError::Overloaded {
+            retry_after: Duration::from_millis(ms),
+            cause: match state % 2 {
+                0 => OverloadCause::QueueWait,
+                _ => OverloadCause::PendingPosts,
+            },
+        })
     }
 
-    fn set(&self, retry_after: Option<Duration>) {
-        let ms = retry_after.map_or(0, |after| after.as_millis() as u64 + 1);
+    fn set(&self, rejection: Option<(Duration, OverloadCause)>) {
+        let state = rejection.map_or(0, |(after, cause)| {
+            let by_posts = u64::from(cause == OverloadCause::PendingPosts);
+            2 * (after.as_millis() as u64 + 1) + by_posts
+        });
         // Writing makes the other cores read again, and the value hardly ever changes.
-        if self.retry_after_ms_plus_1.load(Ordering::Relaxed) != ms {
-            self.retry_after_ms_plus_1.store(ms, Ordering::Relaxed);
+        if self.state.load(Ordering::Relaxed) != state {
+            self.state.store(state, Ordering::Relaxed);
         }
     }
 }
@@ -179,8 +192,8 @@ impl Queue {
     )]
     pub(super) fn admit(&mut self, mut request: Request) -> Result<u64, (InferError, Request)> {
         let posts = request.posts.len();
-        if let Some(retry_after) = self.retry_after(posts) {
-            return Err((InferError::Overloaded { retry_after }, request));
+        if let Some((retry_after, cause)) = self.rejection(posts) {
+            return Err((InferError::Overloaded { retry_after, cause }, request));
         }
         if self.cannot_meet_deadline(&request, request.admitted_at) {
             return Err((InferError::DeadlineExceeded, request));
@@ -200,16 +213,16 @@ impl Queue {
         Ok(id)
     }
 
-    /// After how long a request of so many posts should be tried again; `None` if it can be
-    /// admitted now.
-    fn retry_after(&self, posts: usize) -> Option<Duration> {
+    /// After how long a request of so many posts should be tried again, and which limit it
+    /// meets; `None` if it can be admitted now.
+    fn rejection(&self, posts: usize) -> Option<(Duration, OverloadCause)> {
         if self.pending_posts() >= self.options.max_pending_posts.get() {
-            return Some(Duration::ZERO);
+            return Some((Duration::ZERO, OverloadCause::PendingPosts));
         }
         let too_long = self
             .expected_wait(posts)
             .saturating_sub(self.options.max_queue_wait);
-        (!too_long.is_zero()).then_some(too_long)
+        (!too_long.is_zero()).then_some((too_long, OverloadCause::QueueWait))
     }
 
     /// How long the work of others will take that is done before the last post of a new
@@ -231,7 +244,7 @@ impl Queue {
     }
 
     fn update_early_rejection(&self) {
-        self.early_rejection.set(self.retry_after(1));
+        self.early_rejection.set(self.rejection(1));
     }
 
     /// Takes back the posts of a request that no worker has taken.

@@ -377,7 +377,7 @@ fn admitted(held: &Held, posts: usize) -> (usize, f64) {
             waiting.push(sent);
             continue;
         }
-        let Err(InferError::Overloaded { retry_after }) = held.answer(sent) else {
+        let Err(InferError::Overloaded { retry_after, .. }) = held.answer(sent) else {
             panic!("rejected for another reason");
         };
         let admitted = waiting.len();
@@ -427,7 +427,8 @@ fn a_large_request_keeps_large_ones_out_and_small_ones_not() {
     let large = held.send(&[POST; 1000], None);
     assert!(!held.batcher.is_full());
     // It would wait for the 1,000 posts of the other and for the one in progress.
-    let Err(InferError::Overloaded { retry_after }) = held.answer(held.send(&[POST; 1000], None))
+    let Err(InferError::Overloaded { retry_after, .. }) =
+        held.answer(held.send(&[POST; 1000], None))
     else {
         panic!("not rejected");
     };

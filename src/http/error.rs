@@ -3,7 +3,7 @@
 //! Codes are part of the API and never change their meaning. Messages say what to do and may be
 //! reworded. The cause of an internal error goes only to the log.
 
-use crate::error::InferError;
+use crate::error::{InferError, OverloadCause};
 use crate::rows::InputError;
 use crate::wire::ErrorBody;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -105,8 +105,14 @@ pub(crate) enum ApiError {
     #[error("this route does not accept {0}; the Allow header lists the methods that it accepts")]
     MethodNotAllowed(Method),
 
-    #[error("too many posts are waiting; try again in a moment")]
-    Overloaded { retry_after: Duration },
+    #[error("{}; try again in a moment", match cause {
+        OverloadCause::PendingBytes => "request bodies fill the memory allowed for them",
+        _ => "too many posts are waiting",
+    })]
+    Overloaded {
+        retry_after: Duration,
+        cause: OverloadCause,
+    },
     #[error("the request cannot finish before its deadline; allow more time or send fewer posts")]
     DeadlineExceeded,
     #[error("the client closed the connection before it received the response")]
@@ -183,7 +189,9 @@ pub(super) fn post_status(error: &PostError) -> StatusCode {
 impl From<InferError> for ApiError {
     fn from(error: InferError) -> Self {
         match error {
-            InferError::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            InferError::Overloaded { retry_after, cause } => {
+                Self::Overloaded { retry_after, cause }
+            }
             InferError::DeadlineExceeded => Self::DeadlineExceeded,
             InferError::Internal(cause) => Self::Internal { cause },
         }
@@ -209,7 +217,10 @@ impl IntoResponse for ApiError {
         }
         let mut response = error_response(status, code, self.to_string());
         let wait = match self {
-            Self::Overloaded { retry_after } => Some(retry_after),
+            Self::Overloaded { retry_after, cause } => {
+                response.extensions_mut().insert(cause);
+                Some(retry_after)
+            }
             Self::ShuttingDown => Some(Duration::ZERO),
             _ => None,
         };

@@ -14,6 +14,7 @@
 
 use super::error::ApiError;
 use crate::config::Limits;
+use crate::error::OverloadCause;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -140,6 +141,7 @@ impl MemoryPermit {
             if !held.cancel_slowest(shared.grace) {
                 return Err(ApiError::Overloaded {
                     retry_after: shared.grace,
+                    cause: OverloadCause::PendingBytes,
                 });
             }
         }

@@ -13,6 +13,7 @@ use super::description::{self, DOCUMENT};
 use super::error::ApiError;
 use super::posts;
 use super::{api, page, routes};
+use crate::error::OverloadCause;
 use crate::rows::ResultRow;
 use crate::wire::ErrorBody;
 use axum::http::{Method, StatusCode};
@@ -250,6 +251,7 @@ pub(super) fn body_errors() -> Vec<ApiError> {
         ApiError::UnsupportedEncoding,
         ApiError::Overloaded {
             retry_after: Duration::ZERO,
+            cause: OverloadCause::PendingPosts,
         },
         ApiError::Internal {
             cause: String::new(),

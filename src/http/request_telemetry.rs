@@ -7,6 +7,7 @@
 use super::error::ErrorCode;
 use super::routes::{Routes, Template};
 use super::state::AppState;
+use crate::error::OverloadCause;
 use crate::platform::Platform;
 use crate::telemetry::{REQUEST_TARGET, StageTimings, TraceIds, request_id};
 use axum::extract::{MatchedPath, Request, State};
@@ -77,9 +78,13 @@ pub(super) async fn record(
     let took = began.elapsed();
     let status = response.status().as_u16();
     let code = response.extensions().get().map(|&ErrorCode(code)| code);
+    let overload: Option<OverloadCause> = response.extensions().get().copied();
     let stats: Option<ScoringStats> = response.extensions().get().copied();
 
     metrics.request(route.name, status, code, took);
+    if let Some(cause) = overload {
+        metrics.overload(cause.name());
+    }
     if is_cold && let Some(emf) = &app.0.emf {
         emf.cold_start();
     }
@@ -89,7 +94,7 @@ pub(super) async fn record(
             emf.request(stats.posts, &stats.stages, took);
         }
     }
-    span.in_scope(|| log(method, route, status, code, stats, took));
+    span.in_scope(|| log(method, route, &response, took));
 
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
@@ -112,11 +117,14 @@ fn log(
         name: route,
         is_health,
     }: Template,
-    status: u16,
-    code: Option<&str>,
-    stats: Option<ScoringStats>,
+    response: &Response,
     took: Duration,
 ) {
+    let status = response.status().as_u16();
+    let extensions = response.extensions();
+    let code = extensions.get().map(|&ErrorCode(code)| code);
+    let overload: Option<&OverloadCause> = extensions.get();
+    let stats: Option<&ScoringStats> = extensions.get();
     let duration_ms = ms(took);
     // Platforms check health every few seconds.
     if is_health {
@@ -129,6 +137,7 @@ fn log(
         route,
         status,
         code,
+        cause = overload.map(|cause| cause.name()),
         posts = stats.map(|stats| stats.posts),
         duration_ms,
         queue_ms = stages.map(|stages| ms(stages.queue)),

@@ -42,6 +42,7 @@ pub struct Metrics {
     request_duration: Histograms,
     stage_duration: Histograms,
     refusals: Family<Label<&'static str>, Counter>,
+    overloads: Family<Label<&'static str>, Counter>,
     posts: Counter,
     unsupported_languages: Counter,
     tokens: Counter,
@@ -66,6 +67,7 @@ impl Metrics {
             request_duration: Family::new_with_constructor(seconds),
             stage_duration: Family::new_with_constructor(seconds),
             refusals: Family::default(),
+            overloads: Family::default(),
             posts: Counter::default(),
             unsupported_languages: Counter::default(),
             tokens: Counter::default(),
@@ -105,6 +107,11 @@ impl Metrics {
     /// Counts an error of a request or of a row.
     pub fn error(&self, code: &'static str) {
         self.refusals.get_or_create(&[("code", code)]).inc();
+    }
+
+    /// A request was rejected because of load; `cause` is the limit that it met.
+    pub fn overload(&self, cause: &'static str) {
+        self.overloads.get_or_create(&[("cause", cause)]).inc();
     }
 
     /// Posts were scored for a request.
@@ -149,6 +156,11 @@ impl Metrics {
             "errors",
             "Requests and rows answered with an error",
             self.refusals.clone(),
+        );
+        registry.register(
+            "overloads",
+            "Requests rejected because of load, by the limit that was reached",
+            self.overloads.clone(),
         );
         registry.register("posts", "Posts scored", self.posts.clone());
         registry.register(
@@ -206,6 +218,7 @@ mod tests {
         metrics.ready();
         metrics.request("/v1/sentiment", 200, None, Duration::from_micros(700));
         metrics.request("/v1/sentiment", 429, Some("overloaded"), Duration::ZERO);
+        metrics.overload("queue_wait");
         let stages = StageTimings {
             inference: Duration::from_millis(3),
             ..StageTimings::default()
@@ -219,6 +232,7 @@ mod tests {
             "coldread_request_duration_seconds_bucket{le=\"0.001\",route=\"/v1/sentiment\"} 2",
             "coldread_stage_duration_seconds_sum{stage=\"inference\"} 0.003",
             "coldread_errors_total{code=\"overloaded\"} 1",
+            "coldread_overloads_total{cause=\"queue_wait\"} 1",
             "coldread_posts_total 2",
             "coldread_unsupported_language_posts_total 1",
             "coldread_tokens_total 20",

@@ -264,6 +264,16 @@ fn many(posts: usize) -> Request<Body> {
     post(json!({ "texts": vec!["what a day"; posts] }).to_string())
 }
 
+/// The counters of rejected requests, by the limit that they met.
+async fn overloads(app: Router) -> Vec<String> {
+    let metrics = send(app, get("/metrics")).await.text;
+    let counters = metrics.lines();
+    counters
+        .filter_map(|line| line.strip_prefix("coldread_overloads_total{"))
+        .map(str::to_owned)
+        .collect()
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_one_post_and_many_alike() {
     let (state, gate) = stalled(limits(&["--max-pending-posts", "10"]));
@@ -291,8 +301,9 @@ async fn a_full_queue_refuses_one_post_and_many_alike() {
     };
     let ((first, second), ()) = tokio::join!(accepted, refused);
     assert_eq!((first.status.as_u16(), second.status.as_u16()), (200, 200));
-    let again = send(app, post(r#"{"text":"good"}"#)).await;
+    let again = send(app.clone(), post(r#"{"text":"good"}"#)).await;
     assert_eq!(again.status, 200, "there is room again");
+    assert_eq!(overloads(app).await, ["cause=\"pending_posts\"} 3"]);
 }
 
 #[tokio::test]
@@ -318,9 +329,15 @@ async fn bodies_in_flight_have_a_limit_together() {
     };
     let (slow, second) = tokio::join!(error_of(app.clone(), post(slow)), second);
     assert!(slow.starts_with("408 request_timeout"), "{slow}");
-    assert!(second.starts_with("429 overloaded"), "{second}");
+    assert_snapshot!(second, @r"
+    429 overloaded
+    retry-after: 1
+    request bodies fill the memory allowed for them; try again in a moment
+    ");
     let again = post(format!(r#"{{"text":"{}"}}"#, "good ".repeat(10)));
-    assert_eq!(send(app, again).await.status, 200, "there is room again");
+    let again = send(app.clone(), again).await;
+    assert_eq!(again.status, 200, "there is room again");
+    assert_eq!(overloads(app).await, ["cause=\"pending_bytes\"} 1"]);
 }
 
 #[tokio::test]
