@@ -6,6 +6,9 @@ Writes into OUT, each once:
 
     f32.onnx, f32-fused.onnx     the graph as exported, and after onnxruntime's transformers optimizer
     int8.onnx, int8-fused.onnx   both quantized dynamically: int8 weights per channel, uint8 activations
+    int8-reduced.onnx            the same with weights of 7 bits, whose sums AVX2's kernels do not saturate
+    ctranslate2                  the encoder as a CTranslate2 model in int8
+    openvino.xml                 quantized by nncf, activations calibrated on the posts that are measured
 """
 
 import collections
@@ -14,36 +17,47 @@ import sys
 import warnings
 from pathlib import Path
 
-VARIANTS = ("f32", "f32-fused", "int8", "int8-fused")
 # 17 is the first opset with LayerNormalization as one operator.
 OPSET = 17
 
 
-def export(model, out):
-    """Writes the files of `VARIANTS` that `out` lacks; returns {variant: why it could not be made}."""
+CALIBRATION_POSTS = 300
+
+
+def export(model, out, texts, wanted):
+    """Writes the files of the variants in `wanted` that `out` lacks; returns {variant: why it could not be made}."""
     import json
 
     config = json.loads((model / "config.json").read_text())
     out.mkdir(parents=True, exist_ok=True)
     failed = {}
+    wanted = {"f32", *wanted, *(["f32-fused"] if "int8-fused" in wanted else [])}
     steps = {
         "f32": lambda to: export_f32(model, to),
         "f32-fused": lambda to: fuse(out / "f32.onnx", to, config),
         "int8": lambda to: quantize(out / "f32.onnx", to, config),
         "int8-fused": lambda to: quantize(out / "f32-fused.onnx", to, config),
+        "int8-reduced": lambda to: quantize(out / "f32.onnx", to, config, reduce_range=True),
+        "ctranslate2": lambda to: convert_to_ctranslate2(model, to),
+        "openvino": lambda to: calibrate_openvino(out / "f32.onnx", to, model, texts),
     }
     for variant, make in steps.items():
-        path = out / f"{variant}.onnx"
-        if path.exists():
+        path = file_of(out, variant)
+        if variant not in wanted or path.exists():
             continue
         # Under another name until it is whole: a killed run must not leave a broken cache.
-        scratch = out / f".{variant}.onnx"
+        scratch = path.with_name(f"new-{path.name}")
         try:
             make(scratch)
             os.replace(scratch, path)
         except Exception as error:  # noqa: BLE001 - a variant that fails is reported, not fatal
             failed[variant] = f"{type(error).__name__}: {error}"
     return failed
+
+
+def file_of(out, variant):
+    """Where `export` puts a variant."""
+    return out / {"ctranslate2": "ctranslate2", "openvino": "openvino.xml"}.get(variant, f"{variant}.onnx")
 
 
 def load_torch(model):
@@ -145,7 +159,7 @@ def fuse(source, to, config):
     fused.save_model_to_file(str(to))
 
 
-def quantize(source, to, config):
+def quantize(source, to, config, reduce_range=False):
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -153,6 +167,7 @@ def quantize(source, to, config):
         str(to),
         per_channel=True,
         weight_type=QuantType.QInt8,
+        reduce_range=reduce_range,
         # Products of two activations (attention) stay f32: quantizing them costs accuracy.
         extra_options={"MatMulConstBOnly": True, "DefaultTensorType": 1},
     )
@@ -187,8 +202,41 @@ def check_int8(path, layers):
         raise ValueError(f"products left in float: {float_weights}")
 
 
+def convert_to_ctranslate2(model, to):
+    """The encoder and the pooler; the classifier stays in PyTorch's hands and takes no time."""
+    import ctranslate2
+
+    ctranslate2.converters.TransformersConverter(str(model)).convert(str(to), quantization="int8", force=True)
+
+
+def calibrate_openvino(source, to, model, texts):
+    import nncf
+    import numpy as np
+    import openvino
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(128)
+
+    def feed(text):
+        ids = np.array([tokenizer.encode(text).ids], np.int64)
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+    quantized = nncf.quantize(
+        openvino.convert_model(str(source)),
+        nncf.Dataset(texts[:CALIBRATION_POSTS], feed),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=CALIBRATION_POSTS,
+    )
+    # The weights' file is written beside, under the final name.
+    openvino.save_model(quantized, str(to))
+    os.replace(to.with_suffix(".bin"), to.with_name("openvino.bin"))
+
+
 if __name__ == "__main__":
-    problems = export(Path(sys.argv[1]), Path(sys.argv[2]))
+    problems = export(Path(sys.argv[1]), Path(sys.argv[2]), [], ["f32", "f32-fused", "int8", "int8-fused"])
     for variant, reason in problems.items():
         print(f"{variant}: {reason}", file=sys.stderr)
     sys.exit(bool(problems))

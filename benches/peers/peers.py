@@ -24,6 +24,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import avx2
 import export
 import table
 
@@ -52,14 +53,17 @@ class Engine:
     # "python" or "rust", and what the worker calls it.
     language: str
     kind: str
-    # Which ONNX file it reads, if any.
+    # Which file of `export.py` it reads, if any.
     variant: str | None = None
 
 
 ENGINES = [
     Engine("ort-int8", "ONNX Runtime int8", "python", "ort", "int8"),
     Engine("ort-int8-fused", "ONNX Runtime int8, fused", "python", "ort", "int8-fused"),
+    Engine("ort-int8-reduced", "ONNX Runtime int8, weights of 7 bits", "python", "ort", "int8-reduced"),
     Engine("rten-int8", "rten int8", "rust", "rten", "int8"),
+    Engine("ctranslate2-int8", "CTranslate2 int8", "python", "ctranslate2", "ctranslate2"),
+    Engine("openvino-int8", "OpenVINO int8, calibrated", "python", "openvino", "openvino"),
     Engine("ort-f32", "ONNX Runtime f32", "python", "ort", "f32"),
     Engine("ort-f32-fused", "ONNX Runtime f32, fused", "python", "ort", "f32-fused"),
     Engine("rten-f32", "rten f32", "rust", "rten", "f32"),
@@ -177,8 +181,16 @@ def main():
 
     say("exporting the model")
     onnx = cache / "onnx" / model_hash(model)
-    no_onnx = export.export(model, onnx)
+    variants = {e.variant for e in ENGINES if e.variant and e.key in (arguments.engines or [e.key])}
+    no_onnx = export.export(model, onnx, normalized, variants)
     binaries = build(cache, arguments, missing)
+
+    held = {}
+    if arguments.avx2:
+        say("holding every engine to AVX2")
+        held = avx2.environment(cache / "avx2")
+        if binaries["peers"]:
+            avx2.hold(binaries["peers"], binaries["peers"])
 
     # From here on everything, this process too, shares one core.
     core = max(os.sched_getaffinity(0)) if arguments.core is None else arguments.core
@@ -191,7 +203,7 @@ def main():
         "RTEN_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_OFFLINE": "1",
-    }
+    } | held
 
     def start(engine):
         if engine.variant in no_onnx:
@@ -200,7 +212,7 @@ def main():
             raise Missing(missing["build"])
         python = [sys.executable, str(HERE / "worker.py")]
         program = python if engine.language == "python" else [str(binaries["peers"])]
-        weights = onnx / f"{engine.variant}.onnx" if engine.variant else model
+        weights = export.file_of(onnx, engine.variant) if engine.variant else model
         inputs = [engine.kind, str(weights), str(model), str(work / "normalized.json")]
         return Worker([*program, *inputs], environment, work / f"{engine.key}.log")
 
@@ -218,6 +230,8 @@ def main():
 
     coldread = None
     isas = []
+    if arguments.avx2:
+        arguments.isas = []
     if binaries["coldread"]:
         coldread = Coldread(binaries["coldread"], model, work / "posts.txt", environment)
         isas = ["", *(ISAS if arguments.isas is None else arguments.isas)]
@@ -233,7 +247,7 @@ def main():
         if key in missing:
             return
         try:
-            bench = coldread.bench(isa)
+            bench = coldread.bench("avx2" if arguments.avx2 else isa)
         except Missing as reason:
             missing[key] = str(reason)
             return
@@ -282,6 +296,7 @@ def main():
         worker.process.wait()
 
     result = {
+        "avx2": arguments.avx2,
         "machine": machine() | {"core": core, "before": before, "after": machine_load()},
         "versions": versions(),
         "commit": commit(),
@@ -320,6 +335,8 @@ def parse_arguments():
                         help="only these peers")
     parser.add_argument("--isas", nargs="*", help="instruction sets to force coldread to "
                         "(default: all that the CPU has)")
+    parser.add_argument("--avx2", action="store_true",
+                        help="hold every engine to AVX2, on a processor that has more (x86-64 Linux)")
     parser.add_argument("--coldread", type=Path, help="a binary to use instead of building one")
     parser.add_argument("--core", type=int, help="which core (default: the last)")
     parser.add_argument("--cache", type=Path, default=ROOT / "target/peers",
@@ -406,14 +423,15 @@ def model_hash(model):
 
 def build(cache, arguments, missing):
     """Both programs; None in place of what does not compile."""
-    target = cache / "cargo"
-    peers = None
+    target = peers = None
     chosen = [e for e in ENGINES if e.key in (arguments.engines or [e.key])]
     is_needed = any(engine.language == "rust" for engine in chosen)
     if is_needed:
         say("building the Rust peers")
         # candle chooses the kernels of its quantized products when it is compiled.
-        flags = os.environ | {"RUSTFLAGS": "-C target-cpu=native"}
+        kind = "x86-64-v3" if arguments.avx2 else "native"
+        target = cache / f"cargo-{kind}"
+        flags = os.environ | {"RUSTFLAGS": f"-C target-cpu={kind}"}
         peers = cargo(HERE, flags, "--locked", "--target-dir", str(target))
     if peers:
         missing["build"] = peers
@@ -497,7 +515,7 @@ def machine_load():
 
 
 def versions():
-    packages = ("onnxruntime", "onnx", "transformers", "torch", "tokenizers", "numpy")
+    packages = ("onnxruntime", "onnx", "ctranslate2", "openvino", "nncf", "transformers", "torch", "tokenizers", "numpy")
     found = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
     lock = (HERE / "Cargo.lock").read_text().split("[[package]]")
     for crate in ("rten", "candle-core", "candle-transformers", "gemm", "tokenizers"):

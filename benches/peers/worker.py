@@ -1,4 +1,4 @@
-"""Engines used from Python: ONNX Runtime and PyTorch, one a process, driven by lines.
+"""Engines used from Python, one a process, driven by lines.
 
     python worker.py ENGINE WEIGHTS MODEL_FOLDER POSTS
 
@@ -58,8 +58,40 @@ class Torch:
             return output.logits.float().numpy()
 
 
+class CTranslate2:
+    """The encoder with its pooler; the classifier's few products are NumPy's."""
+
+    def __init__(self, weights, model):
+        import ctranslate2
+        from safetensors.numpy import load_file
+
+        self.encoder = ctranslate2.Encoder(weights, compute_type="int8", inter_threads=1, intra_threads=1)
+        values = load_file(Path(model) / "model.safetensors")
+        self.weight, self.bias = (values[f"classifier.{name}"].astype(np.float32) for name in ("weight", "bias"))
+
+    def logits(self, input_ids, attention_mask):
+        lengths = attention_mask.sum(axis=1)
+        posts = [row[:length].tolist() for row, length in zip(input_ids, lengths)]
+        pooled = np.array(self.encoder.forward_batch(posts).pooler_output)
+        return pooled @ self.weight.T + self.bias
+
+
+class OpenVino:
+    def __init__(self, weights, model):
+        import openvino
+
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": "NO"}
+        self.request = openvino.Core().compile_model(weights, "CPU", settings).create_infer_request()
+
+    def logits(self, input_ids, attention_mask):
+        found = self.request.infer({"input_ids": input_ids, "attention_mask": attention_mask})
+        return next(iter(found.values()))
+
+
 ENGINES = {
     "ort": OnnxRuntime,
+    "ctranslate2": CTranslate2,
+    "openvino": OpenVino,
     "torch-f32": Torch,
     "torch-bf16": lambda weights, model: Torch(weights, model, "bfloat16"),
 }
@@ -72,7 +104,8 @@ class Worker:
         self.texts = json.loads(Path(posts).read_text(encoding="utf-8"))
         self.last_labels = []
         # What a process pays once for Python's own sake is not the engine's load time.
-        __import__("onnxruntime" if engine == "ort" else "transformers")
+        module = {"ort": "onnxruntime", "ctranslate2": "ctranslate2", "openvino": "openvino"}
+        __import__(module.get(engine, "transformers"))
 
     def load(self):
         self.engine = None
