@@ -24,7 +24,7 @@ use crate::engine::{EncodedBatch, Engine, EngineInfo};
 use crate::error::EngineError;
 use crate::kernels::Kernels;
 use coldread_model::ModelConfig;
-use coldread_model::layout::{Embeddings, Head, Layer, Linear, WeightRange};
+use coldread_model::layout::{Embeddings, Head, Layer, WeightRange};
 use forward::Worker;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,17 +48,10 @@ pub trait Weights: Send + Sync {
     fn head(&self) -> Head<'_>;
     /// The range that all linear layers' weights are within.
     fn weight_range(&self) -> WeightRange {
-        let narrow = |linear: &Linear<'_>| linear.range == WeightRange::Narrow;
         let layers = (0..self.config().num_hidden_layers).map(|i| self.layer(i));
-        let all = self.embeddings().projection.as_ref().is_none_or(narrow)
-            && layers
-                .flat_map(|l| [l.qkv, l.attention_output, l.intermediate, l.output])
-                .all(|linear| narrow(&linear));
-        if all {
-            WeightRange::Narrow
-        } else {
-            WeightRange::Full
-        }
+        let linears = layers.flat_map(|l| [l.qkv, l.attention_output, l.intermediate, l.output]);
+        let linears = linears.chain(self.embeddings().projection);
+        linears.map(|linear| linear.range).min().unwrap_or_default()
     }
 }
 

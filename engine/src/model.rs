@@ -212,7 +212,7 @@ impl ModelOptions {
             Some(isa) => Kernels::new(isa)
                 .map_err(|e| LoadError::unsupported(model.path(), e.to_string()))?,
         };
-        if kernels.for_weights(WeightRange::Narrow).weight_range() == WeightRange::Narrow {
+        if kernels.for_weights(WeightRange::Grouped).weight_range() != WeightRange::Full {
             // These kernels rest on what the file says of its weights.
             model.verify_ranges()?;
         }

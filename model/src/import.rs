@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 /// [narrow](WeightRange::Narrow), which every instruction set runs at its best, and rounded
 /// for the inputs that made-up posts give: some seconds for a model of 20 million parameters.
 pub fn pack(folder: &ModelFolder) -> Result<Vec<u8>, LoadError> {
-    pack_with(folder, WeightRange::Narrow)
+    pack_with(folder, WeightRange::Grouped)
 }
 
 /// Packs a model with linear layers of a range. With [`WeightRange::Full`] each weight is rounded
@@ -172,8 +172,8 @@ fn tokenizer(
         ));
     }
     let posts = match range {
-        WeightRange::Narrow => calibration::tokens::posts(&json, config.max_tokens),
         WeightRange::Full => Vec::new(),
+        _ => calibration::tokens::posts(&json, config.max_tokens),
     };
     let (mut wordpiece, mut unigram, mut bytes) = (None, None, bytes);
     if let Some((rules, vocabulary)) = WordPiece::compile(&json) {
@@ -224,8 +224,8 @@ impl Source<'_> {
         let positions = self.position(&schema.position)?;
         writer.section(&schema.position, |sink| sink.put(&positions));
         let mut calibration = match self.range {
-            WeightRange::Narrow => Some(self.calibration(&words, &positions)),
             WeightRange::Full => None,
+            _ => Some(self.calibration(&words, &positions)),
         };
         drop((words, positions));
 

@@ -12,6 +12,8 @@
 pub const NR: usize = 16;
 /// Inputs that stand together within a panel.
 pub const KR: usize = 4;
+/// Weights of a step of a panel.
+const STEP: usize = NR * KR;
 /// `k` is padded to a multiple of this: one AMX tile, 16 steps of [`KR`].
 pub const K_ALIGN: usize = 64;
 
@@ -20,8 +22,9 @@ pub const K_ALIGN: usize = 64;
 pub const MAX_K: usize = (i32::MAX / (255 * 128)) as usize;
 const _: () = assert!(MAX_K as i64 * 255 * 128 <= i32::MAX as i64);
 
-/// The values that a matrix's weights may take: what a kernel may rest on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The values that a matrix's weights may take: what a kernel may rest on. Each range is
+/// part of those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum WeightRange {
     /// Any 8-bit value.
     #[default]
@@ -29,6 +32,19 @@ pub enum WeightRange {
     /// -64 to 63. Two products with unsigned 8-bit codes then fit 16 bits
     /// (2 * 255 * 64 = 32,640), which is what AVX2's fastest multiplication needs.
     Narrow,
+    /// -64 to 63, and the positive weights of each [group](group_of) add up to
+    /// [`MAX_GROUP_SUM`] at most, its negative ones to no less than `-MAX_GROUP_SUM`. All four
+    /// products of a group then fit 16 bits together.
+    Grouped,
+}
+
+/// The largest sum of a group's weights of one sign: 255 * 128 = 32,640 fits 16 bits.
+pub const MAX_GROUP_SUM: i16 = 128;
+
+/// The group of an input: its products are the ones that AVX2 adds up in the same 16 bits of two
+/// consecutive steps of a panel. Inputs 0, 1, 4 and 5 are group 0; 2, 3, 6 and 7 are group 1.
+pub const fn group_of(input: usize) -> usize {
+    input / (2 * KR) * 2 + input % KR / 2
 }
 
 impl WeightRange {
@@ -36,20 +52,31 @@ impl WeightRange {
     pub const fn bounds(self) -> [i8; 2] {
         match self {
             Self::Full => [i8::MIN, i8::MAX],
-            Self::Narrow => [-64, 63],
+            Self::Narrow | Self::Grouped => [-64, 63],
         }
     }
 
-    /// Whether every weight lies within the range.
-    pub fn holds(self, weights: &[i8]) -> bool {
+    /// Whether every weight lies within the range; `panels` are weights in panel order.
+    pub fn holds(self, panels: &[i8]) -> bool {
         let [low, high] = self.bounds();
         // Without an early exit within a block, so that it is vectorised.
-        weights.chunks(4096).all(|block| {
+        let bounded = panels.chunks(4096).all(|block| {
             block
                 .iter()
                 .fold(true, |ok, &w| ok & (low..=high).contains(&w))
-        })
+        });
+        bounded && (self != Self::Grouped || panels.chunks_exact(2 * STEP).all(groups_fit))
     }
+}
+
+/// Whether the groups of two consecutive steps have no larger sums than they may.
+fn groups_fit(steps: &[i8]) -> bool {
+    let (first, second) = steps.split_at(STEP);
+    let pairs = first.as_chunks::<2>().0.iter().zip(second.as_chunks().0);
+    pairs.fold(true, |ok, (&[a, b], &[c, d])| {
+        let sum = |part: fn(i16) -> i16| [a, b, c, d].map(|w| part(w.into())).iter().sum::<i16>();
+        ok & (sum(|w| w.max(0)) <= MAX_GROUP_SUM) & (sum(|w| w.min(0)) >= -MAX_GROUP_SUM)
+    })
 }
 
 /// `n` as stored.

@@ -469,6 +469,7 @@ impl<'a> Index<'a> {
         let range = match (spec.kind, entry.range) {
             (_, 0) => WeightRange::Full,
             (Kind::Linear, 1) => WeightRange::Narrow,
+            (Kind::Linear, 2) => WeightRange::Grouped,
             (_, other) => {
                 return unsupported(format!(
                     "section {name} has weights of range {other}, which this release does not \

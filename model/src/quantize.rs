@@ -3,10 +3,10 @@
 //! A row of weights (an output channel, or a token's embedding) becomes codes
 //! and one scale, so that a weight is about `code * scale`. Codes of the
 //! [full](WeightRange::Full) range go from -127 to 127 and none is clipped; those of the
-//! [narrow](WeightRange::Narrow) range go from -64 to 63, where a scale that clips a few
-//! weights can be better for the others. `docs/internals/quantization.md` has the figures.
+//! [narrow](WeightRange::Narrow) and the [grouped](WeightRange::Grouped) range go from -64 to 63,
+//! where a scale that clips a few weights can be better for the others. `docs/internals/quantization.md` has the figures.
 
-use crate::layout::{MAX_K, WeightRange};
+use crate::layout::{KR, MAX_GROUP_SUM, MAX_K, WeightRange, group_of};
 
 /// The largest code of the full range. -128 is left out: codes stay symmetric.
 pub const MAX_CODE: f32 = 127.0;
@@ -53,14 +53,15 @@ impl QuantizedRows {
         }
         let scale = match self.range {
             WeightRange::Full => scale,
-            WeightRange::Narrow => best_scale(row, scale, low, high),
+            WeightRange::Narrow | WeightRange::Grouped => best_scale(row, scale, low, high),
         };
+        let mut room = Room::<1>::new(self.range, self.k);
         // Division, not multiplication with the inverse: the largest weight gets
         // exactly the largest code, and no rounding step is added.
-        self.codes.extend(
-            row.iter()
-                .map(|w| (w / scale).round_ties_even().clamp(low, high) as i8),
-        );
+        self.codes.extend(row.iter().enumerate().map(|(input, w)| {
+            let code = (w / scale).round_ties_even().clamp(low, high);
+            room.take(input, [code])[0] as i8
+        }));
         self.scales.push(scale);
     }
 
@@ -88,11 +89,44 @@ pub(crate) fn unclipped_scale(range: WeightRange, row: &[f32]) -> f32 {
     0.0
 }
 
+/// What the codes that are chosen already leave to the others of their groups, for some rows side
+/// by side.
+#[derive(Debug)]
+pub(crate) struct Room<const ROWS: usize> {
+    /// By group, what is left for positive and for negative codes; empty if groups have no limit.
+    left: Vec<[[f32; ROWS]; 2]>,
+}
+
+impl<const ROWS: usize> Room<ROWS> {
+    pub(crate) fn new(range: WeightRange, k: usize) -> Self {
+        let groups = match range {
+            WeightRange::Full | WeightRange::Narrow => 0,
+            WeightRange::Grouped => k.div_ceil(2 * KR) * 2,
+        };
+        Self {
+            left: vec![[[f32::from(MAX_GROUP_SUM); ROWS]; 2]; groups],
+        }
+    }
+
+    /// Codes for an input, as near to the wanted ones as there is room.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, input: usize, mut codes: [f32; ROWS]) -> [f32; ROWS] {
+        if let Some([positive, negative]) = self.left.get_mut(group_of(input)) {
+            for ((code, positive), negative) in codes.iter_mut().zip(positive).zip(negative) {
+                *code = code.min(*positive).max(-*negative);
+                *positive -= code.max(0.0);
+                *negative += code.min(0.0);
+            }
+        }
+        codes
+    }
+}
+
 /// The smallest and the largest code of a range.
 pub(crate) fn code_bounds(range: WeightRange) -> [f32; 2] {
     match range {
         WeightRange::Full => [-MAX_CODE, MAX_CODE],
-        WeightRange::Narrow => range.bounds().map(f32::from),
+        WeightRange::Narrow | WeightRange::Grouped => range.bounds().map(f32::from),
     }
 }
 
@@ -154,6 +188,7 @@ impl QuantizedLinear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::pack_panels;
     use proptest::prelude::*;
 
     fn quantized(row: &[f32]) -> QuantizedRows {
@@ -221,6 +256,9 @@ mod tests {
             }
             let sum: i32 = rows.codes.iter().map(|&c| i32::from(c)).sum();
             prop_assert_eq!(rows.col_sums(), [sum]);
+
+            let grouped = in_range(WeightRange::Grouped, &row);
+            prop_assert!(WeightRange::Grouped.holds(&pack_panels(&grouped.codes, 1, row.len())));
 
             let rows = in_range(WeightRange::Narrow, &row);
             prop_assert!(WeightRange::Narrow.holds(&rows.codes));

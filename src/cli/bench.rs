@@ -111,7 +111,7 @@ fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
     // candle has no kernels of ours to measure.
     let isa: Option<Isa> = engine.isa.and_then(|name| name.parse().ok());
     let kernels = isa.map(Kernels::new).transpose()?;
-    let kernels = kernels.map(|kernels| kernels.for_weights(WeightRange::Narrow));
+    let kernels = kernels.map(|kernels| kernels.for_weights(WeightRange::Grouped));
     let ids = token_ids(&model)?;
     let max_tokens = model.info().max_tokens;
     let fits = |tokens: usize| tokens <= max_tokens;

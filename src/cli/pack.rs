@@ -72,7 +72,7 @@ pub(crate) fn run(args: &PackArgs, model: &ModelArgs) -> anyhow::Result<()> {
     let range = if args.exact {
         WeightRange::Full
     } else {
-        WeightRange::Narrow
+        WeightRange::Grouped
     };
     let packed = coldread_model::pack_with(&folder, range)?;
     coldread_model::import::write_packed(&packed, &args.output)?;

@@ -35,8 +35,7 @@ pub struct Gemm {
 }
 
 impl Gemm {
-    /// Codes and weights of every size in the kernels' range, from a fixed pseudo-random
-    /// sequence.
+    /// Codes and weights in the kernels' range, from a fixed pseudo-random sequence.
     pub fn new(kernels: Kernels, m: usize, n: usize, k: usize) -> Self {
         let [low, high] = kernels.weight_range().bounds();
         let mut state = 1u32;
@@ -44,8 +43,9 @@ impl Gemm {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state >> 24
         };
+        // Half of the range at most, so that groups of four fit as well.
         let weights: Vec<i8> = (0..n * k)
-            .map(|_| (next() as i8).clamp(low, high))
+            .map(|_| (next() as i8).clamp(low / 2, high / 2))
             .collect();
         let mut panels = AlignedVec::new(padded_n(n) * coldread_model::layout::padded_k(k));
         panels.copy_from_slice(&pack_panels(&weights, n, k));

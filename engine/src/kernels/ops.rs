@@ -119,6 +119,15 @@ pub(crate) fn lookup_narrow(isa: Isa) -> Option<&'static dyn Ops> {
     }
 }
 
+/// Those for grouped weights.
+pub(crate) fn lookup_grouped(isa: Isa) -> Option<&'static dyn Ops> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::lookup_avx2_grouped(),
+        _ => lookup_narrow(isa),
+    }
+}
+
 /// Those that a lookup gives on engines other than this one, and that are exact on every engine.
 #[cfg(all(test, target_arch = "wasm32", target_feature = "relaxed-simd"))]
 pub(super) fn passed_over() -> [&'static dyn Ops; 2] {
@@ -140,7 +149,8 @@ mod x86 {
     use std::sync::OnceLock;
 
     instantiate!(Avx2, Isa::Avx2, 6 x 1, "avx2,fma");
-    instantiate!(Avx2Narrow, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(Avx2Narrow<1>, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(Avx2Narrow<2>, Isa::Avx2, 6 x 1, "avx2,fma");
     instantiate!(AvxVnni, Isa::AvxVnni, 6 x 1, "avxvnni,avx2,fma");
     instantiate!(
         Avx512, Isa::Avx512Vnni, 8 x 2,
@@ -176,8 +186,13 @@ mod x86 {
     }
 
     pub(super) fn lookup_avx2_narrow() -> Option<&'static dyn Ops> {
-        static NARROW: OnceLock<Option<Avx2Narrow>> = OnceLock::new();
+        static NARROW: OnceLock<Option<Avx2Narrow<1>>> = OnceLock::new();
         once(&NARROW, Avx2Narrow::new)
+    }
+
+    pub(super) fn lookup_avx2_grouped() -> Option<&'static dyn Ops> {
+        static GROUPED: OnceLock<Option<Avx2Narrow<2>>> = OnceLock::new();
+        once(&GROUPED, Avx2Narrow::new)
     }
 }
 

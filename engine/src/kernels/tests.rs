@@ -7,13 +7,16 @@ mod parity;
 use super::{AlignedVec, Isa, Kernels, Number};
 use coldread_model::layout::WeightRange;
 
+pub(super) const RANGES: [WeightRange; 3] =
+    [WeightRange::Full, WeightRange::Narrow, WeightRange::Grouped];
+
 /// The specification.
 pub(super) fn scalar_kernels() -> Kernels {
     Kernels::new(Isa::Scalar).expect("always there")
 }
 
-/// Every other kernel of this CPU: an instruction set's for all weights, and for narrow ones
-/// where those are others.
+/// Every other kernel of this CPU: an instruction set's for each range of weights, where those
+/// differ.
 pub(super) fn vector_kernels() -> Vec<Kernels> {
     let vectors = Isa::available()
         .into_iter()
@@ -21,11 +24,12 @@ pub(super) fn vector_kernels() -> Vec<Kernels> {
     let found = vectors
         .flat_map(|isa| {
             let all = Kernels::new(isa).expect("available");
-            let narrow = all.for_weights(WeightRange::Narrow);
-            let other = narrow.weight_range() == WeightRange::Narrow;
-            [Some(all), other.then_some(narrow)]
+            RANGES
+                .map(|range| (range, all.for_weights(range)))
+                .into_iter()
+                .filter(|(range, kernels)| kernels.weight_range() == *range)
         })
-        .flatten();
+        .map(|(_, kernels)| kernels);
     #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
     let found = found.chain(super::ops::passed_over().map(|ops| Kernels { ops }));
     found.collect()
@@ -112,20 +116,24 @@ fn every_instruction_set_that_the_system_reports_runs() {
     assert_eq!(Kernels::new(Isa::NeonDotprod).is_ok(), dotprod);
 }
 
-/// Wide kernels take narrow weights; the other way round sums would saturate.
+/// Kernels for a range take the weights of the ranges within it; the other way round sums would
+/// saturate.
 #[test]
-fn some_instruction_sets_have_kernels_for_narrow_weights_alone() {
+fn some_instruction_sets_have_kernels_for_narrow_and_grouped_weights_alone() {
     for isa in Isa::available() {
-        let narrow = Kernels::new(isa)
-            .expect("available")
-            .for_weights(WeightRange::Narrow);
+        let kernels = Kernels::new(isa).expect("available");
+        let found = RANGES.map(|range| kernels.for_weights(range).weight_range());
         let expected = match isa {
-            Isa::Avx2 => WeightRange::Narrow,
-            Isa::WasmSimd128 if cfg!(target_feature = "relaxed-simd") => WeightRange::Narrow,
-            _ => WeightRange::Full,
+            Isa::Avx2 => RANGES,
+            Isa::WasmSimd128 if cfg!(target_feature = "relaxed-simd") => {
+                [RANGES[0], RANGES[1], RANGES[1]]
+            }
+            _ => [WeightRange::Full; 3],
         };
-        assert_eq!(narrow.weight_range(), expected, "{isa}");
-        let full = narrow.for_weights(WeightRange::Full);
+        assert_eq!(found, expected, "{isa}");
+        let full = kernels
+            .for_weights(WeightRange::Grouped)
+            .for_weights(WeightRange::Full);
         assert_eq!((full.isa(), full.weight_range()), (isa, WeightRange::Full));
     }
 }

@@ -10,14 +10,15 @@
 
 use super::matrix::{Panels, for_each};
 use crate::layout::WeightRange;
-use crate::quantize::{QuantizedLinear, QuantizedRows, code_bounds, unclipped_scale};
+use crate::quantize::{QuantizedLinear, QuantizedRows, Room, code_bounds, unclipped_scale};
 
 /// Channels that are rounded side by side.
 const LANES: usize = 32;
 
-/// Scales that are tried for a row: the one that clips nothing, less so many
-/// [`SCALE_STEP`]s.
-const SCALES: usize = 8;
+/// Scales that are tried for a row, as shares of the one that clips no single weight: larger ones
+/// leave more room for groups, smaller ones make finer steps.
+const SCALES: usize = 10;
+const LARGEST_SCALE: f32 = 1.08;
 const SCALE_STEP: f32 = 0.04;
 
 /// Added to each variance, as a share of their mean: a few thousand samples do not pin down
@@ -132,7 +133,7 @@ impl Inputs {
         }
         let mut least = [f32::INFINITY; LANES];
         for step in 0..SCALES {
-            let scale = unclipped.map(|scale| scale * (1.0 - step as f32 * SCALE_STEP));
+            let scale = unclipped.map(|scale| scale * (LARGEST_SCALE - step as f32 * SCALE_STEP));
             let (rounded, costs) = self.nearest_plane(range, &lanes, &scale);
             for (lane, row) in codes.chunks_exact_mut(k).enumerate() {
                 if costs[lane] < least[lane] {
@@ -162,6 +163,7 @@ impl Inputs {
         let mut errors = vec![[0.0_f32; LANES]; k];
         let mut codes = vec![[0; LANES]; k];
         let mut costs = [0.0_f32; LANES];
+        let mut room = Room::<LANES>::new(range, k);
         for i in (0..k).rev() {
             let row = &self.factor[i * k..(i + 1) * k];
             let mut sums = [0.0_f32; LANES];
@@ -170,15 +172,19 @@ impl Inputs {
                     *sum += r * error;
                 }
             }
-            for lane in 0..LANES {
-                let weight = weights[i][lane];
-                let target = weight + sums[lane] / row[i];
-                let code = ((target * inverse[lane] + ROUND) - ROUND)
+            let targets: [f32; LANES] =
+                std::array::from_fn(|lane| weights[i][lane] + sums[lane] / row[i]);
+            let nearest = std::array::from_fn(|lane| {
+                ((targets[lane] * inverse[lane] + ROUND) - ROUND)
                     .max(low)
-                    .min(high);
+                    .min(high)
+            });
+            let chosen = room.take(self.order[i], nearest);
+            for lane in 0..LANES {
+                let code = chosen[lane];
                 codes[i][lane] = code as i8;
-                errors[i][lane] = weight - code * scale[lane];
-                let off = row[i] * (target - code * scale[lane]);
+                errors[i][lane] = weights[i][lane] - code * scale[lane];
+                let off = row[i] * (targets[lane] - code * scale[lane]);
                 costs[lane] += off * off;
             }
         }
@@ -224,6 +230,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::pack_panels;
     use proptest::prelude::*;
 
     const K: usize = 24;
@@ -262,6 +269,10 @@ mod tests {
     fn outputs_are_nearer_than_by_rounding_each_weight() {
         let weights = weights(40);
         let inputs = Inputs::new(samples(), K);
+        let grouped = inputs.round(WeightRange::Grouped, &weights, vec![0.0; 40]);
+        let panels = pack_panels(&grouped.weight.codes, 40, K);
+        assert!(WeightRange::Grouped.holds(&panels));
+
         let rounded = inputs.round(WeightRange::Narrow, &weights, vec![0.0; 40]);
         assert!(WeightRange::Narrow.holds(&rounded.weight.codes));
         let mut nearest = QuantizedRows::with_capacity(WeightRange::Narrow, 40, K);

@@ -95,9 +95,13 @@ pub(super) fn verify_range(name: &str, linear: &layout::Linear<'_>) -> Result<()
         return Ok(());
     }
     let [low, high] = linear.range.bounds();
+    let groups = match linear.range {
+        WeightRange::Grouped => " with bounded sums of groups",
+        _ => "",
+    };
     invalid(format!(
-        "section {name}: a weight is not within {low} to {high}, the range that the section \
-         table states; pack the model again"
+        "section {name}: a weight is not within {low} to {high}{groups}, the range that the \
+         section table states; pack the model again"
     ))
 }
 

@@ -229,7 +229,7 @@ impl Checkpoint {
 
     /// The packed model, or why it was rejected.
     pub(crate) fn pack(&self) -> Result<Vec<u8>, String> {
-        self.pack_with(WeightRange::Narrow)
+        self.pack_with(WeightRange::Grouped)
     }
 
     /// The model packed with weights of a range.

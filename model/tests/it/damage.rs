@@ -452,8 +452,8 @@ fn put_range(file: &mut [u8], name: &str, range: u32) {
 #[test]
 fn a_range_that_nobody_knows_is_refused() {
     check(
-        |f| put_range(f, "layers.0.qkv", 2),
-        &["layers.0.qkv", "range 2"],
+        |f| put_range(f, "layers.0.qkv", 3),
+        &["layers.0.qkv", "range 3"],
     );
     // Only linear layers have one.
     check(
@@ -464,9 +464,9 @@ fn a_range_that_nobody_knows_is_refused() {
 
 #[test]
 fn weights_outside_of_their_range_are_seen() {
-    let narrow = touch(PACKED.clone()).unwrap();
-    assert_eq!(narrow.layer(1).output.range, WeightRange::Narrow);
-    narrow.verify_ranges().unwrap();
+    let grouped = touch(PACKED.clone()).unwrap();
+    assert_eq!(grouped.layer(1).output.range, WeightRange::Grouped);
+    grouped.verify_ranges().unwrap();
 
     for weight in [-65_i8, 64, i8::MIN, i8::MAX] {
         for channel in [0, 31 * 64] {
@@ -481,6 +481,30 @@ fn weights_outside_of_their_range_are_seen() {
                 assert!(error.contains("-64 to 63"), "{error}");
             }
         }
+    }
+}
+
+/// Weights that are narrow one by one, but too large for a group: only files of earlier releases,
+/// whose range is 1, may have them.
+#[test]
+fn groups_with_large_sums_are_seen() {
+    for [sign, rest] in [[63_i8, 3], [-64, -1]] {
+        let mut file = PACKED.clone();
+        let start = u64_at(&file, entry(&file, "layers.1.output") + 64) as usize;
+        // Channel 3's inputs 2, 3, 6 and 7.
+        let places = [0, 1, 64, 65].map(|place| start + 3 * 4 + 2 + place);
+        for (place, weight) in places.into_iter().zip([sign, sign, rest, 0]) {
+            file[place] = weight as u8;
+        }
+        seal_sections(&mut file);
+        let model = touch(file.clone()).unwrap();
+        for error in [model.verify_ranges(), model.verify()] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("bounded sums of groups"), "{error}");
+        }
+        put_range(&mut file, "layers.1.output", 1);
+        seal_sections(&mut file);
+        touch(file).unwrap().verify_ranges().unwrap();
     }
 }
 

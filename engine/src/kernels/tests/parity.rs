@@ -1,10 +1,11 @@
 //! One specification, bit for bit, at sizes round every tile's edges.
 
-use super::{Random, aligned, bits, scalar_kernels, vector_kernels};
+use super::{RANGES, Random, aligned, bits, scalar_kernels, vector_kernels};
 use crate::kernels::{AlignedVec, Codes, Epilogue, Kernels, Qkv, RowQuantization};
 use coldread_model::Activation;
 use coldread_model::layout::{
-    Dense, Embedding, HeadActivation, LayerNorm, Linear, NR, WeightRange, pack_panels, padded_n,
+    Dense, Embedding, HeadActivation, LayerNorm, Linear, MAX_GROUP_SUM, NR, WeightRange, group_of,
+    pack_panels, padded_n,
 };
 
 /// A random layer; `extreme` weights are the smallest and the largest of the range only.
@@ -27,8 +28,12 @@ impl Layer {
             b if extreme => [low, high][usize::from(b > 40)],
             b => (b as i8).clamp(low, high),
         };
-        let weights: Vec<i8> = (0..n * k).map(|_| weight(r)).collect();
+        let mut weights: Vec<i8> = (0..n * k).map(|_| weight(r)).collect();
+        if range == WeightRange::Grouped {
+            weights.chunks_exact_mut(k).for_each(limit_groups);
+        }
         let panels = pack_panels(&weights, n, k);
+        assert!(range.holds(&panels));
         let sums: Vec<i32> = weights
             .chunks_exact(k)
             .map(|row| row.iter().map(|&w| i32::from(w)).sum())
@@ -57,6 +62,18 @@ impl Layer {
             col_sums: &self.col_sums,
             bias: &self.bias,
         }
+    }
+}
+
+/// Makes the last weights of a group smaller where its sums are too large.
+fn limit_groups(row: &mut [i8]) {
+    let mut sums = vec![[0_i16; 2]; 2 * row.len()];
+    for (input, w) in row.iter_mut().enumerate() {
+        let [positive, negative] = &mut sums[group_of(input)];
+        let limited = i16::from(*w).clamp(-MAX_GROUP_SUM - *negative, MAX_GROUP_SUM - *positive);
+        *positive += limited.max(0);
+        *negative += limited.min(0);
+        *w = limited as i8;
     }
 }
 
@@ -105,8 +122,6 @@ fn linear(
     (codes.rows().to_vec(), out.to_vec())
 }
 
-const RANGES: [WeightRange; 2] = [WeightRange::Full, WeightRange::Narrow];
-
 /// Scalar against the formula; and every other instruction set against scalar.
 fn check_linear(m: usize, n: usize, k: usize, extreme: bool) {
     for range in RANGES {
@@ -123,8 +138,7 @@ fn check_linear_of(range: WeightRange, m: usize, n: usize, k: usize, extreme: bo
         if epilogue == Epilogue::Store {
             check_store(&layer, &x, &row_scales, &scalar);
         }
-        let exact =
-            |kernels: &Kernels| [WeightRange::Full, range].contains(&kernels.weight_range());
+        let exact = |kernels: &Kernels| kernels.weight_range() <= range;
         for kernels in vector_kernels().into_iter().filter(exact) {
             let (scales, y) = linear(kernels, &x, m, &layer, epilogue);
             assert_eq!(scales, row_scales, "{kernels:?} {m} {n} {k}");
@@ -196,7 +210,7 @@ fn extreme_codes_and_weights_are_summed_exactly() {
 
 #[test]
 fn nothing_is_a_product_too() {
-    let layer = Layer::new(&mut Random(1), 16, 64, WeightRange::Narrow, false);
+    let layer = Layer::new(&mut Random(1), 16, 64, WeightRange::Grouped, false);
     for kernels in vector_kernels() {
         linear(kernels, &[], 0, &layer, Epilogue::Store);
     }
@@ -205,7 +219,7 @@ fn nothing_is_a_product_too() {
 #[test]
 fn a_range_of_panels_gives_those_columns() {
     let r = &mut Random(5);
-    let layer = Layer::new(r, 7 * NR, 70, WeightRange::Narrow, false);
+    let layer = Layer::new(r, 7 * NR, 70, WeightRange::Grouped, false);
     let x = rows(r, 21, 70, false);
     for kernels in vector_kernels() {
         let whole = linear(kernels, &x, 21, &layer, Epilogue::Store).1;
@@ -228,7 +242,7 @@ fn a_range_of_panels_gives_those_columns() {
 #[test]
 fn a_row_s_product_depends_on_the_row_alone() {
     let r = &mut Random(9);
-    let layer = Layer::new(r, 50, 70, WeightRange::Narrow, false);
+    let layer = Layer::new(r, 50, 70, WeightRange::Grouped, false);
     let x = rows(r, 40, 70, false);
     for kernels in vector_kernels() {
         let whole = linear(kernels, &x, 40, &layer, Epilogue::Store).1;
@@ -397,7 +411,7 @@ fn dense_layers_and_their_activations() {
 #[test]
 fn hostile_floats_do_no_harm() {
     let r = &mut Random(3);
-    let mut layer = Layer::new(r, 33, 70, WeightRange::Narrow, false);
+    let mut layer = Layer::new(r, 33, 70, WeightRange::Grouped, false);
     layer.scales.fill(f32::NAN);
     layer.bias.fill(f32::INFINITY);
     let mut x = rows(r, 9, 70, false);
