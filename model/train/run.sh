@@ -56,6 +56,17 @@ for seed in 1 2 3; do
 done
 finish
 
+export_weights() { python "$here/export.py" --weights "$1" --backbone "$backbone" --data "$data" --out "$out"; }
+
 python "$here/balance.py" --work "$work"
-python "$here/export.py" --weights "$work/released.pt" --backbone "$backbone" --data "$data" --out "$out"
+if [ ! -e "$work/distil.1.pt" ]; then
+    export_weights "$work/released.pt"
+    cargo build --release
+    coldread=$here/../../target/release/coldread
+    "$coldread" pack "$out" --output "$work/default.coldread"
+    sh "$here/teach.sh" "$data" "$work" "$coldread" default="$work/default.coldread" \
+        multilingual="$here/../multilingual/multilingual.coldread"
+    python "$here/distil.py" --data "$data" --work "$work" --start "$out"
+fi
+export_weights "$work/distil.1.pt"
 python "$here/evaluate.py" --model "$out" --data "$data" --int8
