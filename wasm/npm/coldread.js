@@ -31,8 +31,7 @@ export async function load(model, { headers, module } = {}) {
   const instantiating = instantiated(module ?? compiled());
   const opening = open(model ?? new URL("./default.coldread", import.meta.url), headers);
   const receiving = opening.then((source) => received(source, instantiating));
-  const [wasm, room] = await Promise.all([instantiating, receiving]);
-  return new Classifier(wasm, room);
+  return new Classifier(...(await Promise.all([instantiating, receiving])));
 }
 
 /** Whether this engine has the vector instructions that are needed, and the relaxed ones. */
@@ -221,20 +220,39 @@ function ok(response) {
 /** Puts a model into the module's memory, a body piece by piece as it comes: no other copy of it is whole. */
 async function received(source, instantiating) {
   const wasm = await instantiating;
+  const length = Number(source.byteLength ?? source.headers.get("content-length"));
+  const pointer = allocate(wasm, length);
   if (ArrayBuffer.isView(source)) {
-    const room = new Room(wasm, source.byteLength);
-    room.append(source);
-    return room;
+    write(wasm, source, pointer);
+    return { pointer, bytes: length };
   }
-  const room = new Room(wasm, Number(source.headers.get("content-length")));
   const read = reader(source.body ?? new Blob([]).stream());
+  let written = 0;
+  // What has no room, because the body has no `content-length` or was compressed.
+  const rest = [];
   for (;;) {
     const { done, value } = await read().catch((error) => {
       throw new ColdreadError("not_found", `${source.url}: ${error.message}`);
     });
-    if (done) return room;
-    room.append(value);
+    if (done) break;
+    if (rest.length === 0 && written + value.byteLength <= length) {
+      write(wasm, value, pointer + written);
+      written += value.byteLength;
+    } else {
+      rest.push(value.slice());
+    }
   }
+  if (rest.length === 0) return { pointer, bytes: written };
+  rest.unshift(new Uint8Array(wasm.memory.buffer, pointer, written).slice());
+  wasm.release(pointer, length);
+  const bytes = rest.reduce((sum, piece) => sum + piece.byteLength, 0);
+  const moved = allocate(wasm, bytes);
+  let end = moved;
+  for (const piece of rest) {
+    write(wasm, piece, end);
+    end += piece.byteLength;
+  }
+  return { pointer: moved, bytes };
 }
 
 /** Reads a stream's next piece, valid until the next call: into the same buffer where the stream can do that. */
@@ -250,35 +268,5 @@ function reader(stream) {
   } catch {
     const reader = stream.getReader();
     return () => reader.read();
-  }
-}
-
-/** Memory of a module that grows with what is appended. */
-class Room {
-  #wasm;
-  #capacity;
-
-  constructor(wasm, expected) {
-    this.#wasm = wasm;
-    this.#capacity = expected;
-    this.pointer = allocate(wasm, expected);
-    this.bytes = 0;
-  }
-
-  append(piece) {
-    const end = this.bytes + piece.byteLength;
-    // The body has no `content-length`, or was compressed.
-    if (end > this.#capacity) this.#grow(Math.max(end, 2 * this.#capacity));
-    write(this.#wasm, piece, this.pointer + this.bytes);
-    this.bytes = end;
-  }
-
-  #grow(capacity) {
-    const wasm = this.#wasm;
-    const pointer = allocate(wasm, capacity);
-    write(wasm, new Uint8Array(wasm.memory.buffer, this.pointer, this.bytes), pointer);
-    wasm.release(this.pointer, this.#capacity);
-    this.#capacity = capacity;
-    this.pointer = pointer;
   }
 }

@@ -79,7 +79,11 @@ test("what is no model is refused", async () => {
 test("a body becomes a model however it comes", async () => {
   const model = readFileSync(file("default.coldread"));
   const expected = classifier.classify("so good");
-  const same = async (response) => assert.deepEqual((await load(response)).classify("so good"), expected);
+  const same = async (response) => {
+    const other = await load(response);
+    assert.deepEqual(other.classify("so good"), expected);
+    assert.ok(other.memoryBytes < model.length + (8 << 20), `${other.memoryBytes} bytes`);
+  };
   const pieces = () => {
     const sizes = [1, 63, 100_000, 5_000_000];
     let end = 0;
