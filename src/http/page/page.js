@@ -327,4 +327,4 @@ $("in-tab").checked = !hasServer;
 $("where").hidden = !(hasServer && page.package);
 $("megabytes").textContent = page.megabytes ?? "";
 // Loads ahead of the first post; a failure shows with that.
-$("in-tab").addEventListener("change", async () => (await tab())?.prepare(key()).catch(() => {}));
+$("in-tab").addEventListener("change", () => tab().then((tab) => tab?.prepare(key())).catch(() => {}));
