@@ -92,6 +92,9 @@ pub enum ConfigError {
          https://example.org"
     )]
     Origin(String),
+    /// A package that cannot be read, or does not run the model.
+    #[error("--web-engine (COLDREAD_WEB_ENGINE): {0}")]
+    WebEngine(String),
     /// An invalid sink or pointer.
     #[error("{0}")]
     Events(String),
@@ -224,6 +227,12 @@ pub struct Config {
         value_name = "MODE"
     )]
     pub lambda_response_mode: ResponseMode,
+
+    /// Folder of the npm package `coldread`, with which the page at / can also score in the
+    /// browser: it gets the package and the model from this server. The model needs a key if API
+    /// keys are configured, the package does not. Ignored on Lambda, whose responses are too small.
+    #[arg(long, env = "COLDREAD_WEB_ENGINE", value_name = "FOLDER")]
+    pub web_engine: Option<PathBuf>,
 
     /// Limits of the server.
     #[command(flatten)]

@@ -8,8 +8,8 @@
 //! services' formats and uses the same path; only this file and [`description`] depend on it.
 //!
 //! The middleware is [`access`] (API keys and CORS), [`client_disconnect`] (cancels requests
-//! whose client disconnected) and [`request_telemetry`] (logs and metrics). [`state`] is what
-//! handlers share. This file wires the modules together, and none of them imports it.
+//! whose client disconnected) and [`request_telemetry`] (logs and metrics). [`page`] and
+//! [`web_engine`] are what browsers load. [`state`] is what handlers share. This file wires the modules together, and none of them imports it.
 //!
 //! Invariants: every response is JSON, including those for unknown routes and panics, unless
 //! the route has another format; nothing is read or kept beyond the configured limits; no
@@ -37,11 +37,13 @@ mod routes;
 mod rows;
 mod state;
 mod trailing_slash;
+mod web_engine;
 
 pub use client_disconnect::{ClientConnection, PeerState};
 pub(crate) use error::ApiError;
 pub(crate) use posts::{Posts, parse as parse_posts};
 pub use state::{AppOptions, AppState};
+pub use web_engine::WebEngine;
 
 use axum::Router;
 use axum::http::Method;
@@ -57,11 +59,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// The router with all routes.
 pub fn app(state: AppState) -> Router {
     let access = &state.0.access;
-    let posts = Router::new()
+    let mut posts = Router::new()
         .route("/v1/sentiment", post(api::sentiment))
         .route("/v1/info", get(api::info));
     let metrics = Router::new().route("/metrics", get(api::metrics));
-    let docs = Router::new()
+    let mut docs = Router::new()
         .route("/", get(page::index))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
@@ -69,6 +71,11 @@ pub fn app(state: AppState) -> Router {
         .route("/docs/", get(trailing_slash::redirect_to_docs))
         .route("/docs.js", get(page::docs_script))
         .route("/openapi.json", get(description::description));
+    if let Some(engine) = &state.0.web_engine {
+        // Who may score posts may have the model.
+        posts = posts.merge(engine.model_route(access.is_open()));
+        docs = docs.merge(engine.package_routes());
+    }
     let health = Router::new()
         .route("/healthz", get(api::healthz))
         .route("/readyz", get(api::readyz));
@@ -100,7 +107,9 @@ pub fn app(state: AppState) -> Router {
             .layer(compress::layer())
             .layer(middleware::map_request(compress::accept_identity));
     }
-    let routes = Arc::new(Routes::new(compat::templates(&state.0.compat)));
+    let web_engine = state.0.web_engine.iter().flat_map(WebEngine::templates);
+    let others = compat::templates(&state.0.compat).chain(web_engine);
+    let routes = Arc::new(Routes::new(others));
     let router = router
         .layer(middleware::from_fn_with_state(
             (state.clone(), routes),

@@ -10,7 +10,7 @@ mod write_timeout;
 
 use crate::batcher::Batcher;
 use crate::config::{Config, ConfigError};
-use crate::http::{AppOptions, AppState};
+use crate::http::{AppOptions, AppState, WebEngine};
 use crate::telemetry::{Emf, EmfOutput, service_name, stdout_without_waiting};
 use std::io;
 use std::net::SocketAddr;
@@ -63,12 +63,17 @@ pub async fn serve(config: &Config, batcher: Batcher) -> Result<(), ServeError> 
             (Some(emf), guard)
         }
     };
+    let web_engine = match config.web_engine.as_deref() {
+        Some(folder) if !lambda::is_lambda() => Some(WebEngine::open(folder, batcher.models())?),
+        _ => None,
+    };
     let options = AppOptions {
         limits: config.limits.clone(),
         access: config.access.resolve()?,
         compat: config.compat.resolve(env)?,
         emf,
         compress: !lambda::is_lambda(),
+        web_engine,
     };
     let state = AppState::new(batcher, options);
     if lambda::is_lambda() {

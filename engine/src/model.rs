@@ -40,6 +40,7 @@ struct Inner {
     info: Arc<ModelInfo>,
     text: Arc<TextPipeline>,
     engine: Box<dyn Engine>,
+    packed: Option<PackedModel>,
     max_post_bytes: usize,
 }
 
@@ -217,8 +218,8 @@ impl ModelOptions {
             model.verify_ranges()?;
         }
         let info = ModelInfo::new(model.name(), model.config(), model.temperature());
-        let engine = Int8Engine::new(Arc::new(model), kernels, self.threads.get());
-        Ok(self.with_engine(info, text, Box::new(engine)))
+        let engine = Int8Engine::new(Arc::new(model.clone()), kernels, self.threads.get());
+        Ok(self.model(info, text, Box::new(engine), Some(model)))
     }
 
     /// A model on an engine of the caller's own.
@@ -228,10 +229,21 @@ impl ModelOptions {
         text: TextPipeline,
         engine: Box<dyn Engine>,
     ) -> Model {
+        self.model(info, text, engine, None)
+    }
+
+    fn model(
+        &self,
+        info: ModelInfo,
+        text: TextPipeline,
+        engine: Box<dyn Engine>,
+        packed: Option<PackedModel>,
+    ) -> Model {
         Model(Arc::new(Inner {
             info: Arc::new(info),
             text: Arc::new(text),
             engine,
+            packed,
             max_post_bytes: self.max_post_bytes,
         }))
     }
@@ -290,6 +302,12 @@ impl Model {
         self.0.engine.info()
     }
 
+    /// The packed model whose weights it runs, a folder's packed in memory; `None` for an engine of
+    /// the caller's own.
+    pub fn packed(&self) -> Option<&PackedModel> {
+        self.0.packed.as_ref()
+    }
+
     /// The longest post accepted, in bytes of UTF-8.
     pub fn max_post_bytes(&self) -> usize {
         self.0.max_post_bytes
@@ -314,6 +332,7 @@ impl Model {
             info: Arc::clone(&self.0.info),
             text: Arc::clone(&self.0.text),
             engine,
+            packed: None,
             max_post_bytes: self.0.max_post_bytes,
         }))
     }

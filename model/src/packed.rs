@@ -307,6 +307,13 @@ impl PackedModel {
     }
 }
 
+/// The whole file.
+impl AsRef<[u8]> for PackedModel {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl fmt::Debug for PackedModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PackedModel")

@@ -1,12 +1,16 @@
 //! The web pages, `/` and `/docs`, with their scripts and styles. They are embedded in the
 //! binary, load nothing from other hosts, and have a policy that forbids it.
 
+use super::state::AppState;
+use super::web_engine::JAVASCRIPT;
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 /// Scripts, styles and requests of this server only, and no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
@@ -19,7 +23,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 #[cfg_attr(test, utoipa::path(get, path = "/", tag = "pages", responses((
     status = 200, description = "HTML", body = String, content_type = "text/html",
 ))))]
-pub(super) async fn index(headers: HeaderMap) -> Response {
+pub(super) async fn index(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let mut accepts = headers
         .get_all(ACCEPT)
         .iter()
@@ -30,7 +34,11 @@ pub(super) async fn index(headers: HeaderMap) -> Response {
             "coldread: send posts to POST /v1/sentiment; see /docs for the API\n",
         );
     }
-    asset("text/html; charset=utf-8", include_str!("page/index.html"))
+    let page = include_str!("page/index.html");
+    match &app.0.web_engine {
+        Some(engine) => asset("text/html; charset=utf-8", engine.mark(page)),
+        None => asset("text/html; charset=utf-8", page),
+    }
 }
 
 /// This API as a web page
@@ -43,10 +51,7 @@ pub(super) async fn docs() -> Response {
 
 /// `GET /docs.js`
 pub(super) async fn docs_script() -> Response {
-    asset(
-        "text/javascript; charset=utf-8",
-        include_str!("page/docs.js"),
-    )
+    asset(JAVASCRIPT, include_str!("page/docs.js"))
 }
 
 /// `GET /page.css`
@@ -56,13 +61,10 @@ pub(super) async fn style() -> Response {
 
 /// `GET /page.js`
 pub(super) async fn script() -> Response {
-    asset(
-        "text/javascript; charset=utf-8",
-        include_str!("page/page.js"),
-    )
+    asset(JAVASCRIPT, include_str!("page/page.js"))
 }
 
-fn asset(content_type: &'static str, text: &'static str) -> Response {
+fn asset(content_type: &'static str, text: impl Into<Bytes>) -> Response {
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
@@ -71,5 +73,5 @@ fn asset(content_type: &'static str, text: &'static str) -> Response {
         // The next release may change the page.
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, text).into_response()
+    (headers, text.into()).into_response()
 }

@@ -29,7 +29,7 @@ pub(super) struct Template {
 pub(super) struct Routes(Vec<(String, Template)>);
 
 impl Routes {
-    /// The native routes, and those of other services' formats.
+    /// The native routes, and those that the configuration adds.
     pub(super) fn new(others: impl Iterator<Item = (String, Template)>) -> Self {
         let native = NATIVE.into_iter().map(|name| {
             let is_health = name == "/healthz" || name == "/readyz";

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::memory_limit::MemoryLimiter;
+use super::web_engine::WebEngine;
 use crate::batcher::Batcher;
 use crate::config::{Access, Compat, Limits};
 use crate::telemetry::Emf;
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) polarities: Option<Polarities>,
     pub(super) emf: Option<Emf>,
     pub(super) compress: bool,
+    pub(super) web_engine: Option<WebEngine>,
     /// For bodies that are being read, and for posts that wait for their results.
     pub(super) memory: MemoryLimiter,
     pub(super) draining: AtomicBool,
@@ -40,6 +42,8 @@ pub struct AppOptions {
     pub emf: Option<Emf>,
     /// Whether responses are compressed for clients that accept it.
     pub compress: bool,
+    /// What the page needs to score in the browser, if it may.
+    pub web_engine: Option<WebEngine>,
 }
 
 impl From<Limits> for AppOptions {
@@ -50,6 +54,7 @@ impl From<Limits> for AppOptions {
             compat: Compat::default(),
             emf: None,
             compress: true,
+            web_engine: None,
         }
     }
 }
@@ -63,6 +68,7 @@ impl AppState {
             compat,
             emf,
             compress,
+            web_engine,
         } = options.into();
         Self(Arc::new(Shared {
             polarities: Polarities::from_model(batcher.model()),
@@ -73,6 +79,7 @@ impl AppState {
             compat,
             emf,
             compress,
+            web_engine,
             draining: AtomicBool::new(false),
         }))
     }

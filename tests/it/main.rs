@@ -33,3 +33,4 @@ mod snapshot;
 mod support;
 mod texts;
 mod tiny_models;
+mod web_engine;

@@ -112,16 +112,21 @@ impl Engine for Stalled {
     }
 }
 
-/// A state whose posts are not answered before the gate is opened.
-pub(crate) fn stalled(limits: Limits) -> (AppState, Arc<Gate>) {
-    let gate = Arc::<Gate>::default();
+/// The default model on an engine that waits for the gate.
+pub(crate) fn stalled_model(gate: &Arc<Gate>) -> Model {
     let model = model();
     let engine = Stalled {
         labels: model.labels().len(),
-        gate: Arc::clone(&gate),
+        gate: Arc::clone(gate),
     };
+    model.with_engine(Box::new(engine))
+}
+
+/// A state whose posts are not answered before the gate is opened.
+pub(crate) fn stalled(limits: Limits) -> (AppState, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
     let options = limits.batch_options(NonZeroUsize::MIN, |_| None);
-    let model = model.with_engine(Box::new(engine));
+    let model = stalled_model(&gate);
     let batcher = Batcher::start(model.classifier(), options, Arc::default());
     (AppState::new(batcher, limits), gate)
 }

@@ -5,9 +5,11 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
-const [binary, screenshots] = process.argv.slice(2);
+const [binary, screenshots, engine] = process.argv.slice(2);
+const GOLDEN = fileURLToPath(new URL("../data/golden_posts.jsonl", import.meta.url));
 const KEY = "a-key-for-this-test";
 const ROWS = 120;
 
@@ -77,6 +79,14 @@ async function languages(page) {
   assert.equal(await items.nth(2).locator(".note").count(), 0);
 }
 
+async function downloaded(page) {
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByText("Download results (CSV)").click(),
+  ]);
+  return (await readFile(await download.path(), "utf8")).trimEnd().split("\r\n");
+}
+
 async function uploaded(page, folder, name, text, rows) {
   const path = join(folder, name);
   await writeFile(path, text);
@@ -92,12 +102,7 @@ async function uploaded(page, folder, name, text, rows) {
   assert.ok(seen.some((value) => value > 0 && value < 1), `the bar moved on the way: ${seen}`);
   assert.ok(await page.locator("#progress").isHidden());
   assert.match(await page.locator("#plot").getAttribute("aria-label"), /positive: \d+/);
-  const [download] = await Promise.all([
-    page.waitForEvent("download"),
-    page.getByText("Download results (CSV)").click(),
-  ]);
-  const csv = await readFile(await download.path(), "utf8");
-  const lines = csv.trimEnd().split("\r\n");
+  const lines = await downloaded(page);
   assert.equal(lines[0], "row,id,label,score,negative,neutral,positive,language,warnings,error");
   assert.equal(lines.length, rows + 1);
   assert.match(lines[rows], new RegExp(`^${rows},`));
@@ -150,6 +155,73 @@ async function withoutKey(browser) {
   server.kill("SIGTERM");
 }
 
+// What the page shows and hands out of the golden posts, apart from their languages.
+async function golden(page) {
+  await page.locator("#file").setInputFiles(GOLDEN);
+  await page.getByRole("button", { name: "Score file" }).click();
+  await page.getByText(/^\d+ rows, \d+ of them not scored.$/).waitFor();
+  const bars = await page.locator("#list .bars").evaluateAll((all) => all.map((bars) => bars.innerHTML));
+  const rows = (await downloaded(page)).map((line) => line.split(","));
+  const columns = rows[0].flatMap((name, i) => (["language", "warnings"].includes(name) ? [] : [i]));
+  return { status: await page.locator("#status").textContent(), bars, rows: rows.map((row) => columns.map((i) => row[i])) };
+}
+
+// In the tab: the server's digits and bars, and nothing sent.
+async function inTab(browser) {
+  const { server, address } = await serve({ COLDREAD_WEB_ENGINE: engine });
+  const page = await browser.newPage({ viewport: { width: 900, height: 700 } });
+  page.setDefaultTimeout(120_000);
+  const faults = watch(page, address);
+  await page.goto(address);
+  const expected = await golden(page);
+  assert.ok(expected.rows.length > 100 && expected.bars.length > 100);
+  const asked = [];
+  page.on("request", (request) => /^(data|blob):/.test(request.url()) || asked.push(`${request.method()} ${request.url()}`));
+  await page.getByLabel(/no post leaves this page; the model is loaded once \(\d+ MB\)/).check();
+  const scored = await golden(page);
+  assert.equal(scored.status, expected.status);
+  expected.rows.forEach((row, i) => assert.deepEqual(scored.rows[i], row));
+  expected.bars.forEach((bars, i) => assert.equal(scored.bars[i], bars, `post ${i}`));
+  const files = asked.map((request) => request.match(/^GET \S+\/package\/[0-9a-f]{16}\/([^/]+)$/)?.[1] ?? request);
+  assert.ok(files.includes("tab.js") && files.every((name) => /^(tab|worker|coldread)\.js$|\.wasm$|^default\.coldread$/.test(name)), `${files}`);
+  asked.length = 0;
+  await page.getByLabel("Posts, one per line").fill("I love this phone 😍\n<b>never</b> again, awful\nit is on friday");
+  await page.getByRole("button", { name: "Score posts" }).click();
+  await page.getByText("3 scored.").waitFor();
+  assert.match(await page.locator("#latency").textContent(), /^[\d.]+ ms for 3 posts, in this tab$/);
+  assert.deepEqual(asked, []);
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await shoot(page, `tab-${colorScheme}`, true);
+  }
+  await page.setViewportSize({ width: 390, height: 800 });
+  await narrow(page);
+  await shoot(page, "tab-narrow", false);
+  // And back.
+  await page.locator("#in-tab").uncheck();
+  await page.getByRole("button", { name: "Score posts" }).click();
+  await page.getByText(/^[\d.]+ ms for 3 posts$/).waitFor();
+  assert.deepEqual(asked.map((request) => request.replace(address, "")), ["POST /v1/sentiment?detect_language=true"]);
+  assert.deepEqual(faults, []);
+  await page.close();
+  server.kill("SIGTERM");
+}
+
+async function inTabWithKey(browser) {
+  const { server, address } = await serve({ COLDREAD_WEB_ENGINE: engine, COLDREAD_API_KEYS: KEY });
+  const page = await browser.newPage();
+  await page.goto(address);
+  await page.locator("#in-tab").check();
+  await page.getByLabel("Posts, one per line").fill("good");
+  await page.getByRole("button", { name: "Score posts" }).click();
+  await page.getByText("the model requires a valid API key").waitFor();
+  await page.locator("#key").fill(KEY);
+  await page.getByRole("button", { name: "Score posts" }).click();
+  await page.getByText("1 scored.").waitFor();
+  await page.close();
+  server.kill("SIGTERM");
+}
+
 const { server, address } = await serve({});
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -162,6 +234,7 @@ try {
   const faults = watch(page, address);
   await page.goto(address);
   await page.emulateMedia({ colorScheme: "light" });
+  assert.ok(await page.locator("#where").isHidden(), "this server has no package");
   await typedPosts(page);
   await shoot(page, "light", true);
   await languages(page);
@@ -182,6 +255,10 @@ try {
   assert.deepEqual(faults, []);
   await withoutKey(browser);
   await privateDescription(browser);
+  if (engine) {
+    await inTab(browser);
+    await inTabWithKey(browser);
+  }
   console.log("the page does what it should");
 } finally {
   await browser.close();

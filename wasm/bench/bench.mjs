@@ -50,7 +50,11 @@ async function inChromium() {
     const path = url === "/" ? undefined : join(here, decodeURIComponent(url.split("?")[0]));
     const body = path ? await readFile(path).catch(() => undefined) : "<!doctype html><title>bench</title>";
     const type = path ? (types[extname(path)] ?? (/\.m?js$/.test(path) ? "text/javascript" : "application/octet-stream")) : "text/html";
-    response.writeHead(body === undefined ? 404 : 200, { "content-type": type, "cache-control": "public, max-age=31536000, immutable" });
+    response.writeHead(body === undefined ? 404 : 200, {
+      "content-type": type,
+      "content-length": body?.length ?? 0,
+      "cache-control": "public, max-age=31536000, immutable",
+    });
     response.end(body);
   }).listen(0, "127.0.0.1");
   await new Promise((resolve) => server.once("listening", resolve));

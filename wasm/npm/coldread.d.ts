@@ -21,6 +21,7 @@ export declare class ColdreadError extends Error {
     | "invalid_option"
     | "invalid_model"
     | "not_found"
+    | "unauthorized"
     | "unsupported_engine"
     | "out_of_memory"
     | "engine_failed"
@@ -41,7 +42,7 @@ export interface Classifier {
 
 export declare function load(
   model?: string | URL | Response | ArrayBuffer | ArrayBufferView,
-  options?: { module?: WebAssembly.Module },
+  options?: { headers?: Record<string, string>; module?: WebAssembly.Module },
 ): Promise<Classifier>;
 
 export declare function supports(): { simd: boolean; relaxed: boolean };

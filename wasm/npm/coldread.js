@@ -10,6 +10,7 @@ const SIMD = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
 ]);
 const WIDEST_CHUNK = 256;
+const PIECE_BYTES = 4 << 20;
 
 /** A failure with a stable `code`. */
 export class ColdreadError extends Error {
@@ -23,14 +24,14 @@ export class ColdreadError extends Error {
 
 /**
  * Loads a packed model: its address, a `Response`, or its bytes; the package's own unless given.
- * `options.module` is a compiled `WebAssembly.Module` for places that compile ahead (Workers).
+ * `options.headers` are those of the request to its address. `options.module` is a compiled
+ * `WebAssembly.Module` for places that compile ahead (Workers).
  */
-export async function load(model, options = {}) {
-  const compiling = options.module ?? compiled();
-  const fetching = bytesOf(model ?? new URL("./default.coldread", import.meta.url));
-  const [module, bytes] = await Promise.all([compiling, fetching]);
-  const { exports } = await WebAssembly.instantiate(module, {});
-  return new Classifier(exports, bytes);
+export async function load(model, { headers, module } = {}) {
+  const instantiating = instantiated(module ?? compiled());
+  const opening = open(model ?? new URL("./default.coldread", import.meta.url), headers);
+  const receiving = opening.then((source) => received(source, instantiating));
+  return new Classifier(...(await Promise.all([instantiating, receiving])));
 }
 
 /** Whether this engine has the vector instructions that are needed, and the relaxed ones. */
@@ -42,10 +43,9 @@ class Classifier {
   #wasm;
   #info;
 
-  constructor(wasm, bytes) {
+  constructor(wasm, { pointer, bytes }) {
     this.#wasm = wasm;
-    const pointer = this.#write(bytes.byteLength, (memory, at) => memory.set(bytes, at));
-    if (!guarded(() => wasm.open(pointer, bytes.byteLength))) {
+    if (!guarded(() => wasm.open(pointer, bytes))) {
       throw new ColdreadError("invalid_model", this.#report().message);
     }
     this.#info = this.#report();
@@ -112,14 +112,13 @@ class Classifier {
       throw new ColdreadError("invalid_type", `post ${first + index} is of type ${typeof post}; expected string`, first + index);
     });
     const bytes = texts.reduce((sum, text) => sum + text.byteLength, 4 * texts.length);
-    const pointer = this.#write(bytes, (memory, at) => {
-      const lengths = new DataView(memory.buffer, at);
-      let end = at + 4 * texts.length;
-      texts.forEach((text, index) => {
-        lengths.setUint32(4 * index, text.byteLength, true);
-        memory.set(text, end);
-        end += text.byteLength;
-      });
+    const pointer = allocate(wasm, bytes);
+    const lengths = new DataView(wasm.memory.buffer, pointer);
+    let end = pointer + 4 * texts.length;
+    texts.forEach((text, index) => {
+      lengths.setUint32(4 * index, text.byteLength, true);
+      write(wasm, text, end);
+      end += text.byteLength;
     });
     if (!guarded(() => wasm.score(pointer, bytes, texts.length, LONG_TEXT.indexOf(longText)))) {
       throw new ColdreadError("engine_failed", this.#report().message);
@@ -142,19 +141,21 @@ class Classifier {
     });
   }
 
-  #write(bytes, fill) {
-    const wasm = this.#open();
-    const pointer = guarded(() => wasm.allocate(bytes)) >>> 0;
-    if (pointer === 0) throw new ColdreadError("out_of_memory", `no room for ${bytes} bytes`);
-    fill(new Uint8Array(wasm.memory.buffer), pointer);
-    return pointer;
-  }
-
   #report() {
     const { memory, report, report_bytes } = this.#wasm;
     const json = new Uint8Array(memory.buffer, report() >>> 0, report_bytes());
     return JSON.parse(new TextDecoder().decode(json));
   }
+}
+
+function allocate(wasm, bytes) {
+  const pointer = guarded(() => wasm.allocate(bytes)) >>> 0;
+  if (pointer === 0) throw new ColdreadError("out_of_memory", `no room for ${bytes} bytes`);
+  return pointer;
+}
+
+function write(wasm, bytes, at) {
+  new Uint8Array(wasm.memory.buffer, at, bytes.byteLength).set(bytes);
 }
 
 /** A trap of the module, which memory that runs out is, as an error of ours. */
@@ -164,6 +165,11 @@ function guarded(call) {
   } catch (error) {
     throw new ColdreadError("engine_failed", `the WebAssembly module stopped: ${error.message}`);
   }
+}
+
+async function instantiated(module) {
+  const { exports } = await WebAssembly.instantiate(await module, {});
+  return exports;
 }
 
 let compiling;
@@ -182,17 +188,18 @@ function compiled() {
 }
 
 async function compile(url) {
-  if (url.protocol === "file:") return WebAssembly.compile(await bytesOf(url));
-  const response = await ask(url);
+  const source = await open(url);
+  if (ArrayBuffer.isView(source)) return WebAssembly.compile(source);
   // Browsers keep the machine code of what was compiled as it came.
-  if (response.headers.get("content-type") === "application/wasm") return WebAssembly.compileStreaming(response);
-  return WebAssembly.compile(await body(response));
+  if (source.headers.get("content-type") === "application/wasm") return WebAssembly.compileStreaming(source);
+  return WebAssembly.compile(await source.arrayBuffer());
 }
 
-async function bytesOf(source) {
+/** What is at an address, as bytes or as a `Response` whose body is still to come. */
+async function open(source, headers) {
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
-  if (typeof Response !== "undefined" && source instanceof Response) return body(source);
+  if (typeof Response !== "undefined" && source instanceof Response) return ok(source);
   const url = source instanceof URL ? source : new URL(String(source), globalThis.location?.href ?? import.meta.url);
   if (url.protocol === "file:") {
     const { readFile } = await import("node:fs/promises");
@@ -200,20 +207,66 @@ async function bytesOf(source) {
       throw new ColdreadError("not_found", `${url}: ${error.message}`);
     });
   }
-  return body(await ask(url));
-}
-
-async function ask(url) {
-  return ok(await fetch(url).catch((error) => {
+  return ok(await fetch(url, { headers }).catch((error) => {
     throw new ColdreadError("not_found", `${url}: ${error.message}`);
   }));
 }
 
 function ok(response) {
   if (response.ok) return response;
-  throw new ColdreadError("not_found", `${response.url}: HTTP ${response.status}`);
+  throw new ColdreadError(response.status === 401 ? "unauthorized" : "not_found", `${response.url}: HTTP ${response.status}`);
 }
 
-async function body(response) {
-  return new Uint8Array(await ok(response).arrayBuffer());
+/** Puts a model into the module's memory, a body piece by piece as it comes: no other copy of it is whole. */
+async function received(source, instantiating) {
+  const wasm = await instantiating;
+  const length = Number(source.byteLength ?? source.headers.get("content-length"));
+  const pointer = allocate(wasm, length);
+  if (ArrayBuffer.isView(source)) {
+    write(wasm, source, pointer);
+    return { pointer, bytes: length };
+  }
+  const read = reader(source.body ?? new Blob([]).stream());
+  let written = 0;
+  // What has no room, because the body has no `content-length` or was compressed.
+  const rest = [];
+  for (;;) {
+    const { done, value } = await read().catch((error) => {
+      throw new ColdreadError("not_found", `${source.url}: ${error.message}`);
+    });
+    if (done) break;
+    if (rest.length === 0 && written + value.byteLength <= length) {
+      write(wasm, value, pointer + written);
+      written += value.byteLength;
+    } else {
+      rest.push(value.slice());
+    }
+  }
+  if (rest.length === 0) return { pointer, bytes: written };
+  rest.unshift(new Uint8Array(wasm.memory.buffer, pointer, written).slice());
+  wasm.release(pointer, length);
+  const bytes = rest.reduce((sum, piece) => sum + piece.byteLength, 0);
+  const moved = allocate(wasm, bytes);
+  let end = moved;
+  for (const piece of rest) {
+    write(wasm, piece, end);
+    end += piece.byteLength;
+  }
+  return { pointer: moved, bytes };
+}
+
+/** Reads a stream's next piece, valid until the next call: into the same buffer where the stream can do that. */
+function reader(stream) {
+  let buffer = new ArrayBuffer(PIECE_BYTES);
+  try {
+    const reader = stream.getReader({ mode: "byob" });
+    return async () => {
+      const result = await reader.read(new Uint8Array(buffer));
+      buffer = result.value?.buffer;
+      return result;
+    };
+  } catch {
+    const reader = stream.getReader();
+    return () => reader.read();
+  }
 }

@@ -4,14 +4,15 @@
 //   worker.postMessage({ id: 1, posts: ["so good"], model: "/default.coldread" });
 //   worker.onmessage = ({ data: { id, results, error } }) => ...
 //
-// The model of the first message is loaded once; later messages may leave it out.
+// The model of the first message is loaded once; later messages may leave it out. `headers` are
+// those of the request for it.
 import { ColdreadError, load } from "./coldread.js";
 
 let loading;
 
-self.onmessage = async ({ data: { id, posts, model, longText } }) => {
+self.onmessage = async ({ data: { id, posts, model, headers, longText } }) => {
   try {
-    loading ??= load(model);
+    loading ??= load(model, { headers });
     const classifier = await loading;
     const results = classifier.classify(posts, { longText });
     self.postMessage({ id, results: Array.isArray(results) ? results.map(plain) : results });

@@ -7,6 +7,7 @@
 //! | export | what it does |
 //! |---|---|
 //! | `allocate(bytes)` | room for `bytes`, on a 64-byte boundary; 0 if there is none |
+//! | `release(pointer, bytes)` | gives room back that was not passed on |
 //! | `open(pointer, bytes)` | takes the room with a packed model in it; 1 if it is one |
 //! | `score(pointer, bytes, posts, long_text)` | takes the room: `posts` lengths as u32, then their UTF-8; 1 if they were scored |
 //! | `scores()` | f32, posts by labels; NaN where a post was not scored |
@@ -44,10 +45,22 @@ pub extern "C" fn allocate(bytes: usize) -> *mut u8 {
     layout(bytes).map_or(std::ptr::null_mut(), |layout| unsafe { alloc(layout) })
 }
 
+/// Takes back room that was not passed on.
+///
+/// # Safety
+/// `pointer` must be from `allocate(bytes)`, and nothing may use it afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn release(pointer: *mut u8, bytes: usize) {
+    if let Some(layout) = layout(bytes) {
+        // SAFETY: `allocate` made it with the same layout.
+        unsafe { dealloc(pointer, layout) };
+    }
+}
+
 /// Loads the packed model in a room.
 ///
 /// # Safety
-/// `pointer` must be from `allocate(bytes)`, all of it written, and be passed on once.
+/// `pointer` must be from `allocate` of at least so many bytes, which are written, and be passed on once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn open(pointer: *mut u8, bytes: usize) -> u32 {
     // SAFETY: as the caller promises; the room stays for as long as the instance.
@@ -95,10 +108,8 @@ pub unsafe extern "C" fn score(
         collect(instance, &results, labels);
         Ok(())
     });
-    if let Some(layout) = layout(bytes) {
-        // SAFETY: `allocate` made it with the same layout, and nothing refers to it any more.
-        unsafe { dealloc(pointer, layout) };
-    }
+    // SAFETY: as the caller promises; nothing refers to it any more.
+    unsafe { release(pointer, bytes) };
     done
 }
 

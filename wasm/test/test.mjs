@@ -3,7 +3,9 @@
 // BINARY is a native coldread, whose scores must be the same bits; POSTS.jsonl has {"text": ...} a line.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { ColdreadError, load, supports } from "coldread";
@@ -72,6 +74,54 @@ test("what is no model is refused", async () => {
   await assert.rejects(load(new URL("file:///no/such/model")), { code: "not_found" });
   await assert.rejects(load("http://127.0.0.1:9/model"), { code: "not_found" });
   assert.equal((await load(model.buffer.slice(model.byteOffset, model.byteOffset + model.length))).name, "default");
+});
+
+test("a body becomes a model however it comes", async () => {
+  const model = readFileSync(file("default.coldread"));
+  const expected = classifier.classify("so good");
+  const same = async (response) => {
+    const other = await load(response);
+    assert.deepEqual(other.classify("so good"), expected);
+    assert.ok(other.memoryBytes < model.length + (8 << 20), `${other.memoryBytes} bytes`);
+  };
+  const pieces = () => {
+    const sizes = [1, 63, 100_000, 5_000_000];
+    let end = 0;
+    return new ReadableStream({
+      pull(controller) {
+        if (end === model.length) return controller.close();
+        const start = end;
+        end = Math.min(model.length, end + (sizes.shift() ?? 3_000_000));
+        controller.enqueue(new Uint8Array(model.subarray(start, end)));
+      },
+    });
+  };
+  await same(new Response(model));
+  await same(new Response(pieces()));
+  // The length of a compressed body, and one that is too large.
+  for (const length of [1000, model.length + 1000]) await same(new Response(pieces(), { headers: { "content-length": length } }));
+  for (const body of [null, "", model.subarray(0, 5_000_000), "<!doctype html>"]) {
+    await assert.rejects(load(new Response(body)), { name: "ColdreadError", code: "invalid_model" });
+  }
+  const broken = new ReadableStream({ start: (controller) => controller.error(new Error("reset")) });
+  await assert.rejects(load(new Response(broken)), { name: "ColdreadError", code: "not_found", message: /reset/ });
+});
+
+test("a model at an address may need headers", async () => {
+  const model = readFileSync(file("default.coldread"));
+  const server = createServer((request, response) => {
+    const isKnown = request.headers["x-api-key"] === "a-key";
+    response.writeHead(isKnown ? 200 : 401).end(isKnown ? model : "");
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${server.address().port}/model`;
+  try {
+    await assert.rejects(load(url), { name: "ColdreadError", code: "unauthorized" });
+    const remote = await load(new URL(url), { headers: { "x-api-key": "a-key" } });
+    assert.deepEqual(remote.classify("so good"), classifier.classify("so good"));
+  } finally {
+    server.close();
+  }
 });
 
 test("an engine without vectors is told so", async () => {

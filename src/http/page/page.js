@@ -1,10 +1,11 @@
-// Sends posts to this server as NDJSON and shows results as they arrive. On a static site, marked
-// by the document's `data-scorer`, the tab itself scores, with the npm package in package/.
+// Sends posts to this server as NDJSON and shows results as they arrive. The document says where posts
+// can be scored: `data-server` on the server, `data-package` in the tab, with the npm package there.
 "use strict";
 
 const MAX_SHOWN = 200;
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
+const page = document.documentElement.dataset;
 
 let running = null;
 let downloadUrl = null;
@@ -44,9 +45,9 @@ function languageNote({ language, language_confidence: confidence, warnings }) {
 
 const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
-function headers(contentType) {
+function key() {
   const key = $("key").value.trim();
-  return key ? { "content-type": contentType, "x-api-key": key } : { "content-type": contentType };
+  return key ? { "x-api-key": key } : {};
 }
 
 // The error in a response, or else its status.
@@ -170,79 +171,38 @@ async function eachLine(body, use) {
 
 const ndjson = (texts) => texts.map((text) => JSON.stringify(text) + "\n").join("");
 
-const inTab = document.documentElement.dataset.scorer === "tab";
+// Where the tab scores, with the npm package, its module; else null.
+let tabModule = null;
 
-// The package's worker, so that the page stays responsive.
-class Tab {
-  #worker;
-  #waiting = new Map();
-  #id = 0;
-
-  constructor() {
-    // Where Trusted Types are enforced, this declares the address of the worker trusted.
-    const trusted = window.trustedTypes?.createPolicy("coldread", { createScriptURL: () => "package/worker.js" });
-    this.#worker = new Worker(trusted?.createScriptURL("") ?? "package/worker.js", { type: "module" });
-    this.#worker.onmessage = ({ data: { id, ...answer } }) => this.#settle(id, answer);
-    this.#worker.onerror = () => {
-      for (const id of this.#waiting.keys()) this.#settle(id, { error: { error: { message: "the package could not be loaded" } } });
-    };
-  }
-
-  #settle(id, answer) {
-    this.#waiting.get(id)?.(answer);
-    this.#waiting.delete(id);
-  }
-
-  ask(message) {
-    this.#id += 1;
-    const id = this.#id;
-    return new Promise((resolve) => {
-      this.#waiting.set(id, resolve);
-      this.#worker.postMessage({ id, ...message });
-    }).then((answer) => {
-      if (answer.error) throw new Error(answer.error.error.message);
-      return answer.results;
-    });
-  }
+async function tab() {
+  if (!$("in-tab").checked) return null;
+  tabModule ??= import(new URL(`${page.package}tab.js`, document.baseURI)).catch(() => {
+    tabModule = null;
+    throw new Error("the package could not be loaded");
+  });
+  return tabModule;
 }
 
-let tab = null;
-
-// The same digits as in the server's JSON: the fewest that parse to the same 32-bit float.
-function shortest(score) {
-  for (let digits = 1; digits < 9; digits += 1) {
-    const short = Number(score.toPrecision(digits));
-    if (Math.fround(short) === score) return short;
-  }
-  return score;
-}
-
-function rounded(result) {
-  if (result.error) return result;
-  const scores = Object.fromEntries(Object.entries(result.scores).map(([label, score]) => [label, shortest(score)]));
-  return { ...result, score: shortest(result.score), scores };
-}
-
-async function scoreInTab(posts, results, onPart) {
-  running = new AbortController();
-  tab ??= new Tab();
-  for (let first = 0; first < posts.length; first += 32) {
-    const some = posts.slice(first, first + 32);
-    for (const [i, result] of (await tab.ask({ posts: some })).entries()) {
-      results.add({ row: first + i + 1, ...rounded(result) });
+async function scoreInTab(tab, results, onPart) {
+  try {
+    for await (const row of tab.score(results.texts, key())) {
+      running.signal.throwIfAborted();
+      results.add(row);
+      onPart(0, results.total);
     }
-    onPart(0, results.total);
-    running.signal.throwIfAborted();
+  } catch (error) {
+    if (error.code === "unauthorized") $("key-box").open = true;
+    throw error;
   }
 }
 
-async function score(parts, results, onPart) {
-  if (inTab) return scoreInTab(results.texts, results, onPart);
+async function score(tab, parts, results, onPart) {
   running = new AbortController();
+  if (tab) return scoreInTab(tab, results, onPart);
   for (const [i, { contentType, query, body }] of parts.entries()) {
     const reply = await fetch(`v1/sentiment?detect_language=true${query ?? ""}`, {
       method: "POST",
-      headers: { ...headers(contentType), accept: "application/x-ndjson" },
+      headers: { ...key(), "content-type": contentType, accept: "application/x-ndjson" },
       body,
       signal: running.signal,
     });
@@ -285,53 +245,19 @@ $("posts-form").addEventListener("submit", (event) => {
     $("status").textContent = "Scoring…";
     const results = new Results(texts);
     const began = performance.now();
-    await score([{ contentType: "application/x-ndjson", body: ndjson(texts) }], results, () => {});
+    const chosen = await tab();
+    await score(chosen, [{ contentType: "application/x-ndjson", body: ndjson(texts) }], results, () => {});
     const took = performance.now() - began;
     results.summarise();
-    $("latency").textContent = `${took.toFixed(1)} ms for ${texts.length} ${texts.length === 1 ? "post" : "posts"}`;
+    $("latency").textContent = `${took.toFixed(1)} ms for ${texts.length} ${texts.length === 1 ? "post" : "posts"}${chosen ? ", in this tab" : ""}`;
     $("status").textContent = `${results.total} scored.`;
     results.offerDownload();
   });
 });
 
-// The fields of delimited text, by row. A quoted field may contain delimiters and line ends.
-function fields(text, delimiter) {
-  const rows = [[]];
-  const field = new RegExp(`(?:"((?:[^"]|"")*)"|([^"${delimiter}\\r\\n][^${delimiter}\\r\\n]*|))(${delimiter}|\\r\\n|\\r|\\n|$)`, "y");
-  while (field.lastIndex < text.length) {
-    const at = field.lastIndex;
-    const found = field.exec(text);
-    if (!found) throw new Error(`the quotes of row ${rows.length} do not match, at character ${at}`);
-    rows.at(-1).push(found[1]?.replaceAll('""', '"') ?? found[2]);
-    if (found[3] !== delimiter) rows.push([]);
-  }
-  return rows.filter((row) => row.some((value) => value !== ""));
-}
-
-// The posts of a file, if there is no server to parse it.
-async function posts(file) {
-  const text = (await file.text()).replace(/^\ufeff/, "");
-  const delimiter = [[/\.csv$/i, ","], [/\.(tsv|tab)$/i, "\t"]].find(([name]) => name.test(file.name))?.[1];
-  if (delimiter) {
-    const [header, ...rows] = fields(text, delimiter);
-    const column = (header ?? []).findIndex((name) => name.trim().toLowerCase() === "text");
-    if (column < 0) throw new Error("the file has no column `text`");
-    return rows.map((row) => row[column] ?? "");
-  }
-  const lines = text.split(/\r\n|\r|\n/).filter((line) => line.trim());
-  if (!/\.(jsonl|ndjson|json|js)$/i.test(file.name)) return lines;
-  return lines.map((line, i) => {
-    let row;
-    try { row = JSON.parse(line); } catch { throw new Error(`line ${i + 1} is not JSON`); }
-    const post = typeof row === "string" ? row : row?.text;
-    if (typeof post !== "string") throw new Error(`line ${i + 1} has no \`text\``);
-    return post;
-  });
-}
-
 // The requests for a file, and its posts if they are known.
-async function read(file) {
-  if (inTab) return { parts: [], texts: await posts(file) };
+async function read(tab, file) {
+  if (tab) return { parts: [], texts: await tab.posts(file) };
   const kinds = [
     [/\.csv$/i, "text/csv"],
     [/\.(tsv|tab)$/i, "text/tab-separated-values"],
@@ -369,10 +295,11 @@ $("file-form").addEventListener("submit", (event) => {
     $("stop").hidden = $("progress").hidden = false;
     $("progress").value = 0;
     $("status").textContent = "Scoring the file…";
-    const { parts, texts } = await read(file);
+    const chosen = await tab();
+    const { parts, texts } = await read(chosen, file);
     const rows = await countRows(file, texts);
     const results = new Results(texts);
-    await score(parts, results, (_part, total) => {
+    await score(chosen, parts, results, (_part, total) => {
       $("progress").value = Math.min(1, total / rows);
     });
     results.summarise();
@@ -383,14 +310,21 @@ $("file-form").addEventListener("submit", (event) => {
 
 $("stop").addEventListener("click", () => running?.abort());
 
-if (!inTab) fetch("v1/info", { headers: headers("application/json") })
-  .then(async (reply) => (reply.ok ? reply.json() : Promise.reject(await failure(reply))))
-  .then(
-    (info) => { $("model").textContent = `${info.model} (${info.engine.engine})`; },
-    () => { $("model").textContent = "unknown"; },
-  );
-else {
+const hasServer = "server" in page;
+if (hasServer) {
+  fetch("v1/info", { headers: key() })
+    .then(async (reply) => (reply.ok ? reply.json() : Promise.reject(await failure(reply))))
+    .then(
+      (info) => { $("model").textContent = `${info.model} (${info.engine.engine})`; },
+      () => { $("model").textContent = "unknown"; },
+    );
+} else {
   $("model").textContent = "default, in this tab; nothing leaves this page";
   $("key-box").hidden = true;
   document.querySelector("footer").hidden = true;
 }
+$("in-tab").checked = !hasServer;
+$("where").hidden = !(hasServer && page.package);
+$("megabytes").textContent = page.megabytes ?? "";
+// Loads ahead of the first post; a failure shows with that.
+$("in-tab").addEventListener("change", () => tab().then((tab) => tab?.prepare(key())).catch(() => {}));
