@@ -17,7 +17,7 @@ use coldread::config::{LanguageArgs, ModelArgs};
 use coldread::rows::{Row, RowError, RowFailure};
 use coldread::scorer::{PostOptions, Scorer};
 use coldread_engine::LongText;
-use output::{Output, Results};
+use output::{Output, ResultPrinter};
 use std::io::{self, IsTerminal, Stdout};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -116,7 +116,7 @@ impl ScoreArgs {
 
 /// What the handler of Ctrl-C has to leave in order.
 struct Screen {
-    results: Results<Stdout>,
+    results: ResultPrinter<Stdout>,
     progress: Progress,
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     });
     let total_bytes = input.as_ref().and_then(Posts::total_bytes);
     let screen = Arc::new(Mutex::new(Screen {
-        results: Results::new(
+        results: ResultPrinter::new(
             io::stdout(),
             output,
             Arc::clone(scorer.model().info()),

@@ -19,8 +19,8 @@ pub(crate) enum Output {
     Csv,
 }
 
-/// A writer of results.
-pub(super) struct Results<W: Write> {
+/// Prints results.
+pub(super) struct ResultPrinter<W: Write> {
     out: BufWriter<W>,
     form: Form,
 }
@@ -38,7 +38,7 @@ struct Table {
     width: usize,
 }
 
-impl<W: Write> Results<W> {
+impl<W: Write> ResultPrinter<W> {
     /// Writes the header where there is one.
     pub(super) fn new(out: W, output: Output, model: Arc<ModelInfo>, has_language: bool) -> Self {
         let rows =
@@ -137,7 +137,7 @@ mod tests {
         let labels = ["negative", "a, b"];
         let owned = labels.map(str::to_owned).to_vec();
         let model = Arc::new(ModelInfo::single_label("", owned, 512));
-        let mut results = Results::new(Vec::new(), output, model, has_language);
+        let mut results = ResultPrinter::new(Vec::new(), output, model, has_language);
         if let Form::Table(table) = &mut results.form {
             table.width = 40;
         }
