@@ -14,7 +14,7 @@ use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
 use coldread::config::{LanguageArgs, ModelArgs};
-use coldread::rows::{Row, RowError, RowFailure};
+use coldread::rows::{OptionalColumns, Row, RowError, RowFailure};
 use coldread::scorer::{PostOptions, Scorer};
 use coldread_engine::LongText;
 use output::{Output, ResultPrinter};
@@ -146,7 +146,10 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
             io::stdout(),
             output,
             Arc::clone(scorer.model().info()),
-            args.detect_language,
+            OptionalColumns {
+                language: args.detect_language,
+                model: scorer.models().count() > 1,
+            },
         ),
         // Results that scroll by are progress enough.
         progress: Progress::start(total_bytes, !to_terminal),

@@ -477,6 +477,31 @@ async fn a_batch_of_two_models_has_the_results_of_each_post_alone() {
     let rows: Vec<&str> = rows.text.lines().collect();
     assert!(!rows[0].contains("model"), "{rows:?}");
     assert!(rows[1].contains(r#""model":"xlm-roberta""#), "{rows:?}");
+    let csv = format!("text\n\"{ENGLISH}\"\n\"{GERMAN}\"\n\" \"\n");
+    for (query, first) in [("", "windows"), ("?detect_language=true", "warnings")] {
+        let headers = [("content-type", "text/csv")];
+        let path = format!("/v1/sentiment{query}");
+        let reply = send(
+            app.clone(),
+            request(Method::POST, &path, &headers, csv.clone()),
+        );
+        let reply = reply.await.text;
+        let rows: Vec<Vec<&str>> = reply
+            .lines()
+            .map(|line| line.trim_end().split(',').collect())
+            .collect();
+        let last: Vec<&[&str]> = rows.iter().map(|row| &row[row.len() - 3..]).collect();
+        assert_eq!(
+            last,
+            [
+                &[first, "model", "error"],
+                &["", "bert", ""],
+                &["", "xlm-roberta", ""],
+                &["", "", "empty_text"],
+            ]
+        );
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+    }
 
     let info = send(app, get("/v1/info")).await.json();
     assert_eq!(info["languages"], json!(["en"]));
