@@ -161,6 +161,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
         options: PostOptions {
             long_text: args.long_text,
             detect_language: args.detect_language,
+            model: None,
         },
         screen: &screen,
         tally: Tally::default(),

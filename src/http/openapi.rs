@@ -13,6 +13,7 @@ use super::description::{self, DOCUMENT};
 use super::error::ApiError;
 use super::posts;
 use super::{api, page, routes};
+use crate::error::PostRejection;
 use crate::rows::ResultRow;
 use crate::wire::ErrorBody;
 use axum::http::{Method, StatusCode};
@@ -260,11 +261,12 @@ pub(super) fn body_errors() -> Vec<ApiError> {
 }
 
 /// The error of a post that is longer than this server's limit.
-pub(super) fn too_long() -> PostError {
-    PostError::TooLong {
+pub(super) fn too_long() -> PostRejection {
+    let error = PostError::TooLong {
         bytes: MAX_POST_BYTES + 1,
         max_bytes: MAX_POST_BYTES,
-    }
+    };
+    error.into()
 }
 
 fn sentiment_errors() -> Vec<ApiError> {
@@ -273,16 +275,17 @@ fn sentiment_errors() -> Vec<ApiError> {
         ApiError::TooManyPosts {
             max_posts: MAX_POSTS,
         },
-        ApiError::Post(too_long()),
-        ApiError::Post(PostError::TooManyTokens {
+        too_long().into(),
+        PostRejection::from(PostError::TooManyTokens {
             max_tokens: MAX_TOKENS,
-        }),
+        })
+        .into(),
         ApiError::ResponseTooLarge {
             max_bytes: 6_000_000,
         },
         ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
-        ApiError::Post(PostError::Empty),
-        ApiError::Post(PostError::UnsupportedLanguage { language: "de" }),
+        PostRejection::from(PostError::Empty).into(),
+        PostRejection::UnsupportedLanguage { language: "de" }.into(),
         ApiError::NoTexts,
         ApiError::InvalidType {
             path: "`text`".to_owned(),

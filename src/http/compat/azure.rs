@@ -7,7 +7,8 @@ use super::error::CompatError::{self, Api, Format};
 use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each};
 use super::strict_json::{self, BoundedVec, StrictObject};
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Post};
+use crate::error::PostRejection;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
@@ -209,12 +210,14 @@ enum InvalidDocument {
     UnsupportedLanguage,
 }
 
-impl From<PostError> for InvalidDocument {
-    fn from(error: PostError) -> Self {
+impl From<PostRejection> for InvalidDocument {
+    fn from(error: PostRejection) -> Self {
         match error {
-            PostError::TooLong { .. } | PostError::TooManyTokens { .. } => Self::TooLong,
-            PostError::UnsupportedLanguage { .. } => Self::UnsupportedLanguage,
-            _ => Self::Empty,
+            PostRejection::UnsupportedLanguage { .. } => Self::UnsupportedLanguage,
+            PostRejection::Post(PostError::TooLong { .. } | PostError::TooManyTokens { .. }) => {
+                Self::TooLong
+            }
+            PostRejection::Post(_) => Self::Empty,
         }
     }
 }
@@ -244,19 +247,23 @@ impl InvalidDocument {
     }
 }
 
-fn validate(document: &Document, batcher: &Batcher) -> Result<String, InvalidDocument> {
+fn validate(document: &Document, batcher: &Batcher) -> Result<Post, InvalidDocument> {
+    let mut model = None;
     if let Some(code) = document.named_language() {
         if !strict_json::is_language(code) {
             return Err(InvalidDocument::LanguageCode);
         }
-        if batcher.rejects(&strict_json::primary_language(code)) {
+        let language = strict_json::primary_language(code);
+        if batcher.rejects(&language) {
             return Err(InvalidDocument::UnsupportedLanguage);
         }
+        model = batcher.model_of(&language);
     }
     if document.text.0.chars().count() > MAX_CHARS {
         return Err(InvalidDocument::TooLong);
     }
-    Ok(document.text.0.clone())
+    let text = document.text.0.clone();
+    Ok(Post { text, model })
 }
 
 fn transactions(document: &Document) -> usize {

@@ -70,17 +70,18 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     }
     let batcher = app.batcher();
     let named = document.language_code.filter(|code| !code.is_empty());
-    if let Some(code) = &named {
-        let is_rejected = batcher.rejects(&strict_json::primary_language(code));
-        if !strict_json::is_language(code) || is_rejected {
-            return Err(FormatError::UnsupportedLanguage.into());
-        }
-    }
-    let polarities = polarities(&request)?;
-    let options = PostOptions {
+    let mut options = PostOptions {
         detect_language: named.is_none(),
         ..PostOptions::default()
     };
+    if let Some(code) = &named {
+        let language = strict_json::primary_language(code);
+        if !strict_json::is_language(code) || batcher.rejects(&language) {
+            return Err(FormatError::UnsupportedLanguage.into());
+        }
+        options.model = batcher.model_of(&language);
+    }
+    let polarities = polarities(&request)?;
     let (scored, stages) = score_one(&request, content.clone(), options).await?;
     let scores = polarities.scores(&scored.sentiment);
     let sentiment = Sentiment {

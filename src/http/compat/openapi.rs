@@ -8,6 +8,7 @@ use super::error::{CompatError, FormatError};
 use super::sigv4::SignatureError;
 use super::{Route, azure, comprehend, google, huggingface, inputs};
 use super::{sagemaker, tei, vertex};
+use crate::error::PostRejection;
 use crate::http::error::ApiError;
 use crate::http::openapi::{
     DocumentedError, ErrorFormat, MAX_POSTS, MAX_TOKENS, NATIVE, add_errors, body_errors, too_long,
@@ -18,7 +19,7 @@ use coldread_engine::PostError;
 use serde_json::{Value, json};
 
 /// The error of a post whose language was detected and is rejected.
-const OTHER_LANGUAGE: PostError = PostError::UnsupportedLanguage { language: "de" };
+const OTHER_LANGUAGE: PostRejection = PostRejection::UnsupportedLanguage { language: "de" };
 
 /// The form of a format's errors, and the function that gives an error this form.
 type Errors = (ErrorFormat, fn(&CompatError) -> (StatusCode, Value));
@@ -325,12 +326,12 @@ fn add_to_schemas(schemas: &mut Value) {
 /// The errors of a route in each of its formats, except for the native format.
 fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
     let max = MAX_POSTS;
-    let item = |error: PostError| FormatError::Item { index: 1, error };
+    let item = |error: PostRejection| FormatError::Item { index: 1, error };
     let batch = |expected: &'static str| {
         vec![
             FormatError::Request(expected),
             FormatError::BatchTooLarge { max },
-            item(PostError::Empty),
+            item(PostError::Empty.into()),
             item(too_long()),
             item(OTHER_LANGUAGE),
         ]
@@ -346,9 +347,10 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
         Route::Predict => {
             let mut own = batch(tei::EXPECTED_BODY);
             own.push(FormatError::EmptyBatch);
-            own.push(item(PostError::TooManyTokens {
+            let error = PostError::TooManyTokens {
                 max_tokens: MAX_TOKENS,
-            }));
+            };
+            own.push(item(error.into()));
             (own, &TEI)
         }
         Route::Azure => {
