@@ -195,7 +195,7 @@ fn add_responses(document: &mut Value) {
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
     let rows = json!("One `Row` per line");
     scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
-    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, and with `detect_language` language, language_confidence, warnings; error";
+    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, with `detect_language` also language, language_confidence, warnings, of two models also model; error";
     scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
     let text = json!({ "type": "string" });
     document["components"]["headers"] = json!({
