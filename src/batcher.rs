@@ -33,7 +33,7 @@ mod worker;
 pub use response::ScoredPosts;
 
 use crate::error::InferError;
-use crate::scorer::{OtherLanguages, PostOptions, Scorer};
+use crate::scorer::{ModelIndex, OtherLanguages, PostOptions, Scorer};
 use crate::telemetry::Metrics;
 use coldread_engine::{Model, ModelInfo};
 use queue::{EarlyRejection, Queue, Request};
@@ -63,6 +63,21 @@ pub struct RequestOptions {
     pub deadline: Option<Instant>,
     /// How its posts are scored.
     pub post: PostOptions,
+}
+
+/// A post of a request.
+#[derive(Debug)]
+pub struct Post {
+    /// Its text.
+    pub text: String,
+    /// The model for its language, if it is not that of the request's options.
+    pub model: Option<ModelIndex>,
+}
+
+impl From<String> for Post {
+    fn from(text: String) -> Self {
+        Self { text, model: None }
+    }
 }
 
 /// A handle to the queue; clones share it. The workers end with the last handle.
@@ -148,8 +163,12 @@ impl Batcher {
     pub fn serves(&self, language: &str) -> Option<bool> {
         let models = &self.0.models;
         let is_known = models.iter().all(|model| !model.languages().is_empty());
-        let mut languages = models.iter().flat_map(Model::languages);
-        is_known.then(|| languages.any(|it| it == language))
+        is_known.then(|| self.model_of(language).is_some())
+    }
+
+    /// The model that was trained for a language, if there is one.
+    pub fn model_of(&self, language: &str) -> Option<ModelIndex> {
+        ModelIndex::of_language(self.0.models.iter(), language)
     }
 
     /// Whether posts in a language are rejected.
@@ -200,13 +219,14 @@ impl Batcher {
     /// Dropping the future withdraws the posts that no worker has taken.
     pub async fn classify(
         &self,
-        posts: Vec<String>,
+        posts: Vec<impl Into<Post>>,
         options: RequestOptions,
     ) -> Result<ScoredPosts, InferError> {
         if posts.is_empty() {
             return Ok(ScoredPosts::default());
         }
         let shared = &self.0.shared;
+        let posts = posts.into_iter().map(Into::into).collect();
         let (request, response) = Request::new(posts, options, self.max_tokens());
         let withdraw = Withdraw {
             shared,

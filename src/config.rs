@@ -14,7 +14,7 @@ mod sigv4;
 
 pub use access::{Access, AccessArgs, ApiKeys};
 pub use compat::{Compat, CompatArgs, Service};
-pub use events::{EventArgs, EventOptions, Pointer, Results};
+pub use events::{EventArgs, EventOptions, Pointer, ResultDestination};
 pub use languages::LanguageArgs;
 pub use limits::Limits;
 pub use sigv4::SigV4Keys;

@@ -1,10 +1,33 @@
 //! Errors of requests, independent of HTTP.
 //!
-//! Start-up has an error of its own, [`coldread_engine::LoadError`], and so has a single
-//! post, [`coldread_engine::PostError`].
+//! Start-up has an error of its own, [`coldread_engine::LoadError`].
 
-use coldread_engine::EngineError;
+use coldread_engine::{EngineError, PostError};
 use std::error::Error;
+
+/// Why one post was not scored. Its neighbours in a batch are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PostRejection {
+    /// The classifier cannot score it.
+    #[error(transparent)]
+    Post(#[from] PostError),
+    /// No model was trained for its language, and such posts are rejected.
+    #[error("the model was not trained for the language of the text ({language})")]
+    UnsupportedLanguage {
+        /// The post's language.
+        language: &'static str,
+    },
+}
+
+impl PostRejection {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Post(error) => error.code(),
+            Self::UnsupportedLanguage { .. } => "unsupported_language",
+        }
+    }
+}
 
 /// Why a request's posts were not scored at all.
 #[derive(Debug, thiserror::Error)]

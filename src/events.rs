@@ -35,7 +35,7 @@ use crate::telemetry::StageTimings;
 use crate::telemetry::{REQUEST_TARGET, TraceIds};
 use record::Finder;
 use serde_json::value::RawValue;
-use source::Source;
+use source::EventSource;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
@@ -115,11 +115,12 @@ impl Events {
         stats.source = batch.source.name();
         stats.records = batch.records.len();
         match batch.source {
-            Source::Sqs | Source::SqsFifo | Source::Kinesis | Source::DynamoDb => {
-                self.partial_batch_response(batch, platform, stats).await
-            }
-            Source::Ping => Ok(sync_response::json(&Pong { status: "ok" })),
-            Source::Sns | Source::EventBridge | Source::List => {
+            EventSource::Sqs
+            | EventSource::SqsFifo
+            | EventSource::Kinesis
+            | EventSource::DynamoDb => self.partial_batch_response(batch, platform, stats).await,
+            EventSource::Ping => Ok(sync_response::json(&Pong { status: "ok" })),
+            EventSource::Sns | EventSource::EventBridge | EventSource::List => {
                 self.results(batch, platform, stats).await
             }
         }

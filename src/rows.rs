@@ -28,7 +28,7 @@ mod tests;
 pub use error::{InputError, RowError};
 pub use file::RowFile;
 pub(crate) use json::{json_at, tokens};
-pub use results::{ResultFormat, ResultRow, ResultWriter, RowFailure};
+pub use results::{OptionalColumns, ResultFormat, ResultRow, ResultWriter, RowFailure};
 pub use signature::FileType;
 
 use charset::{Charset, Decoder};

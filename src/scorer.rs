@@ -5,6 +5,7 @@
 //! serves its language. The detector runs only where something depends on it: a request that asks
 //! for languages, a second model, or posts that are to be rejected.
 
+use crate::error::PostRejection;
 use crate::language::{self, Language};
 use coldread_engine::classifier::Encoded;
 use coldread_engine::{Classifier, EngineError, LongText, Model, PostError, Sentiment};
@@ -19,13 +20,13 @@ pub struct ScoredPost {
 }
 
 /// A post's result, or why it has none.
-pub type PostResult = Result<ScoredPost, PostError>;
+pub type PostResult = Result<ScoredPost, PostRejection>;
 
 /// Whether a post was found to be in a language that no model was trained for.
 pub(crate) fn is_unsupported(result: &PostResult) -> bool {
     match result {
         Ok(scored) => scored.language.is_some_and(|it| it.is_unsupported),
-        Err(error) => matches!(error, PostError::UnsupportedLanguage { .. }),
+        Err(error) => matches!(error, PostRejection::UnsupportedLanguage { .. }),
     }
 }
 
@@ -45,6 +46,25 @@ pub struct PostOptions {
     pub long_text: LongText,
     /// Whether the result says the post's language.
     pub detect_language: bool,
+    /// The model for the language that the client named; otherwise it is that of the detected one.
+    pub model: Option<ModelIndex>,
+}
+
+/// One of the models of a [`Scorer`], and of its clones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelIndex(usize);
+
+impl ModelIndex {
+    /// The first model that was trained for a language, a code of ISO 639.
+    pub(crate) fn of_language<'a>(
+        mut models: impl Iterator<Item = &'a Model>,
+        language: &str,
+    ) -> Option<Self> {
+        let index = models.position(|model| model.languages().iter().any(|it| it == language));
+        index.map(Self)
+    }
+
+    const FIRST: Self = Self(0);
 }
 
 /// What happens to posts in languages that no model was trained for.
@@ -92,7 +112,7 @@ pub struct Scorer {
     /// A post whose language none of them serves, or whose language is unsure, is the first's.
     models: Vec<ModelBatch>,
     other_languages: OtherLanguages,
-    batch: Vec<BatchedPost>,
+    batch: Vec<Result<BatchedPost, PostRejection>>,
 }
 
 /// A model, and its share of the batch.
@@ -117,7 +137,7 @@ impl From<Classifier> for ModelBatch {
     }
 }
 
-/// A post of the batch.
+/// A post in the batch of a model.
 #[derive(Debug, Clone, Copy)]
 struct BatchedPost {
     /// The index of its model.
@@ -214,46 +234,48 @@ impl Scorer {
     /// Adds a post to the batch.
     pub fn push(&mut self, post: &str, options: PostOptions) -> Result<(), EngineError> {
         let detects = options.detect_language
-            || self.models.len() > 1
+            || (self.models.len() > 1 && options.model.is_none())
             || self.other_languages == OtherLanguages::Reject;
         let language = if detects {
             Some(language::detect(post).unwrap_or(Language::UNDETERMINED))
         } else {
             None
         };
-        let (model, is_unsupported) = self.choose(language);
-        let is_rejected = is_unsupported && self.other_languages == OtherLanguages::Reject;
+        let (chosen, is_unsupported) = self.choose(language);
+        let ModelIndex(model) = options.model.unwrap_or(chosen);
+        if let Some(Language { code, .. }) = language
+            && is_unsupported
+            && self.other_languages == OtherLanguages::Reject
+        {
+            let language = code;
+            self.batch
+                .push(Err(PostRejection::UnsupportedLanguage { language }));
+            return Ok(());
+        }
         let ModelBatch {
             classifier,
             encoded,
         } = &mut self.models[model];
-        encoded.push(match language {
-            Some(Language { code, .. }) if is_rejected => {
-                Err(PostError::UnsupportedLanguage { language: code })
-            }
-            _ => classifier.push(post, options.long_text)?,
-        });
+        encoded.push(classifier.push(post, options.long_text)?);
         let asked_for = language.filter(|_| options.detect_language);
-        self.batch.push(BatchedPost {
+        self.batch.push(Ok(BatchedPost {
             model,
             language: asked_for.map(|language| PostLanguage {
                 language,
                 is_unsupported,
             }),
-        });
+        }));
         Ok(())
     }
 
-    /// The index of the model that serves a language best, and whether that is none.
-    fn choose(&self, language: Option<Language>) -> (usize, bool) {
+    /// The model for a detected language, and whether none was trained for it.
+    fn choose(&self, language: Option<Language>) -> (ModelIndex, bool) {
         let Some(language) = language.filter(Language::is_sure) else {
-            return (0, false);
+            return (ModelIndex::FIRST, false);
         };
-        let mut models = self.models();
-        let serves = |model: &Model| model.languages().iter().any(|it| it == language.code);
-        match models.position(serves) {
+        match ModelIndex::of_language(self.models(), language.code) {
             Some(model) => (model, false),
-            None => (0, !self.model().languages().is_empty()),
+            None => (ModelIndex::FIRST, !self.model().languages().is_empty()),
         }
     }
 
@@ -280,7 +302,8 @@ impl Scorer {
             model.classifier.run(&mut model.encoded, &mut results)?;
             by_model.push(results.into_iter());
         }
-        let result = |BatchedPost { model, language }| {
+        let result = |post: Result<BatchedPost, PostRejection>| {
+            let BatchedPost { model, language } = post?;
             let sentiment = by_model[model].next();
             let sentiment = sentiment.expect("a result for each post of the model's batch")?;
             Ok(ScoredPost {

@@ -1,8 +1,9 @@
 //! Results and errors as JSON: the same over HTTP, in streams of rows, on the command line and
 //! in responses to events.
 
+use crate::error::PostRejection;
 use crate::scorer::{PostLanguage, PostResult, ScoredPost};
-use coldread_engine::{ModelInfo, PostError};
+use coldread_engine::ModelInfo;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -179,7 +180,7 @@ impl ErrorBody {
     }
 
     /// The error of a post, which takes the place of its result in a batch.
-    pub(crate) fn from_post_error(error: &PostError) -> Self {
+    pub(crate) fn from_post_error(error: &PostRejection) -> Self {
         Self::new(error.code(), error.to_string())
     }
 

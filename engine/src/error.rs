@@ -25,22 +25,14 @@ pub enum PostError {
         /// The limit.
         max_tokens: usize,
     },
-    /// The post is in none of the [model's languages](crate::Model::languages). This crate detects
-    /// no languages; the error is for programs that do, and reject such posts.
-    #[error("the model was not trained for the language of the text ({language})")]
-    UnsupportedLanguage {
-        /// The post's language.
-        language: &'static str,
-    },
 }
 
 impl PostError {
-    /// A stable name for programs: `empty_text`, `text_too_long` or `unsupported_language`.
+    /// A stable name for programs: `empty_text` or `text_too_long`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Empty => "empty_text",
             Self::TooLong { .. } | Self::TooManyTokens { .. } => "text_too_long",
-            Self::UnsupportedLanguage { .. } => "unsupported_language",
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, Lo
         bytes: tokenizer,
         posts,
     } = tokenizer(&folder.tokenizer, config, range)?;
-    let source = Source {
+    let checkpoint = Checkpoint {
         prefix: prefix(family, &tensors),
         tensors: &tensors,
         family,
@@ -66,7 +66,7 @@ pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, Lo
         config: config.clone(),
         profile: folder.profile.clone(),
         temperature: folder.temperature,
-        head_dense: source.dense_name().is_some(),
+        head_dense: checkpoint.dense_name().is_some(),
         wordpiece,
         unigram,
     };
@@ -74,7 +74,7 @@ pub fn pack_with(folder: &ModelFolder, range: WeightRange) -> Result<Vec<u8>, Lo
     let schema = Schema::new(config, meta.head_dense);
     let sections = Writer::small_sections(&meta) + schema.len();
     let mut writer = Writer::new(&meta, &tokenizer, sections);
-    source.write(&schema, &mut writer)?;
+    checkpoint.write(&schema, &mut writer)?;
     Ok(writer.finish())
 }
 
@@ -203,7 +203,7 @@ fn prefix(family: &Family, tensors: &Tensors) -> &'static str {
 }
 
 /// A checkpoint and how to read it.
-struct Source<'a> {
+struct Checkpoint<'a> {
     tensors: &'a Tensors,
     family: &'static Family,
     prefix: &'static str,
@@ -212,7 +212,7 @@ struct Source<'a> {
     posts: Vec<Vec<u32>>,
 }
 
-impl Source<'_> {
+impl Checkpoint<'_> {
     /// Fills in every section that the configuration calls for.
     fn write(&self, schema: &Schema<Spec>, writer: &mut Writer) -> Result<(), LoadError> {
         let family = self.family;

@@ -16,13 +16,13 @@
 //! |---|---|
 //! | `format` | header, section table, checksums: bytes, not models |
 //! | `schema` | which sections a configuration calls for |
-//! | `source` | mapped, static or owned bytes |
+//! | `storage` | mapped, static or owned bytes |
 //! | `views` | sections as the views of [`layout`] |
 //! | `writer` | the other direction |
 
 mod format;
 mod schema;
-mod source;
+mod storage;
 mod views;
 mod writer;
 
@@ -36,13 +36,13 @@ use crate::unigram::{self, Unigram};
 use crate::wordpiece::{Vocabulary, WordPiece};
 use format::{Refusal, Table, invalid, unsupported};
 use layout::WeightRange;
-use source::Source;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use storage::Storage;
 use views::Section;
 
 pub use format::Kind;
@@ -61,7 +61,7 @@ pub struct PackedModel(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    source: Source,
+    storage: Storage,
     fingerprint: u64,
     meta: Meta,
     activation: layout::HeadActivation,
@@ -103,7 +103,7 @@ impl PackedModel {
     /// If the file cannot be read or is not a sound packed model.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let bytes = crate::error::read(path)?;
-        Self::new(Source::new(bytes.into()), path.to_owned())
+        Self::new(Storage::new(bytes.into()), path.to_owned())
     }
 
     /// Maps a packed model into memory and checks its header, section table and configuration;
@@ -117,20 +117,20 @@ impl PackedModel {
     /// # Errors
     /// If the file cannot be mapped or is not a sound packed model.
     pub fn map(path: &Path) -> Result<Self, LoadError> {
-        Self::new(Source::Mapped(mapped::map(path)?), path.to_owned())
+        Self::new(Storage::Mapped(mapped::map(path)?), path.to_owned())
     }
 
     /// Takes a packed model from memory: in place if it begins on a 64-byte
     /// boundary, as one that is part of the program should, else from a copy.
     pub fn from_bytes(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, LoadError> {
-        Self::new(Source::new(bytes.into()), IN_MEMORY.into())
+        Self::new(Storage::new(bytes.into()), IN_MEMORY.into())
     }
 
-    fn new(source: Source, path: PathBuf) -> Result<Self, LoadError> {
-        let checked = check(source.bytes(), &path)?;
+    fn new(storage: Storage, path: PathBuf) -> Result<Self, LoadError> {
+        let checked = check(storage.bytes(), &path)?;
         Ok(Self(Arc::new(Inner {
             path,
-            source,
+            storage,
             fingerprint: checked.fingerprint,
             meta: checked.meta,
             activation: checked.activation,
@@ -166,7 +166,7 @@ impl PackedModel {
     /// # Errors
     /// If a weight lies outside of its section's range.
     pub fn verify_ranges(&self) -> Result<(), LoadError> {
-        if matches!(self.0.source, Source::Static(_)) {
+        if matches!(self.0.storage, Storage::Static(_)) {
             return Ok(());
         }
         for (name, linear) in self.linears() {
@@ -199,7 +199,7 @@ impl PackedModel {
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        self.0.source.bytes()
+        self.0.storage.bytes()
     }
 
     /// A number that differs between models: the checksum of all checksums.

@@ -1,7 +1,7 @@
 //! The queue: which requests are admitted and whose post is next. Nothing here blocks.
 
 use super::response::{ResponseSlot, ScoredPosts};
-use super::{BatchOptions, RequestOptions};
+use super::{BatchOptions, Post, RequestOptions};
 use crate::error::{InferError, OverloadCause};
 use crate::scorer::PostOptions;
 use coldread_engine::{Classifier, LongText};
@@ -21,7 +21,7 @@ const BYTES_PER_TOKEN: usize = 4;
 pub(super) struct Request {
     /// 0 until it is admitted.
     id: u64,
-    posts: std::iter::Enumerate<std::vec::IntoIter<String>>,
+    posts: std::iter::Enumerate<std::vec::IntoIter<Post>>,
     /// The total cost of `posts`.
     cost: usize,
     max_post_cost: usize,
@@ -44,7 +44,7 @@ pub(super) struct QueuedPost {
 
 impl Request {
     pub(super) fn new(
-        posts: Vec<String>,
+        posts: Vec<Post>,
         options: RequestOptions,
         max_tokens: usize,
     ) -> (Self, oneshot::Receiver<Result<ScoredPosts, InferError>>) {
@@ -56,7 +56,10 @@ impl Request {
         let max_post_cost = windows * BYTES_PER_TOKEN * max_tokens + POST_COST;
         let request = Self {
             id: 0,
-            cost: posts.iter().map(|post| cost(post, max_post_cost)).sum(),
+            cost: posts
+                .iter()
+                .map(|post| cost(&post.text, max_post_cost))
+                .sum(),
             posts: posts.into_iter().enumerate(),
             max_post_cost,
             options,
@@ -287,17 +290,20 @@ impl Queue {
                 debug_assert!(false, "a waiting request has posts");
                 continue;
             };
-            let cost = cost(&post, request.max_post_cost);
+            let cost = cost(&post.text, request.max_post_cost);
             self.rounds[round] -= 1;
             self.waiting_work.remove(1, cost);
             self.work_in_progress.add(1, cost);
             let item = QueuedPost {
-                post,
+                post: post.text,
                 index,
                 request: request.id,
                 cost,
                 admitted_at: request.admitted_at,
-                options: request.options.post,
+                options: PostOptions {
+                    model: post.model.or(request.options.post.model),
+                    ..request.options.post
+                },
                 response: Arc::clone(&request.response),
             };
             request.cost -= cost;

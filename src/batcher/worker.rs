@@ -147,10 +147,12 @@ impl Worker {
         for group in by_request(batch.into_iter().map(|item| (item, ()))) {
             let items: Vec<QueuedPost> = group.into_iter().map(|(item, ())| item).collect();
             let start = Instant::now();
-            let posts: Vec<&str> = items.iter().map(|item| item.post.as_str()).collect();
             let run = catch_unwind(AssertUnwindSafe(|| {
-                let results = self.scorer.score(&posts, items[0].options);
-                results.map_err(InferError::from)
+                self.scorer.clear();
+                for item in &items {
+                    self.scorer.push(&item.post, item.options)?;
+                }
+                self.scorer.run().map_err(InferError::from)
             }));
             let results = run.unwrap_or_else(|_| {
                 self.scorer = self.scorer.clone();

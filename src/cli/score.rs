@@ -14,10 +14,10 @@ use super::terminal::thousands;
 use anyhow::{Context, bail};
 use clap::Args;
 use coldread::config::{LanguageArgs, ModelArgs};
-use coldread::rows::{Row, RowError, RowFailure};
+use coldread::rows::{OptionalColumns, Row, RowError, RowFailure};
 use coldread::scorer::{PostOptions, Scorer};
 use coldread_engine::LongText;
-use output::{Output, Results};
+use output::{Output, ResultPrinter};
 use std::io::{self, IsTerminal, Stdout};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -116,7 +116,7 @@ impl ScoreArgs {
 
 /// What the handler of Ctrl-C has to leave in order.
 struct Screen {
-    results: Results<Stdout>,
+    results: ResultPrinter<Stdout>,
     progress: Progress,
 }
 
@@ -142,11 +142,14 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
     });
     let total_bytes = input.as_ref().and_then(Posts::total_bytes);
     let screen = Arc::new(Mutex::new(Screen {
-        results: Results::new(
+        results: ResultPrinter::new(
             io::stdout(),
             output,
             Arc::clone(scorer.model().info()),
-            args.detect_language,
+            OptionalColumns {
+                language: args.detect_language,
+                model: scorer.models().count() > 1,
+            },
         ),
         // Results that scroll by are progress enough.
         progress: Progress::start(total_bytes, !to_terminal),
@@ -158,6 +161,7 @@ pub(crate) fn run(args: &ScoreArgs, model: &ModelArgs) -> anyhow::Result<()> {
         options: PostOptions {
             long_text: args.long_text,
             detect_language: args.detect_language,
+            model: None,
         },
         screen: &screen,
         tally: Tally::default(),

@@ -29,7 +29,7 @@ pub struct EventArgs {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventOptions {
     /// Where results of queues and streams go.
-    pub results: Option<Results>,
+    pub results: Option<ResultDestination>,
     /// Where the post stands in a record.
     pub text: Option<Pointer>,
     /// Where a record has an id of its own.
@@ -38,7 +38,7 @@ pub struct EventOptions {
 
 /// Where results of queues and streams go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Results {
+pub enum ResultDestination {
     /// Lines on standard output.
     Log,
     /// A queue.
@@ -94,13 +94,13 @@ impl EventArgs {
     }
 }
 
-fn parse_results(sink: &str) -> Result<Results, ConfigError> {
+fn parse_results(sink: &str) -> Result<ResultDestination, ConfigError> {
     let reject = |why: &str| {
         let message = format!("--results (COLDREAD_RESULTS) is `{sink}`{why}");
         Err(ConfigError::Events(message))
     };
     if sink == "log" {
-        return Ok(Results::Log);
+        return Ok(ResultDestination::Log);
     }
     let results = match sink.split_once("://") {
         Some(("sqs" | "eventbridge", "")) => {
@@ -109,13 +109,13 @@ fn parse_results(sink: &str) -> Result<Results, ConfigError> {
                  eventbridge://BUS",
             );
         }
-        Some(("sqs", url)) if url.contains("://") => Results::Sqs {
+        Some(("sqs", url)) if url.contains("://") => ResultDestination::Sqs {
             url: url.to_owned(),
         },
-        Some(("sqs", url)) => Results::Sqs {
+        Some(("sqs", url)) => ResultDestination::Sqs {
             url: format!("https://{url}"),
         },
-        Some(("eventbridge", bus)) => Results::EventBridge {
+        Some(("eventbridge", bus)) => ResultDestination::EventBridge {
             bus: bus.to_owned(),
         },
         _ => {
@@ -178,7 +178,7 @@ mod tests {
     fn queues_and_buses_are_taken() {
         let results = |sink: &str| resolve(sink, "").map(|options| options.results);
         let sqs = |url: &str| {
-            Ok(Some(Results::Sqs {
+            Ok(Some(ResultDestination::Sqs {
                 url: url.to_owned(),
             }))
         };
@@ -193,7 +193,7 @@ mod tests {
         let bus = "arn:aws:events:eu-central-1:123456789012:event-bus/posts".to_owned();
         assert_eq!(
             results(&format!("eventbridge://{bus}")),
-            Ok(Some(Results::EventBridge { bus }))
+            Ok(Some(ResultDestination::EventBridge { bus }))
         );
     }
 

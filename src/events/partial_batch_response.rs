@@ -16,7 +16,7 @@
 use super::record::Record;
 use super::score::{RECORDS_PER_CHUNK, Verdict};
 use super::sink::Outgoing;
-use super::source::{Batch, Source};
+use super::source::{Batch, EventSource};
 use super::sync_response::json;
 use super::{EventStats, Events, InvocationError, Sink};
 use crate::platform::Platform;
@@ -83,9 +83,9 @@ impl Events {
             return Err(InvocationError::AllFailed { records, first });
         }
         let reported: Vec<&Record> = match source {
-            Source::SqsFifo => records[index..].iter().collect(),
+            EventSource::SqsFifo => records[index..].iter().collect(),
             // The stream is read again from there.
-            Source::Kinesis | Source::DynamoDb => vec![&records[index]],
+            EventSource::Kinesis | EventSource::DynamoDb => vec![&records[index]],
             _ => failures.iter().map(|&(index, _)| &records[index]).collect(),
         };
         Ok(json(&report(&reported)))
@@ -95,7 +95,7 @@ impl Events {
 /// The result to send to the sink; `None` for a deletion. The error is the code with which
 /// the record must be retried.
 fn outgoing(
-    source: Source,
+    source: EventSource,
     index: usize,
     record: &Record,
     verdict: &Verdict,
@@ -121,7 +121,7 @@ struct IndexedResult {
     result: Outgoing,
 }
 
-impl Source {
+impl EventSource {
     fn is_ordered(self) -> bool {
         matches!(self, Self::SqsFifo | Self::Kinesis | Self::DynamoDb)
     }
@@ -146,13 +146,13 @@ fn leave_time_to_deliver(deadline: Instant) -> Instant {
 /// Sends results to the sink, and returns those that it did not confirm.
 async fn deliver(
     sink: &dyn Sink,
-    source: Source,
+    source: EventSource,
     results: &[IndexedResult],
     deadline: Instant,
 ) -> Vec<FailedRecord> {
     // A FIFO queue's messages, ten at most, are sent one by one, and none after a failure.
     let chunk_len = match source {
-        Source::SqsFifo => 1,
+        EventSource::SqsFifo => 1,
         _ => results.len().max(1),
     };
     let mut failures = Vec::new();
@@ -166,7 +166,7 @@ async fn deliver(
             .chain(std::iter::repeat(false));
         let failed = indexed.iter().zip(arrived).filter(|(_, arrived)| !arrived);
         failures.extend(failed.map(|(indexed, _)| (indexed.index, NOT_DELIVERED)));
-        if source == Source::SqsFifo && !failures.is_empty() {
+        if source == EventSource::SqsFifo && !failures.is_empty() {
             break;
         }
     }

@@ -5,7 +5,7 @@ mod aws;
 #[cfg(any(feature = "aws", test))]
 mod groups;
 
-use crate::config::Results;
+use crate::config::ResultDestination;
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,15 +39,15 @@ pub trait Sink: Send + Sync {
     not(feature = "aws"),
     expect(clippy::unused_async, reason = "a log is opened without waiting")
 )]
-pub async fn open(results: &Results) -> Arc<dyn Sink> {
+pub async fn open(results: &ResultDestination) -> Arc<dyn Sink> {
     match results {
-        Results::Log => Arc::new(Log),
+        ResultDestination::Log => Arc::new(Log),
         #[cfg(feature = "aws")]
-        Results::Sqs { url } => Arc::new(aws::Queue::open(url).await),
+        ResultDestination::Sqs { url } => Arc::new(aws::Queue::open(url).await),
         #[cfg(feature = "aws")]
-        Results::EventBridge { bus } => Arc::new(aws::Bus::open(bus).await),
+        ResultDestination::EventBridge { bus } => Arc::new(aws::Bus::open(bus).await),
         #[cfg(not(feature = "aws"))]
-        Results::Sqs { .. } | Results::EventBridge { .. } => {
+        ResultDestination::Sqs { .. } | ResultDestination::EventBridge { .. } => {
             unreachable!("the configuration was checked")
         }
     }

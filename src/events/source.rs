@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for KindVisitor {
 
 /// The sender of an event, which decides the form of the response and the effect of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum EventSource {
     /// A standard queue.
     Sqs,
     /// A FIFO queue.
@@ -90,7 +90,7 @@ pub(super) enum Source {
     Ping,
 }
 
-impl Source {
+impl EventSource {
     /// Its name in logs and metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl Source {
 /// An event's records.
 #[derive(Debug)]
 pub(super) struct Batch {
-    pub(super) source: Source,
+    pub(super) source: EventSource,
     pub(super) records: Vec<Record>,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationErro
     let fields: Fields = serde_json::from_str(event).map_err(|_| InvocationError::UnknownEvent)?;
     if is_ping(&fields) {
         return Ok(Batch {
-            source: Source::Ping,
+            source: EventSource::Ping,
             records: Vec::new(),
         });
     }
@@ -140,7 +140,7 @@ pub(super) fn read(event: &str, finder: &Finder) -> Result<Batch, InvocationErro
             ..Record::default()
         };
         return Ok(Batch {
-            source: Source::EventBridge,
+            source: EventSource::EventBridge,
             records: vec![checked(record, is_unchanged)],
         });
     }
@@ -162,7 +162,7 @@ fn list(items: &[&RawValue], finder: &Finder) -> Batch {
         checked(element(parsed, item.get(), finder), is_unchanged)
     });
     Batch {
-        source: Source::List,
+        source: EventSource::List,
         records: records.collect(),
     }
 }
@@ -223,7 +223,7 @@ fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, Invocatio
         }
         let record = record_of(of, &mut fields, finder);
         // Without an id, a failure cannot be reported.
-        if of != Source::Sns && record.failure_id.is_empty() {
+        if of != EventSource::Sns && record.failure_id.is_empty() {
             return Err(InvocationError::MalformedEvent(
                 "a record has no id to report its failure by",
             ));
@@ -232,34 +232,34 @@ fn of_records(records: &[&RawValue], finder: &Finder) -> Result<Batch, Invocatio
     }
     Ok(Batch {
         // An event without records can be of any source.
-        source: source.unwrap_or(Source::Sqs),
+        source: source.unwrap_or(EventSource::Sqs),
         records: read,
     })
 }
 
-fn source_of(record: &Map<String, Value>) -> Option<Source> {
+fn source_of(record: &Map<String, Value>) -> Option<EventSource> {
     let name = record.get("eventSource").or(record.get("EventSource"))?;
     match name.as_str()? {
         "aws:sqs" => {
             let queue = text(record.get("eventSourceARN")).rsplit_once('.');
             let is_fifo = queue.is_some_and(|(_, suffix)| suffix == "fifo");
             Some(if is_fifo {
-                Source::SqsFifo
+                EventSource::SqsFifo
             } else {
-                Source::Sqs
+                EventSource::Sqs
             })
         }
-        "aws:kinesis" => Some(Source::Kinesis),
-        "aws:dynamodb" => Some(Source::DynamoDb),
-        "aws:sns" => Some(Source::Sns),
+        "aws:kinesis" => Some(EventSource::Kinesis),
+        "aws:dynamodb" => Some(EventSource::DynamoDb),
+        "aws:sns" => Some(EventSource::Sns),
         _ => None,
     }
 }
 
-fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -> Record {
+fn record_of(source: EventSource, fields: &mut Map<String, Value>, finder: &Finder) -> Record {
     let origin = resource(fields.get("eventSourceARN"));
     match source {
-        Source::Kinesis => {
+        EventSource::Kinesis => {
             // A pipe flattens the inner fields into the record.
             let data = fields.get("kinesis").and_then(Value::as_object);
             let data = data.unwrap_or(fields);
@@ -271,7 +271,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
                 content: finder.in_base64(text(data.get("data"))),
             }
         }
-        Source::DynamoDb => {
+        EventSource::DynamoDb => {
             let change = fields.get("dynamodb");
             let sequence = id(change.and_then(|change| change.get("SequenceNumber")));
             Record {
@@ -282,7 +282,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
                 content: finder.in_change(fields),
             }
         }
-        Source::Sns => {
+        EventSource::Sns => {
             let mut message = fields.remove("Sns").unwrap_or_default();
             Record {
                 id: id(message.get("MessageId")),
@@ -309,7 +309,7 @@ fn record_of(source: Source, fields: &mut Map<String, Value>, finder: &Finder) -
 fn element(item: Value, written: &str, finder: &Finder) -> Record {
     match item {
         Value::Object(mut fields) if source_of(&fields).is_some() => {
-            let source = source_of(&fields).unwrap_or(Source::Sqs);
+            let source = source_of(&fields).unwrap_or(EventSource::Sqs);
             record_of(source, &mut fields, finder)
         }
         item => Record {

@@ -3,7 +3,7 @@
 
 use super::record::Record;
 use super::score::{RECORDS_PER_CHUNK, Verdict};
-use super::source::{Batch, Source};
+use super::source::{Batch, EventSource};
 use super::{EventStats, Events, InvocationError};
 use crate::batcher::RequestOptions;
 use crate::http::{ApiError, Posts, parse_posts};
@@ -73,17 +73,19 @@ impl Events {
         match (source, bad) {
             // The sender of a list gets its errors with its results. For topics and buses,
             // failed events go to the on-failure destination, together with the event.
-            (Source::Sns | Source::EventBridge, Some(error)) if stats.failed == results.len() => {
+            (EventSource::Sns | EventSource::EventBridge, Some(error))
+                if stats.failed == results.len() =>
+            {
                 Err(InvocationError::Rejected {
                     code: error.code(),
                     message: error.message().to_owned(),
                 })
             }
-            (Source::EventBridge, _) => {
+            (EventSource::EventBridge, _) => {
                 let only = results.pop();
                 only.ok_or(InvocationError::UnknownEvent)
             }
-            (Source::Sns, _) => Ok(json(&TopicResponse { results })),
+            (EventSource::Sns, _) => Ok(json(&TopicResponse { results })),
             _ => Ok(json(&results)),
         }
     }

@@ -9,7 +9,7 @@ use super::memory_limit::MemoryPermit;
 use super::request_telemetry::ScoringStats;
 use super::state::AppState;
 use super::{access, deadline};
-use crate::batcher::{RequestOptions, ScoredPosts};
+use crate::batcher::{Post, RequestOptions, ScoredPosts};
 use crate::json::replace_halves_in_body;
 use crate::scorer::PostOptions;
 use crate::telemetry::StageTimings;
@@ -104,7 +104,7 @@ impl BufferedRequest {
     /// Scores posts before the request's deadline.
     pub(super) async fn score(
         &self,
-        posts: Vec<String>,
+        posts: Vec<impl Into<Post>>,
         options: PostOptions,
     ) -> Result<ScoredPosts, ApiError> {
         let options = RequestOptions {

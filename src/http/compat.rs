@@ -8,9 +8,9 @@
 //! |---|---|
 //! | [`huggingface`] | Hugging Face text-classification |
 //! | [`comprehend`], [`sigv4`] | Amazon Comprehend, and its signatures |
-//! | [`tei`] | Text Embeddings Inference's `/predict` |
-//! | [`azure`] | Azure AI Language |
-//! | [`google`] | Google Cloud Natural Language v2 |
+//! | [`tei`] | Text Embeddings Inference's `/predict`, `/health` and `/info` |
+//! | [`azure`] | Azure AI Language, and its predecessor Text Analytics |
+//! | [`google`] | Google Cloud Natural Language v1 and v2 |
 //! | [`sagemaker`], [`vertex`] | containers on SageMaker and Vertex AI |
 //! | [`inputs`], [`strict_json`], [`native_or`] | shared: parsing bodies |
 //! | [`score`], [`error`] | shared: scoring and errors |
@@ -56,8 +56,13 @@ enum Route {
     Models,
     Comprehend,
     Predict,
+    TeiHealth,
+    TeiInfo,
     Azure,
+    AzureV31,
+    AzureV30,
     Google,
+    GoogleV1,
     Ping,
     Invocations,
     VertexHealth,
@@ -66,13 +71,18 @@ enum Route {
 
 impl Route {
     /// The routes below the prefix. The paths of the others are prescribed by their platforms.
-    const PREFIXED: [Self; 6] = [
+    const PREFIXED: [Self; 11] = [
         Self::Root,
         Self::Models,
         Self::Comprehend,
         Self::Predict,
+        Self::TeiHealth,
+        Self::TeiInfo,
         Self::Azure,
+        Self::AzureV31,
+        Self::AzureV30,
         Self::Google,
+        Self::GoogleV1,
     ];
 
     /// Its name in metrics and logs: its path, or a placeholder where that is configurable.
@@ -82,8 +92,13 @@ impl Route {
             Self::Models => "/models/{*id}",
             Self::Comprehend => "/comprehend",
             Self::Predict => "/predict",
+            Self::TeiHealth => "/health",
+            Self::TeiInfo => "/info",
             Self::Azure => "/language/:analyze-text",
+            Self::AzureV31 => "/text/analytics/v3.1/sentiment",
+            Self::AzureV30 => "/text/analytics/v3.0/sentiment",
             Self::Google => "/v2/documents:analyzeSentiment",
+            Self::GoogleV1 => "/v1/documents:analyzeSentiment",
             Self::Ping => "/ping",
             Self::Invocations => "/invocations",
             Self::VertexHealth => "AIP_HEALTH_ROUTE",
@@ -93,7 +108,16 @@ impl Route {
 
     /// Whether it is a health check.
     fn is_health(self) -> bool {
-        matches!(self, Self::Ping | Self::VertexHealth)
+        matches!(self, Self::Ping | Self::TeiHealth | Self::VertexHealth)
+    }
+
+    /// Its method, as OpenAPI writes it.
+    fn method(self) -> &'static str {
+        if self.is_health() || self == Self::TeiInfo {
+            "get"
+        } else {
+            "post"
+        }
     }
 
     fn is_served(self, compat: &Compat) -> bool {
@@ -103,9 +127,9 @@ impl Route {
                 .any(|it| it.is_served(compat)),
             Self::Models => compat.serves(Service::HuggingFace),
             Self::Comprehend => compat.serves(Service::Comprehend),
-            Self::Predict => compat.serves(Service::Tei),
-            Self::Azure => compat.serves(Service::Azure),
-            Self::Google => compat.serves(Service::Google),
+            Self::Predict | Self::TeiHealth | Self::TeiInfo => compat.serves(Service::Tei),
+            Self::Azure | Self::AzureV31 | Self::AzureV30 => compat.serves(Service::Azure),
+            Self::Google | Self::GoogleV1 => compat.serves(Service::Google),
             Self::Ping | Self::Invocations => compat.serves(Service::SageMaker),
             Self::VertexHealth => compat.vertex_health.is_some(),
             Self::VertexPredict => compat.vertex_predict.is_some(),
@@ -118,8 +142,12 @@ impl Route {
             Self::Models => post(huggingface::classify),
             Self::Comprehend => post(comprehend::handle),
             Self::Predict => post(tei::predict),
+            Self::TeiHealth => get(tei::health),
+            Self::TeiInfo => get(tei::info),
             Self::Azure => post(azure::analyze),
+            Self::AzureV31 | Self::AzureV30 => post(azure::sentiment),
             Self::Google => post(google::analyze),
+            Self::GoogleV1 => post(google::analyze_v1),
             Self::Ping | Self::VertexHealth => get(api::readyz),
             Self::Invocations => post(sagemaker::invocations),
             Self::VertexPredict => post(vertex::predict),

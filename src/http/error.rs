@@ -3,7 +3,7 @@
 //! Codes are part of the API and never change their meaning. Messages say what to do and may be
 //! reworded. The cause of an internal error goes only to the log.
 
-use crate::error::{InferError, OverloadCause};
+use crate::error::{InferError, OverloadCause, PostRejection};
 use crate::rows::InputError;
 use crate::wire::ErrorBody;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -30,7 +30,7 @@ const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
 pub(crate) enum ApiError {
     /// The only post of a request cannot be scored.
     #[error(transparent)]
-    Post(#[from] PostError),
+    Post(#[from] PostRejection),
 
     #[error("the body is not valid UTF-8 (first invalid byte: {at}); encode it as UTF-8")]
     InvalidUtf8 { at: usize },
@@ -174,15 +174,15 @@ impl ApiError {
 }
 
 /// The status of a request whose only post cannot be scored.
-pub(super) fn post_status(error: &PostError) -> StatusCode {
+pub(super) fn post_status(error: &PostRejection) -> StatusCode {
     match error {
-        PostError::Empty | PostError::UnsupportedLanguage { .. } => {
+        PostRejection::Post(PostError::Empty) | PostRejection::UnsupportedLanguage { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        PostError::TooLong { .. } | PostError::TooManyTokens { .. } => {
+        PostRejection::Post(PostError::TooLong { .. } | PostError::TooManyTokens { .. }) => {
             StatusCode::PAYLOAD_TOO_LARGE
         }
-        _ => StatusCode::BAD_REQUEST,
+        PostRejection::Post(_) => StatusCode::BAD_REQUEST,
     }
 }
 

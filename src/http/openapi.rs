@@ -13,7 +13,7 @@ use super::description::{self, DOCUMENT};
 use super::error::ApiError;
 use super::posts;
 use super::{api, page, routes};
-use crate::error::OverloadCause;
+use crate::error::{OverloadCause, PostRejection};
 use crate::rows::ResultRow;
 use crate::wire::ErrorBody;
 use axum::http::{Method, StatusCode};
@@ -195,7 +195,7 @@ fn add_responses(document: &mut Value) {
     scored["headers"] = json!({ "server-timing": { "$ref": "#/components/headers/ServerTiming" } });
     let rows = json!("One `Row` per line");
     scored["content"]["application/x-ndjson"]["schema"]["description"] = rows;
-    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, and with `detect_language` language, language_confidence, warnings; error";
+    let rows = "A header row, then one row per row of the request: row, id, label, score, one column per label, truncated, windows, with `detect_language` also language, language_confidence, warnings, of two models also model; error";
     scored["content"]["text/csv"]["schema"]["description"] = json!(rows);
     let text = json!({ "type": "string" });
     document["components"]["headers"] = json!({
@@ -262,11 +262,12 @@ pub(super) fn body_errors() -> Vec<ApiError> {
 }
 
 /// The error of a post that is longer than this server's limit.
-pub(super) fn too_long() -> PostError {
-    PostError::TooLong {
+pub(super) fn too_long() -> PostRejection {
+    let error = PostError::TooLong {
         bytes: MAX_POST_BYTES + 1,
         max_bytes: MAX_POST_BYTES,
-    }
+    };
+    error.into()
 }
 
 fn sentiment_errors() -> Vec<ApiError> {
@@ -275,16 +276,17 @@ fn sentiment_errors() -> Vec<ApiError> {
         ApiError::TooManyPosts {
             max_posts: MAX_POSTS,
         },
-        ApiError::Post(too_long()),
-        ApiError::Post(PostError::TooManyTokens {
+        too_long().into(),
+        PostRejection::from(PostError::TooManyTokens {
             max_tokens: MAX_TOKENS,
-        }),
+        })
+        .into(),
         ApiError::ResponseTooLarge {
             max_bytes: 6_000_000,
         },
         ApiError::UnsupportedMediaType("this content type is not supported".to_owned()),
-        ApiError::Post(PostError::Empty),
-        ApiError::Post(PostError::UnsupportedLanguage { language: "de" }),
+        PostRejection::from(PostError::Empty).into(),
+        PostRejection::UnsupportedLanguage { language: "de" }.into(),
         ApiError::NoTexts,
         ApiError::InvalidType {
             path: "`text`".to_owned(),

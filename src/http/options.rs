@@ -49,6 +49,7 @@ impl From<NamedOptions> for PostOptions {
         Self {
             long_text: named.long_text.unwrap_or_default(),
             detect_language: named.detect_language.unwrap_or_default(),
+            model: None,
         }
     }
 }

@@ -17,8 +17,8 @@ use super::state::AppState;
 use crate::batcher::{Batcher, RequestOptions, ScoredPosts};
 use crate::error::InferError;
 use crate::rows::{
-    Header, InputError, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError, RowFailure,
-    RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
+    Header, InputError, OptionalColumns, ROWS_PER_READ, ResultFormat, ResultWriter, Row, RowError,
+    RowFailure, RowFormat, RowId, RowOptions, RowReader, parse_delimiter,
 };
 use crate::scorer::ScoredPost;
 use crate::telemetry::StageTimings;
@@ -424,8 +424,12 @@ struct RowCounts {
 
 impl StreamWriter {
     fn new(format: ResultFormat, batcher: &Batcher, has_language: bool) -> Self {
+        let optional = OptionalColumns {
+            language: has_language,
+            model: batcher.models().len() > 1,
+        };
         Self {
-            results: ResultWriter::new(format, Arc::clone(batcher.model()), has_language),
+            results: ResultWriter::new(format, Arc::clone(batcher.model()), optional),
             batcher: batcher.clone(),
             counts: RowCounts::default(),
         }

@@ -1,6 +1,7 @@
 //! Why a row has no post, and why an input has no rows.
 
 use super::signature::FileType;
+use crate::error::PostRejection;
 use coldread_engine::PostError;
 
 /// Why one row was not scored. Other rows are not affected.
@@ -11,7 +12,7 @@ use coldread_engine::PostError;
 pub enum RowError {
     /// The row has a post, which cannot be scored.
     #[error(transparent)]
-    Post(#[from] PostError),
+    Post(#[from] PostRejection),
     /// The row is longer than the limit.
     #[error("the row has {bytes} bytes; at most {max_bytes} are allowed, so shorten or split it")]
     RowTooLong {
@@ -62,6 +63,12 @@ pub enum RowError {
     /// A table's change without the changed item.
     #[error("the record has no new image; set the stream's view type to include it")]
     MissingImage,
+}
+
+impl From<PostError> for RowError {
+    fn from(error: PostError) -> Self {
+        Self::Post(error.into())
+    }
 }
 
 impl RowError {

@@ -17,6 +17,15 @@ pub enum ResultFormat {
     Csv,
 }
 
+/// The columns that CSV has only where they can say something.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OptionalColumns {
+    /// The post's language and its warnings.
+    pub language: bool,
+    /// The name of the model that scored the post.
+    pub model: bool,
+}
+
 /// Why a row was not scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFailure {
@@ -57,7 +66,7 @@ pub struct ResultRow<'a> {
 pub struct ResultWriter {
     format: ResultFormat,
     model: Arc<ModelInfo>,
-    has_language: bool,
+    optional: OptionalColumns,
     csv: csv_core::Writer,
     in_row: bool,
     /// What has been written since the last [`Self::take`].
@@ -66,13 +75,12 @@ pub struct ResultWriter {
 
 impl ResultWriter {
     /// Creates a writer for results of a model, or mostly of that model: as JSON, a result of
-    /// another one names it. For CSV it writes the header; `has_language` adds the columns of the
-    /// language and its warnings.
-    pub fn new(format: ResultFormat, model: Arc<ModelInfo>, has_language: bool) -> Self {
+    /// another one names it. For CSV it writes the header.
+    pub fn new(format: ResultFormat, model: Arc<ModelInfo>, optional: OptionalColumns) -> Self {
         let mut writer = Self {
             format,
             model,
-            has_language,
+            optional,
             csv: csv_core::Writer::new(),
             in_row: false,
             bytes: Vec::new(),
@@ -83,8 +91,11 @@ impl ResultWriter {
                 writer.column(label);
             }
             writer.columns(["truncated", "windows"]);
-            if has_language {
+            if optional.language {
                 writer.columns(["language", "language_confidence", "warnings"]);
+            }
+            if optional.model {
+                writer.column("model");
             }
             writer.column("error");
             writer.end_row();
@@ -124,8 +135,9 @@ impl ResultWriter {
                 match result {
                     Ok(post) => self.scores(post),
                     Err(error) => {
-                        let language_columns = if self.has_language { 3 } else { 0 };
-                        for _ in 0..self.model.labels.len() + 4 + language_columns {
+                        let language = if self.optional.language { 3 } else { 0 };
+                        let model = usize::from(self.optional.model);
+                        for _ in 0..self.model.labels.len() + 4 + language + model {
                             self.column("");
                         }
                         self.column(error.code);
@@ -150,11 +162,14 @@ impl ResultWriter {
         let windows = windows.map(|it| it.to_string()).unwrap_or_default();
         let truncated = sentiment.truncated.to_string();
         self.columns([&truncated, &windows]);
-        if self.has_language {
+        if self.optional.language {
             let code = language.map_or("", |it| it.language.code);
             let confidence = language.map(|it| it.language.confidence.to_string());
             let warnings = warnings(*language).join(" ");
             self.columns([code, &confidence.unwrap_or_default(), &warnings]);
+        }
+        if self.optional.model {
+            self.column(&sentiment.model().name);
         }
         self.column("");
     }

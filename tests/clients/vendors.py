@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from google.api_core import exceptions as google_errors
 from google.api_core.client_options import ClientOptions
-from google.cloud import language_v2
+from google.cloud import language_v1, language_v2
 
 PLAIN = "I love this phone"
 EMOJI = "Größer als gedacht 😍👍🏽 — “naïve” café 你好"
@@ -216,13 +216,13 @@ def hugging_face(server):
     return locals_of(locals())
 
 
-def azure(server):
-    """azure-ai-textanalytics: Azure AI Language."""
+def azure(server, api_version=None):
+    """azure-ai-textanalytics: Azure AI Language, or Text Analytics of a version."""
 
-    retries = {"retry_total": 20, "retry_status": 20}
+    options = {"retry_total": 20, "retry_status": 20, "api_version": api_version}
 
     def client(key=server.key):
-        return TextAnalyticsClient(server.url, AzureKeyCredential(key), **retries)
+        return TextAnalyticsClient(server.url, AzureKeyCredential(key), **options)
 
     def analyze(texts, **options):
         return client().analyze_sentiment(texts, **options)
@@ -248,10 +248,11 @@ def azure(server):
 
     def batch():
         texts = [PLAIN, "awful"] * 5
-        documents = analyze(texts, show_opinion_mining=True, show_stats=True)
+        opinions = {} if api_version == "v3.0" else {"show_opinion_mining": True}
+        documents = analyze(texts, show_stats=True, **opinions)
         assert [document.sentiment for document in documents] == ["positive", "negative"] * 5
         assert documents[0].statistics.character_count == len(PLAIN), documents[0]
-        assert documents[0].sentences[0].mined_opinions == []
+        assert documents[0].sentences[0].mined_opinions == ([] if opinions else None)
 
     def bad_item():
         documents = [
@@ -292,18 +293,26 @@ def azure(server):
     return locals_of(locals())
 
 
-def google(server):
-    """google-cloud-language: Natural Language v2 over REST."""
+def google(server, api=language_v2):
+    """google-cloud-language: Natural Language v2 or v1 over REST."""
+
+    is_v1 = api is language_v1
 
     def client(key=server.key):
         options = ClientOptions(api_endpoint=server.url, api_key=key)
-        return language_v2.LanguageServiceClient(transport="rest", client_options=options)
+        return api.LanguageServiceClient(transport="rest", client_options=options)
 
     def analyze(text, key=server.key, **document):
-        document = {"content": text, "type_": language_v2.Document.Type.PLAIN_TEXT, **document}
-        encoding = language_v2.EncodingType.UTF32
+        document = {"content": text, "type_": api.Document.Type.PLAIN_TEXT, **document}
+        encoding = api.EncodingType.UTF32
         request = {"document": document, "encoding_type": encoding}
         return client(key).analyze_sentiment(request=request)
+
+    def told(result):
+        """The language, and whether it is supported, which v1 does not say."""
+        if is_v1:
+            return result.language, None
+        return result.language_code, result.language_supported
 
     def check(text):
         native = server.native(text)
@@ -315,9 +324,9 @@ def google(server):
         assert abs(sentence.sentiment.score - score) < 1e-6, sentence
 
     def plain():
-        result = analyze(PLAIN, language_code="en")
+        result = analyze(PLAIN, **{"language" if is_v1 else "language_code": "en"})
         assert result.document_sentiment.score > 0.5, result
-        assert (result.language_code, result.language_supported) == ("en", True), result
+        assert told(result) == ("en", None if is_v1 else True), result
 
     def native():
         for text in [PLAIN, "never again, awful", "the meeting is on friday"]:
@@ -329,12 +338,12 @@ def google(server):
     def bad_item():
         error = refused(google_errors.BadRequest, lambda: analyze(" "))
         assert "empty" in error.message, error
-        html = language_v2.Document.Type.HTML
+        html = api.Document.Type.HTML
         refused(google_errors.BadRequest, lambda: analyze(PLAIN, type_=html))
 
     def language():
         result = analyze(GERMAN)
-        assert (result.language_code, result.language_supported) == ("de", False), result
+        assert told(result) == ("de", None if is_v1 else False), result
 
     def oversize():
         for text in ["x" * 70_000, "x" * (5 << 20)]:
@@ -374,9 +383,13 @@ CLIENTS = [
     ("boto3", boto),
     ("huggingface_hub", hugging_face),
     ("azure-ai-textanalytics", azure),
+    ("azure-ai-textanalytics v3.1", lambda server: azure(server, "v3.1")),
+    ("azure-ai-textanalytics v3.0", lambda server: azure(server, "v3.0")),
     ("google-cloud-language", google),
+    ("google-cloud-language v1", lambda server: google(server, language_v1)),
 ]
 
 
-def version(package):
-    return importlib.metadata.version(package)
+def version(name):
+    """The version of a client's package, which may be tried with several versions of an API."""
+    return importlib.metadata.version(name.split()[0])

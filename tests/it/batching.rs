@@ -44,7 +44,7 @@ async fn every_request_gets_its_own_answers_bit_for_bit() {
             .results;
         assert_eq!(answer, alone(i).await, "request {i}");
         assert_eq!(
-            answer.iter().any(|r| r == &Err(PostError::Empty)),
+            answer.iter().any(|r| r == &Err(PostError::Empty.into())),
             posts(i).contains(&String::new())
         );
     }

@@ -2,6 +2,7 @@
 
 use crate::languages::tiny_folder;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -638,6 +639,18 @@ fn languages_are_detected_rejected_and_scored_by_another_model() {
     assert_eq!(of_two[1]["model"], "bert");
     let alone = rows(&["--model", german]);
     assert_eq!(of_two[1]["scores"], alone[1]["scores"]);
+    let csv = |args: &[&str]| {
+        let args = [&["score", "--output", "csv"], args, &[GOOD, GERMAN, " "]].concat();
+        let output = succeed(&args, b"");
+        let mut reader = csv::Reader::from_reader(output.as_bytes());
+        let rows = reader.deserialize::<HashMap<String, String>>();
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let of_two = csv(&["--also-model", german]);
+    let models: Vec<&str> = of_two.iter().map(|row| row["model"].as_str()).collect();
+    assert_eq!(models, ["default", "bert", ""]);
+    assert_eq!(of_two[2]["error"], "empty_text");
+    assert!(csv(&[]).iter().all(|row| !row.contains_key("model")));
 
     let files = Files::new();
     let labelled = files.write("labelled.tsv", format!("positive\t{GOOD}\n0\t{GERMAN}\n"));

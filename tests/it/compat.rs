@@ -21,7 +21,10 @@ const BATCH_DETECT: &str = "Comprehend_20171127.BatchDetectSentiment";
 const LANGUAGE: &str = "Comprehend_20171127.DetectDominantLanguage";
 const BATCH_LANGUAGE: &str = "Comprehend_20171127.BatchDetectDominantLanguage";
 const AZURE: &str = "/language/:analyze-text";
+const AZURE_V31: &str = "/text/analytics/v3.1/sentiment";
+const AZURE_V30: &str = "/text/analytics/v3.0/sentiment";
 const GOOGLE: &str = "/v2/documents:analyzeSentiment";
+const GOOGLE_V1: &str = "/v1/documents:analyzeSentiment";
 
 /// Any format's request with a JSON body.
 fn ask(path: &str, body: impl Into<Body>) -> Request<Body> {
@@ -171,15 +174,20 @@ async fn every_format_gives_the_native_scores() {
             "Azure"
         );
         assert_eq!(document["sentiment"], label);
-        let google = ask(self::ask(GOOGLE, google(text))).await;
+        for path in [AZURE_V31, AZURE_V30] {
+            let documents = json!({"documents": [{"id": "x", "text": text}]});
+            let azure = ask(self::ask(path, documents.to_string())).await;
+            let found = scores(&azure["documents"][0]["confidenceScores"], lower);
+            assert_eq!(found, native, "{path}");
+        }
         let [negative, _, positive] = native.map(|score| score.as_f64().expect("a number"));
-        let score = google["documentSentiment"]["score"]
-            .as_f64()
-            .expect("a number");
-        assert!(
-            (score - (positive - negative)).abs() < 1e-6,
-            "Google: {score}"
-        );
+        for path in [GOOGLE, GOOGLE_V1] {
+            let google = ask(self::ask(path, google(text))).await;
+            let score = google["documentSentiment"]["score"].as_f64();
+            let score = score.expect("a number");
+            let difference = (score - (positive - negative)).abs();
+            assert!(difference < 1e-6, "{path}: {score}");
+        }
     }
 }
 
@@ -433,6 +441,100 @@ async fn text_embeddings_inference() {
 }
 
 #[tokio::test]
+async fn text_embeddings_inference_tells_its_state() {
+    let state = state_with(|options| {
+        options.access = crate::access::access(&["--api-keys", KEY]);
+    });
+    let app = app(state.clone());
+    let health = send(app.clone(), get("/health")).await;
+    assert_eq!((health.status.as_u16(), health.text.as_str()), (200, ""));
+    assert_eq!(send(app.clone(), get("/info")).await.status, 401);
+    let bearer = format!("Bearer {KEY}");
+    let info = with_header(get("/info"), "authorization", &bearer);
+    let mut info = send(app.clone(), info).await.json();
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    info["version"] = json!("");
+    info["tokenization_workers"] = json!("");
+    assert_snapshot!(info.to_string(), @r#"
+    {"model_id":"default","model_sha":null,"model_dtype":"int8","model_type":{"classifier":{"id2label":{"0":"negative","1":"neutral","2":"positive"},"label2id":{"negative":0,"neutral":1,"positive":2}}},"max_concurrent_requests":4096,"max_input_length":512,"max_batch_tokens":256,"max_batch_requests":null,"max_client_batch_size":1000,"auto_truncate":true,"tokenization_workers":"","version":"","sha":null,"docker_label":null}
+    "#);
+    state.start_draining();
+    let health = send(app, get("/health")).await;
+    assert_snapshot!(render(&health), @r#"
+    503
+    content-type: application/json
+    retry-after: 1
+    {"error":"the server is shutting down; try again, and another instance will respond","error_type":"Unhealthy"}
+    "#);
+}
+
+#[tokio::test]
+async fn azure_text_analytics() {
+    let documents = json!({"documents": [
+        {"id": "a", "text": "so good 😍", "language": "en"},
+        {"id": "b", "text": ""},
+    ]});
+    let options = "?model-version=latest&showStats=true&opinionMining=true";
+    for path in [AZURE_V31, AZURE_V30] {
+        let query = format!("{path}{options}&stringIndexType=Utf16CodeUnit");
+        let reply = send(service(), ask(&query, documents.to_string())).await;
+        assert_eq!(
+            reply.headers["apim-request-id"],
+            reply.headers["x-request-id"]
+        );
+        let expected = json!({
+            "statistics": {
+                "documentsCount": 2, "validDocumentsCount": 1,
+                "erroneousDocumentsCount": 1, "transactionsCount": 1,
+            },
+            "documents": [{
+                "id": "a", "sentiment": "positive",
+                "statistics": {"charactersCount": 9, "transactionsCount": 1},
+                "confidenceScores": {"positive": "#", "neutral": "#", "negative": "#"},
+                "sentences": [{
+                    "sentiment": "positive",
+                    "confidenceScores": {"positive": "#", "neutral": "#", "negative": "#"},
+                    "offset": 0, "length": 10, "text": "so good 😍",
+                    "targets": [], "assessments": [],
+                }],
+                "warnings": [],
+            }],
+            "errors": [{
+                "id": "b",
+                "error": {
+                    "code": "InvalidArgument", "message": "Invalid document in request.",
+                    "innererror": {
+                        "code": "InvalidDocument", "message": "Document text is empty.",
+                    },
+                },
+            }],
+            "modelVersion": "default",
+        });
+        let mut body = reply.json();
+        hide_scores(&mut body);
+        assert_eq!(body, expected, "{path}");
+        let plain = send(service(), ask(path, documents.to_string())).await;
+        let plain = plain.json();
+        assert_eq!(plain["statistics"], Value::Null);
+        let sentence = &plain["documents"][0]["sentences"][0];
+        assert_eq!(
+            (&sentence["length"], &sentence["targets"]),
+            (&json!(9), &Value::Null)
+        );
+    }
+    assert_snapshot!(answer(ask(AZURE_V31, r#"{"documents":[]}"#)).await, @r#"
+    400
+    content-type: application/json
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"MissingInputRecords","message":"the batch is empty; send at least one item"}}}
+    "#);
+    assert_snapshot!(answer(ask(AZURE_V31, azure(&documents["documents"]))).await, @r#"
+    400
+    content-type: application/json
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"InvalidRequestBodyFormat","message":"the body must be {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}"}}}
+    "#);
+}
+
+#[tokio::test]
 async fn azure_ai_language() {
     let documents = json!([
         {"id": "a", "text": "so good 😍", "language": "en"},
@@ -549,6 +651,30 @@ async fn google_natural_language() {
             "{number}"
         );
     }
+}
+
+#[tokio::test]
+async fn google_natural_language_v1() {
+    assert_snapshot!(answer(ask(GOOGLE_V1, google("so good 😍"))).await, @r##"
+    200
+    content-type: application/json
+    {"documentSentiment":{"magnitude":"#","score":"#"},"language":"en","sentences":[{"text":{"content":"so good 😍","beginOffset":0},"sentiment":{"magnitude":"#","score":"#"}}]}
+    "##);
+    // As Google's own client writes it.
+    let ints = r#"{"document":{"type":1,"content":"so good","language":"de"},"encodingType":0}"#;
+    let path = format!("{GOOGLE_V1}?%24alt=json%3Benum-encoding%3Dint");
+    assert_snapshot!(answer(ask(&path, ints)).await, @r##"
+    200
+    content-type: application/json
+    {"documentSentiment":{"magnitude":"#","score":"#"},"language":"de","sentences":[{"text":{"content":"so good","beginOffset":-1},"sentiment":{"magnitude":"#","score":"#"}}]}
+    "##);
+    assert_snapshot!(answer(ask(GOOGLE_V1, "{}")).await, @r#"
+    400
+    content-type: application/json
+    {"error":{"code":400,"message":"the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \"...\", \"language\": \"en\"}, \"encodingType\": \"UTF8\"}","status":"INVALID_ARGUMENT"}}
+    "#);
+    let twice = ints.replace("\"language\"", "\"languageCode\":\"en\",\"language\"");
+    assert!(answer(ask(GOOGLE_V1, twice)).await.starts_with("400"));
 }
 
 fn ints_with(encoding: &str) -> String {
@@ -676,12 +802,17 @@ async fn what_is_not_listed_has_no_route() {
         "/predict",
         "/comprehend",
         AZURE,
+        AZURE_V31,
+        AZURE_V30,
         GOOGLE,
+        GOOGLE_V1,
         "/invocations",
     ] {
         assert_eq!(status(&none, ask(path, hf)).await, 404, "{path}");
     }
-    assert_eq!(status(&none, get("/ping")).await, 404);
+    for path in ["/ping", "/health", "/info"] {
+        assert_eq!(status(&none, get(path)).await, 404, "{path}");
+    }
     let aws_only = with_options(|options| options.compat = compat("comprehend", "", &[]));
     assert_eq!(
         status(&aws_only, comprehend(DETECT, one.clone())).await,
@@ -729,7 +860,12 @@ pub(crate) fn each() -> Vec<(&'static str, Request<Body>)> {
         ("comprehend", comprehend(DETECT, detect)),
         ("tei", ask("/predict", r#"{"inputs":"so good"}"#)),
         ("azure", ask(AZURE, azure(&document))),
+        (
+            "azure v3",
+            ask(AZURE_V31, json!({ "documents": document }).to_string()),
+        ),
         ("google", ask(GOOGLE, google("so good"))),
+        ("google v1", ask(GOOGLE_V1, google("so good"))),
         ("sagemaker", ask("/invocations", r#"{"inputs":"so good"}"#)),
     ]
 }
@@ -762,7 +898,15 @@ async fn overload_is_told_so_that_clients_try_again() {
         content-type: application/json
         retry-after: 1
         {"error":{"code":"429","message":"too many posts are waiting; try again in a moment"}}
+        azure v3: 429
+        content-type: application/json
+        retry-after: 1
+        {"error":{"code":"429","message":"too many posts are waiting; try again in a moment"}}
         google: 503
+        content-type: application/json
+        retry-after: 1
+        {"error":{"code":503,"message":"too many posts are waiting; try again in a moment","status":"UNAVAILABLE"}}
+        google v1: 503
         content-type: application/json
         retry-after: 1
         {"error":{"code":503,"message":"too many posts are waiting; try again in a moment","status":"UNAVAILABLE"}}
@@ -776,7 +920,7 @@ async fn overload_is_told_so_that_clients_try_again() {
         for (_, request) in each() {
             statuses.push(send(app.clone(), request).await.status.as_u16());
         }
-        assert_eq!(statuses, [503, 400, 503, 503, 503, 503]);
+        assert_eq!(statuses, [503, 400, 503, 503, 503, 503, 503, 503]);
         gate.open();
     };
     let (accepted, ()) = tokio::join!(accepted, refused);
@@ -820,7 +964,13 @@ async fn a_key_is_taken_in_each_vendors_way() {
     azure: 401
     content-type: application/json
     {"error":{"code":"401","message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
+    azure v3: 401
+    content-type: application/json
+    {"error":{"code":"401","message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`"}}
     google: 401
+    content-type: application/json
+    {"error":{"code":401,"message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","status":"UNAUTHENTICATED"}}
+    google v1: 401
     content-type: application/json
     {"error":{"code":401,"message":"a valid API key is required; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`","status":"UNAUTHENTICATED"}}
     sagemaker: 401
@@ -889,8 +1039,8 @@ async fn hostile_bodies_are_refused_in_the_callers_format() {
             let is_own = match name {
                 "comprehend" => error["__type"].is_string() && error["Message"].is_string(),
                 "huggingface" | "tei" => error["error"].is_string(),
-                "azure" => error["error"]["innererror"]["message"].is_string(),
-                "google" => error["error"]["status"] == "INVALID_ARGUMENT",
+                "azure" | "azure v3" => error["error"]["innererror"]["message"].is_string(),
+                "google" | "google v1" => error["error"]["status"] == "INVALID_ARGUMENT",
                 _ => error["error"]["code"].is_string(),
             };
             assert!(is_own, "{name}: {}", reply.text);
@@ -940,7 +1090,13 @@ async fn a_model_without_polarity_says_so() {
     azure: 400
     content-type: application/json
     {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"no_polarity","message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment"}}}
+    azure v3: 400
+    content-type: application/json
+    {"error":{"code":"InvalidRequest","message":"Invalid request.","innererror":{"code":"no_polarity","message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment"}}}
     google: 400
+    content-type: application/json
+    {"error":{"code":400,"message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment","status":"INVALID_ARGUMENT"}}
+    google v1: 400
     content-type: application/json
     {"error":{"code":400,"message":"this format needs a model whose labels are negative, neutral and positive, or stars; for this model's labels use POST /v1/sentiment","status":"INVALID_ARGUMENT"}}
     sagemaker: 200

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use coldread::batcher::Batcher;
 use coldread::config::EventOptions;
+use coldread::error::PostRejection;
 use coldread::events::Events;
 use coldread::http::{AppState, app};
 use coldread::scorer::{OtherLanguages, PostOptions, Scorer, ScorerError};
@@ -308,14 +309,14 @@ async fn azure_detects_the_language_of_documents_that_ask_for_it() {
     }
 }
 
+fn google(content: &str, language: Option<&str>) -> Request<Body> {
+    let document = json!({ "type": "PLAIN_TEXT", "content": content, "languageCode": language });
+    let body = json!({ "document": document, "encodingType": "UTF8" });
+    ask("/v2/documents:analyzeSentiment", None, &body)
+}
+
 #[tokio::test]
 async fn google_detects_the_language_where_the_request_names_none() {
-    let google = |content: &str, language: Option<&str>| {
-        let document =
-            json!({ "type": "PLAIN_TEXT", "content": content, "languageCode": language });
-        let body = json!({ "document": document, "encodingType": "UTF8" });
-        ask("/v2/documents:analyzeSentiment", None, &body)
-    };
     for (content, named, language, is_supported) in [
         (GERMAN, None, "de", false),
         (ENGLISH, None, "en", true),
@@ -339,17 +340,19 @@ async fn google_detects_the_language_where_the_request_names_none() {
     assert_eq!(reply.status, StatusCode::OK);
 }
 
+fn detect(text: &str, language: &str) -> Request<Body> {
+    let body = json!({ "Text": text, "LanguageCode": language });
+    ask("/", Some("Comprehend_20171127.DetectSentiment"), &body)
+}
+
+fn batch_detect(texts: &[&str], language: &str) -> Request<Body> {
+    let body = json!({ "TextList": texts, "LanguageCode": language });
+    ask("/", Some("Comprehend_20171127.BatchDetectSentiment"), &body)
+}
+
 #[tokio::test]
 async fn comprehend_rejects_the_languages_that_are_rejected() {
     const UNSUPPORTED: &str = "UnsupportedLanguageException";
-    let detect = |text: &str, language: &str| {
-        let body = json!({ "Text": text, "LanguageCode": language });
-        ask("/", Some("Comprehend_20171127.DetectSentiment"), &body)
-    };
-    let batch = |texts: &[&str], language: &str| {
-        let body = json!({ "TextList": texts, "LanguageCode": language });
-        ask("/", Some("Comprehend_20171127.BatchDetectSentiment"), &body)
-    };
     for (text, language) in [(GERMAN, "de"), (GERMAN, "en"), (ENGLISH, "zh-TW")] {
         let reply = send(service(), detect(text, language)).await;
         assert_eq!(reply.status, StatusCode::OK, "{text} {language}");
@@ -359,13 +362,13 @@ async fn comprehend_rejects_the_languages_that_are_rejected() {
     let reply = send(rejecting(), detect(ENGLISH, "en")).await;
     assert_eq!(reply.status, StatusCode::OK);
 
-    let reply = send(rejecting(), batch(&[ENGLISH, GERMAN], "en"))
+    let reply = send(rejecting(), batch_detect(&[ENGLISH, GERMAN], "en"))
         .await
         .json();
     assert_eq!(reply["ResultList"][0]["Index"], 0);
     assert_eq!(reply["ErrorList"][0]["Index"], 1);
     assert_eq!(reply["ErrorList"][0]["ErrorCode"], UNSUPPORTED);
-    let reply = send(rejecting(), batch(&[ENGLISH, GERMAN], "de"))
+    let reply = send(rejecting(), batch_detect(&[ENGLISH, GERMAN], "de"))
         .await
         .json();
     assert_eq!(reply["__type"], UNSUPPORTED);
@@ -433,7 +436,11 @@ fn each_post_gets_the_bits_of_the_model_that_serves_its_language() {
             .classify(&[post])
             .expect("scored")
             .remove(0);
-        assert_eq!(result.map(|scored| scored.sentiment), alone, "{post}");
+        assert_eq!(
+            result.map(|scored| scored.sentiment),
+            alone.map_err(PostRejection::from),
+            "{post}"
+        );
     }
 }
 
@@ -477,11 +484,111 @@ async fn a_batch_of_two_models_has_the_results_of_each_post_alone() {
     let rows: Vec<&str> = rows.text.lines().collect();
     assert!(!rows[0].contains("model"), "{rows:?}");
     assert!(rows[1].contains(r#""model":"xlm-roberta""#), "{rows:?}");
+    let csv = format!("text\n\"{ENGLISH}\"\n\"{GERMAN}\"\n\" \"\n");
+    for (query, first) in [("", "windows"), ("?detect_language=true", "warnings")] {
+        let headers = [("content-type", "text/csv")];
+        let path = format!("/v1/sentiment{query}");
+        let reply = send(
+            app.clone(),
+            request(Method::POST, &path, &headers, csv.clone()),
+        );
+        let reply = reply.await.text;
+        let rows: Vec<Vec<&str>> = reply
+            .lines()
+            .map(|line| line.trim_end().split(',').collect())
+            .collect();
+        let last: Vec<&[&str]> = rows.iter().map(|row| &row[row.len() - 3..]).collect();
+        assert_eq!(
+            last,
+            [
+                &[first, "model", "error"],
+                &["", "bert", ""],
+                &["", "xlm-roberta", ""],
+                &["", "", "empty_text"],
+            ]
+        );
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()));
+    }
 
     let info = send(app, get("/v1/info")).await.json();
     assert_eq!(info["languages"], json!(["en"]));
     assert_eq!(info["also_model"]["model"], "xlm-roberta");
     assert_eq!(info["also_model"]["languages"], json!(["de", "ar", "en"]));
+}
+
+/// A score of a response, as the engine has it.
+fn score_at(reply: &Value, pointer: &str) -> f32 {
+    let score = reply.pointer(pointer).and_then(Value::as_f64);
+    score.unwrap_or_else(|| panic!("no {pointer} in {reply}")) as f32
+}
+
+fn scores_of(model: &Model, text: &str) -> Vec<f32> {
+    let scored = model.classifier().classify_one(text);
+    scored.expect("scored").scores
+}
+
+#[tokio::test]
+async fn a_language_that_the_client_names_chooses_the_model() {
+    let (first, second, scorer) = two_models();
+    let app = service_on(scorer);
+    let ask = async |request| send(app.clone(), request).await.json();
+    for text in [SHORT, ENGLISH, GERMAN] {
+        for (named, is_second) in [
+            ("de", true),
+            ("ar", true),
+            ("en", false),
+            ("de-AT", true),
+            // Neither model serves it, so that the text decides.
+            ("ja", text == GERMAN),
+        ] {
+            let model = if is_second { &second } else { &first };
+            let scores = scores_of(model, text);
+            let reply = ask(azure(&[(text, Some(named))])).await;
+            let positive = "/results/documents/0/confidenceScores/positive";
+            assert_eq!(score_at(&reply, positive), scores[2], "{text} {named}");
+            let reply = ask(google(text, Some(named))).await;
+            let score = score_at(&reply, "/documentSentiment/score");
+            assert_eq!(score, scores[2] - scores[0], "{text} {named}");
+            if named.len() > 2 {
+                // Comprehend knows no regions of German.
+                continue;
+            }
+            let reply = ask(detect(text, named)).await;
+            let positive = "/SentimentScore/Positive";
+            assert_eq!(score_at(&reply, positive), scores[2], "{text} {named}");
+            let reply = ask(batch_detect(&[ENGLISH, text], named)).await;
+            let positive = "/ResultList/1/SentimentScore/Positive";
+            assert_eq!(score_at(&reply, positive), scores[2], "{text} {named}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn documents_of_one_request_name_languages_of_their_own() {
+    let (first, second, scorer) = two_models();
+    let scorer = scorer.with_other_languages(OtherLanguages::Reject);
+    let app = service_on(scorer.expect("both models say their languages"));
+    let documents = [
+        (SHORT, Some("de")),
+        (SHORT, Some("en")),
+        (SHORT, None),
+        (ENGLISH, Some("ar")),
+        (GERMAN, Some("auto")),
+        (HINGLISH, Some("de")),
+        (ENGLISH, Some("ja")),
+    ];
+    let reply = send(app, azure(&documents)).await.json();
+    let models = [&second, &first, &first, &second, &second];
+    for (i, (model, (text, _))) in models.into_iter().zip(documents).enumerate() {
+        let positive = format!("/results/documents/{i}/confidenceScores/positive");
+        assert_eq!(
+            score_at(&reply, &positive),
+            scores_of(model, text)[2],
+            "{i}"
+        );
+    }
+    let errors = &reply["results"]["errors"];
+    assert_eq!([&errors[0]["id"], &errors[1]["id"]], ["5", "6"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The errors of HTTP requests are in `http_errors.rs`, with their statuses.
 
 use coldread::config::{CompatArgs, ConfigError, EventArgs};
+use coldread::error::PostRejection;
 use coldread::events::InvocationError;
 use coldread::hub::HubError;
 use coldread::rows::{InputError, RowError};
@@ -131,13 +132,13 @@ fn error_messages() {
 /// Why rows are not scored.
 fn row_errors() -> Vec<RowError> {
     vec![
-        RowError::Post(PostError::Empty),
-        RowError::Post(PostError::TooLong {
+        PostError::Empty.into(),
+        RowError::from(PostError::TooLong {
             bytes: 70_000,
             max_bytes: 65_536,
         }),
-        RowError::Post(PostError::TooManyTokens { max_tokens: 512 }),
-        RowError::Post(PostError::UnsupportedLanguage { language: "de" }),
+        PostError::TooManyTokens { max_tokens: 512 }.into(),
+        PostRejection::UnsupportedLanguage { language: "de" }.into(),
         RowError::RowTooLong {
             bytes: 70_000,
             max_bytes: 65_536,

@@ -2,7 +2,7 @@
 
 use crate::cli::terminal::{shorten, width};
 use clap::ValueEnum;
-use coldread::rows::{ResultFormat, ResultWriter, Row, RowFailure};
+use coldread::rows::{OptionalColumns, ResultFormat, ResultWriter, Row, RowFailure};
 use coldread::scorer::ScoredPost;
 use coldread_engine::ModelInfo;
 use std::io::{self, BufWriter, Write};
@@ -19,8 +19,8 @@ pub(crate) enum Output {
     Csv,
 }
 
-/// A writer of results.
-pub(super) struct Results<W: Write> {
+/// Prints results.
+pub(super) struct ResultPrinter<W: Write> {
     out: BufWriter<W>,
     form: Form,
 }
@@ -38,13 +38,17 @@ struct Table {
     width: usize,
 }
 
-impl<W: Write> Results<W> {
+impl<W: Write> ResultPrinter<W> {
     /// Writes the header where there is one.
-    pub(super) fn new(out: W, output: Output, model: Arc<ModelInfo>, has_language: bool) -> Self {
-        let rows =
-            |format, model| Form::Rows(Box::new(ResultWriter::new(format, model, has_language)));
+    pub(super) fn new(
+        out: W,
+        output: Output,
+        model: Arc<ModelInfo>,
+        optional: OptionalColumns,
+    ) -> Self {
+        let rows = |format, model| Form::Rows(Box::new(ResultWriter::new(format, model, optional)));
         let form = match output {
-            Output::Table => Form::Table(Table::new(model.labels.clone(), has_language)),
+            Output::Table => Form::Table(Table::new(model.labels.clone(), optional.language)),
             Output::Jsonl => rows(ResultFormat::JsonLines, model),
             Output::Csv => rows(ResultFormat::Csv, model),
         };
@@ -134,10 +138,14 @@ mod tests {
 
     /// Prints a sentiment, a truncated one and an error.
     fn check(output: Output, has_language: bool, expected: &[&str]) {
+        let optional = OptionalColumns {
+            language: has_language,
+            model: false,
+        };
         let labels = ["negative", "a, b"];
         let owned = labels.map(str::to_owned).to_vec();
         let model = Arc::new(ModelInfo::single_label("", owned, 512));
-        let mut results = Results::new(Vec::new(), output, model, has_language);
+        let mut results = ResultPrinter::new(Vec::new(), output, model, optional);
         if let Form::Table(table) = &mut results.form {
             table.width = 40;
         }

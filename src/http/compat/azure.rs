@@ -1,4 +1,6 @@
-//! Azure AI Language's `POST /language/:analyze-text` with the kind `SentimentAnalysis`.
+//! Azure AI Language's `POST /language/:analyze-text` with the kind `SentimentAnalysis`, and
+//! `POST /text/analytics/v3.1/sentiment` and `v3.0` of its predecessor, Text Analytics. There, the
+//! body is the list of documents alone, and parameters are in the query.
 //!
 //! Each document counts as one sentence, whose scores are the document's. A document that cannot
 //! be scored gets an error of its own; an invalid request fails as a whole.
@@ -7,7 +9,8 @@ use super::error::CompatError::{self, Api, Format};
 use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each};
 use super::strict_json::{self, BoundedVec, StrictObject};
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Post};
+use crate::error::PostRejection;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::request_telemetry::RequestId;
@@ -31,6 +34,9 @@ const CHARS_PER_TRANSACTION: usize = 1000;
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"kind\": \"SentimentAnalysis\", \"analysisInput\": \
                      {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}}";
+
+pub(super) const EXPECTED_V3_BODY: &str =
+    "the body must be {\"documents\": [{\"id\": \"0\", \"text\": \"...\", \"language\": \"en\"}]}";
 
 /// Azure's code for a body that it cannot parse.
 const BAD_FORMAT: &str = "InvalidRequestBodyFormat";
@@ -78,17 +84,87 @@ pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Re
     with_id(response, "apim-request-id", id)
 }
 
+/// Score documents (Text Analytics v3.1)
+///
+/// A document that cannot be scored gets an error of its own. Each document counts as one
+/// sentence.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/text/analytics/v3.1/sentiment",
+    tag = "Azure AI Language",
+    operation_id = "azure_v3_1",
+    params(
+        ("showStats" = Option<String>, Query, description = "`true` adds statistics about documents and characters to the response"),
+        ("opinionMining" = Option<String>, Query, description = "Not supported: `true` adds empty lists of targets and assessments"),
+        ("stringIndexType" = Option<String>, Query, description = "With `Utf16CodeUnit` lengths are in UTF-16 code units, otherwise in code points"),
+    ),
+    request_body(
+        description = "The documents",
+        content = AnalysisInput,
+        example = json!({"documents": [{"id": "0", "text": "I love this phone", "language": "en"}]}),
+    ),
+    responses((
+        status = 200,
+        description = "A result or an error for each document",
+        body = AnalysisResults,
+        headers(("apim-request-id" = String, description = "The request's id")),
+    )),
+))]
+pub(super) async fn sentiment(State(app): State<AppState>, request: Request) -> Response {
+    let id: Option<RequestId> = request.extensions().get().cloned();
+    let response = try_sentiment(&app, request).await;
+    let response = into_format(response, &app, v3_status_and_body);
+    with_id(response, "apim-request-id", id)
+}
+
 async fn try_analyze(app: &AppState, request: Request) -> Result<Response, CompatError> {
-    let query = request.uri().query().unwrap_or_default();
-    let with_statistics = query.split('&').any(|pair| pair == "showStats=true");
     let mut request = BufferedRequest::receive(app, request).await?;
     let body: RequestBody = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     if body.kind != "SentimentAnalysis" {
         return Err(FormatError::Request(UNSUPPORTED_KIND).into());
     }
     let parameters = body.parameters.unwrap_or_default().0;
-    let polarities = polarities(&request)?;
-    let documents = body.analysis_input.0.documents.checked()?;
+    let input = body.analysis_input.0;
+    analyze_documents(&request, input, &parameters, |results| {
+        let body = ResponseBody {
+            kind: "SentimentAnalysisResults",
+            results,
+        };
+        json(StatusCode::OK, &body)
+    })
+    .await
+}
+
+async fn try_sentiment(app: &AppState, request: Request) -> Result<Response, CompatError> {
+    let mut request = BufferedRequest::receive(app, request).await?;
+    let input = request.parse_json(|json| strict_json::parse(json, EXPECTED_V3_BODY))?;
+    let parameters = Parameters {
+        opinion_mining: Some(has_pair(&request, "opinionMining=true")),
+        string_index_type: has_pair(&request, "stringIndexType=Utf16CodeUnit")
+            .then(|| UTF_16.to_owned()),
+    };
+    analyze_documents(&request, input, &parameters, |results| {
+        json(StatusCode::OK, &results)
+    })
+    .await
+}
+
+/// Whether a request's query has a parameter of this value.
+fn has_pair(request: &BufferedRequest, pair: &str) -> bool {
+    let query = request.parts.uri.query().unwrap_or_default();
+    query.split('&').any(|it| it == pair)
+}
+
+/// Scores documents and responds with their results in the form of a version.
+async fn analyze_documents(
+    request: &BufferedRequest,
+    input: AnalysisInput,
+    parameters: &Parameters,
+    respond: impl FnOnce(AnalysisResults<'_>) -> Response,
+) -> Result<Response, CompatError> {
+    let with_statistics = has_pair(request, "showStats=true");
+    let polarities = polarities(request)?;
+    let documents = input.documents.checked()?;
     let documents: Vec<Document> = documents.into_iter().map(|StrictObject(it)| it).collect();
     let is_duplicate = |i: usize| {
         documents[..i]
@@ -98,13 +174,13 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     if (1..documents.len()).any(is_duplicate) {
         return Err(FormatError::Request(DUPLICATE_ID).into());
     }
-    let batcher = app.batcher();
+    let batcher = request.app().batcher();
     let items = documents.iter().map(|it| validate(it, batcher)).collect();
     let options = PostOptions {
         detect_language: documents.iter().any(Document::is_auto),
         ..PostOptions::default()
     };
-    let scored = score_each(&request, items, options).await?;
+    let scored = score_each(request, items, options).await?;
 
     let mut results = AnalysisResults {
         documents: Vec::new(),
@@ -115,7 +191,7 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     for (document, item) in documents.iter().zip(scored.items) {
         match item {
             Ok(scored) => {
-                let options = (&parameters, with_statistics);
+                let options = (parameters, with_statistics);
                 let analyzed =
                     AnalyzedDocument::new(document, &scored, batcher, polarities, options);
                 results.documents.push(analyzed);
@@ -132,12 +208,8 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
         erroneous_documents_count: results.errors.len(),
         transactions_count: documents.iter().map(transactions).sum(),
     });
-    let body = ResponseBody {
-        kind: "SentimentAnalysisResults",
-        results,
-    };
-    let response = json(StatusCode::OK, &body);
-    Ok(with_stats(response, documents.len(), scored.stages))
+    let count = documents.len();
+    Ok(with_stats(respond(results), count, scored.stages))
 }
 
 /// The body of a request.
@@ -199,6 +271,9 @@ struct Parameters {
     string_index_type: Option<String>,
 }
 
+/// The unit of lengths that is not the code point.
+const UTF_16: &str = "Utf16CodeUnit";
+
 const UNTRAINED: &str = "The model was not trained for the language of this document.";
 
 /// Why a document cannot be scored.
@@ -209,12 +284,14 @@ enum InvalidDocument {
     UnsupportedLanguage,
 }
 
-impl From<PostError> for InvalidDocument {
-    fn from(error: PostError) -> Self {
+impl From<PostRejection> for InvalidDocument {
+    fn from(error: PostRejection) -> Self {
         match error {
-            PostError::TooLong { .. } | PostError::TooManyTokens { .. } => Self::TooLong,
-            PostError::UnsupportedLanguage { .. } => Self::UnsupportedLanguage,
-            _ => Self::Empty,
+            PostRejection::UnsupportedLanguage { .. } => Self::UnsupportedLanguage,
+            PostRejection::Post(PostError::TooLong { .. } | PostError::TooManyTokens { .. }) => {
+                Self::TooLong
+            }
+            PostRejection::Post(_) => Self::Empty,
         }
     }
 }
@@ -244,19 +321,23 @@ impl InvalidDocument {
     }
 }
 
-fn validate(document: &Document, batcher: &Batcher) -> Result<String, InvalidDocument> {
+fn validate(document: &Document, batcher: &Batcher) -> Result<Post, InvalidDocument> {
+    let mut model = None;
     if let Some(code) = document.named_language() {
         if !strict_json::is_language(code) {
             return Err(InvalidDocument::LanguageCode);
         }
-        if batcher.rejects(&strict_json::primary_language(code)) {
+        let language = strict_json::primary_language(code);
+        if batcher.rejects(&language) {
             return Err(InvalidDocument::UnsupportedLanguage);
         }
+        model = batcher.model_of(&language);
     }
     if document.text.0.chars().count() > MAX_CHARS {
         return Err(InvalidDocument::TooLong);
     }
-    Ok(document.text.0.clone())
+    let text = document.text.0.clone();
+    Ok(Post { text, model })
 }
 
 fn transactions(document: &Document) -> usize {
@@ -417,7 +498,7 @@ impl<'a> AnalyzedDocument<'a> {
             confidence_scores,
             offset: 0,
             length: match parameters.string_index_type.as_deref() {
-                Some("Utf16CodeUnit") => text.encode_utf16().count(),
+                Some(UTF_16) => text.encode_utf16().count(),
                 _ => text.chars().count(),
             },
             text,
@@ -516,5 +597,14 @@ pub(super) fn status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse
             innererror,
         },
     };
+    (status, body)
+}
+
+/// The status and body of an error in v3.0 and v3.1, which name one of them otherwise.
+pub(super) fn v3_status_and_body(error: &CompatError) -> (StatusCode, ErrorResponse) {
+    let (status, mut body) = status_and_body(error);
+    if let (Format(FormatError::EmptyBatch), Some(inner)) = (error, &mut body.error.innererror) {
+        inner.code = "MissingInputRecords";
+    }
     (status, body)
 }

@@ -10,6 +10,7 @@ use super::error::{FormatError, into_format, with_id};
 use super::score::{polarities, score_each, score_one};
 use super::sigv4::{ClaimedSignature, SignatureError};
 use super::strict_json::{self, BoundedVec};
+use crate::error::PostRejection;
 use crate::http::access;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
@@ -160,13 +161,13 @@ pub(super) struct BatchDetect {
 async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: Detect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let text = body.text.ok_or(missing("text"))?;
-    check_language(request, body.language_code.as_deref())?;
+    let options = options(request, body.language_code.as_deref())?;
     if text.is_empty() {
         return Err(EMPTY_TEXT.into());
     }
     let polarities = polarities(request)?;
     check_length(&text)?;
-    let (scored, stages) = score_one(request, text, PostOptions::default()).await?;
+    let (scored, stages) = score_one(request, text, options).await?;
     let detected = DetectedSentiment::new(&scored.sentiment, polarities);
     Ok(with_stats(json(StatusCode::OK, &detected), 1, stages))
 }
@@ -174,11 +175,11 @@ async fn detect(request: &mut BufferedRequest) -> Result<Response, CompatError> 
 async fn batch_detect(request: &mut BufferedRequest) -> Result<Response, CompatError> {
     let body: BatchDetect = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
     let texts = body.text_list.ok_or(missing("textList"))?;
-    check_language(request, body.language_code.as_deref())?;
+    let options = options(request, body.language_code.as_deref())?;
     let polarities = polarities(request)?;
     let texts = texts.checked()?.into_iter();
     let items = texts.map(|BatchText(text)| check_length(&text).map(|()| text));
-    let scored = score_each(request, items.collect(), PostOptions::default()).await?;
+    let scored = score_each(request, items.collect(), options).await?;
     let count = scored.items.len();
     let items = scored.items.into_iter();
     let detected = |scored: ScoredPost| {
@@ -246,14 +247,19 @@ fn missing(field: &'static str) -> FormatError {
     }
 }
 
-/// A code that Comprehend accepts is rejected only if posts in that language would be.
-fn check_language(request: &BufferedRequest, code: Option<&str>) -> Result<(), FormatError> {
+/// The options for texts in a language. A code that Comprehend accepts is rejected only if posts in
+/// that language would be.
+fn options(request: &BufferedRequest, code: Option<&str>) -> Result<PostOptions, FormatError> {
     let code = code.ok_or(missing("languageCode"))?;
     let batcher = request.app().batcher();
-    if LANGUAGES.contains(&code) && !batcher.rejects(&strict_json::primary_language(code)) {
-        return Ok(());
+    let language = strict_json::primary_language(code);
+    if !LANGUAGES.contains(&code) || batcher.rejects(&language) {
+        return Err(FormatError::UnsupportedLanguage);
     }
-    Err(FormatError::UnsupportedLanguage)
+    Ok(PostOptions {
+        model: batcher.model_of(&language),
+        ..PostOptions::default()
+    })
 }
 
 fn check_length(text: &str) -> Result<(), FormatError> {
@@ -266,12 +272,14 @@ fn check_length(text: &str) -> Result<(), FormatError> {
     })
 }
 
-impl From<PostError> for FormatError {
-    fn from(error: PostError) -> Self {
+impl From<PostRejection> for FormatError {
+    fn from(error: PostRejection) -> Self {
         match error {
-            PostError::TooLong { bytes, max_bytes } => Self::TextTooLong { bytes, max_bytes },
-            PostError::UnsupportedLanguage { .. } => Self::TextLanguage(error),
-            _ => Self::EmptyText,
+            PostRejection::UnsupportedLanguage { .. } => Self::TextLanguage(error),
+            PostRejection::Post(PostError::TooLong { bytes, max_bytes }) => {
+                Self::TextTooLong { bytes, max_bytes }
+            }
+            PostRejection::Post(_) => Self::EmptyText,
         }
     }
 }
@@ -426,9 +434,12 @@ fn status_and_exception(error: &CompatError) -> (StatusCode, &'static str) {
             return (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException");
         }
         Api(ApiError::Overloaded { .. } | ApiError::ShuttingDown) => "ThrottlingException",
-        Api(ApiError::BodyTooLarge { .. } | ApiError::Post(PostError::TooLong { .. }))
+        Api(
+            ApiError::BodyTooLarge { .. }
+            | ApiError::Post(PostRejection::Post(PostError::TooLong { .. })),
+        )
         | Format(FormatError::TextTooLong { .. }) => "TextSizeLimitExceededException",
-        Api(ApiError::Post(PostError::UnsupportedLanguage { .. })) => {
+        Api(ApiError::Post(PostRejection::UnsupportedLanguage { .. })) => {
             "UnsupportedLanguageException"
         }
         Format(error) => match error {

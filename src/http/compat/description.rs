@@ -36,7 +36,7 @@ pub(in crate::http) fn adapt(app: &AppState, document: &mut Value) {
         let first = first.map(|(path, _)| documented(path)).unwrap_or_default();
         document["paths"][&path] = if first == path {
             let mut item = document["paths"][&path].take();
-            item[method(*route)] = operation(app, *route, &full);
+            item[route.method()] = operation(app, *route, &full);
             item
         } else {
             json!({ "$ref": format!("#/paths/{}", pointer(&first)) })
@@ -66,7 +66,7 @@ pub(in crate::http) fn adapt(app: &AppState, document: &mut Value) {
 /// The operation of a route on this server. `full` is the document with all features on.
 fn operation(app: &AppState, route: Route, full: &Value) -> Value {
     let compat = &app.0.compat;
-    let of = |route: Route| full["paths"][documented(route.template())][method(route)].clone();
+    let of = |route: Route| full["paths"][documented(route.template())][route.method()].clone();
     let mut operation = match route {
         Route::Root if !Route::Comprehend.is_served(compat) => {
             let mut models = of(Route::Models);
@@ -153,10 +153,6 @@ fn retain_items(list: &mut Value, keep: impl Fn(&Value) -> bool) {
     if let Some(items) = list.as_array_mut() {
         items.retain(keep);
     }
-}
-
-fn method(route: Route) -> &'static str {
-    if route.is_health() { "get" } else { "post" }
 }
 
 /// A router's path in OpenAPI's syntax.

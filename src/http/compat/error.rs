@@ -1,12 +1,12 @@
 //! The errors of other services' formats: those of the native API, and their own.
 
 use super::sigv4::SignatureError;
+use crate::error::PostRejection;
 use crate::http::error::{ApiError, error_response, log_rejection, post_status};
 use crate::http::request_telemetry::RequestId;
 use crate::http::state::AppState;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use coldread_engine::PostError;
 use serde::Serialize;
 
 /// Why a request in another service's format fails.
@@ -38,8 +38,8 @@ impl CompatError {
     }
 }
 
-impl From<PostError> for CompatError {
-    fn from(error: PostError) -> Self {
+impl From<PostRejection> for CompatError {
+    fn from(error: PostRejection) -> Self {
         Self::Api(error.into())
     }
 }
@@ -93,9 +93,9 @@ pub(in crate::http) enum FormatError {
     },
     /// The error of a text whose language was detected and is rejected.
     #[error(transparent)]
-    TextLanguage(PostError),
+    TextLanguage(PostRejection),
     #[error("item {index}: {error}")]
-    Item { index: usize, error: PostError },
+    Item { index: usize, error: PostRejection },
     #[error(
         "this format needs a model whose labels are negative, neutral and positive, or stars; for \
          this model's labels use POST /v1/sentiment"

@@ -1,4 +1,5 @@
-//! Google Cloud Natural Language v2: `POST /v2/documents:analyzeSentiment`, JSON.
+//! Google Cloud Natural Language: `POST /v2/documents:analyzeSentiment` and its predecessor in v1,
+//! JSON. What v2 calls `languageCode` is `language` in v1, whose responses say nothing else about it.
 //!
 //! Each document counts as one sentence. Its score is P(positive) - P(negative), and its magnitude
 //! P(positive) + P(negative): near 0 for a neutral post and near 1 for one with strong sentiment,
@@ -28,6 +29,9 @@ use std::fmt;
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
                      \"...\", \"languageCode\": \"en\"}, \"encodingType\": \"UTF8\"}";
 
+pub(super) const EXPECTED_V1_BODY: &str = "the body must be {\"document\": {\"type\": \"PLAIN_TEXT\", \"content\": \
+                     \"...\", \"language\": \"en\"}, \"encodingType\": \"UTF8\"}";
+
 const NO_URI: &str = "gcsContentUri is not supported; send the text as `content`";
 
 const PLAIN_TEXT_ONLY: &str = "`document.type` must be PLAIN_TEXT";
@@ -52,35 +56,70 @@ const LANGUAGE: &str = "en";
     responses((status = 200, description = "Its sentiment", body = ResponseBody)),
 ))]
 pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Response {
-    into_format(try_analyze(&app, request).await, &app, status_and_body)
+    let response = try_analyze(&app, request, Version::V2).await;
+    into_format(response, &app, status_and_body)
 }
 
-async fn try_analyze(app: &AppState, request: Request) -> Result<Response, CompatError> {
+/// Score a document (v1)
+///
+/// Each document counts as one sentence. Its score is P(positive) - P(negative), its magnitude
+/// P(positive) + P(negative). Field names are accepted in `snake_case` as well.
+#[cfg_attr(test, utoipa::path(
+    post,
+    path = "/v1/documents:analyzeSentiment",
+    tag = "Google Cloud Natural Language",
+    operation_id = "google_v1",
+    request_body(
+        description = "The document",
+        content = Object,
+        example = json!({"document": {"type": "PLAIN_TEXT", "content": "I love this phone"}, "encodingType": "UTF8"}),
+    ),
+    responses((status = 200, description = "Its sentiment", body = V1ResponseBody)),
+))]
+pub(super) async fn analyze_v1(State(app): State<AppState>, request: Request) -> Response {
+    let response = try_analyze(&app, request, Version::V1).await;
+    into_format(response, &app, status_and_body)
+}
+
+#[derive(Clone, Copy)]
+enum Version {
+    V1,
+    V2,
+}
+
+async fn try_analyze(
+    app: &AppState,
+    request: Request,
+    version: Version,
+) -> Result<Response, CompatError> {
+    let expected = match version {
+        Version::V1 => EXPECTED_V1_BODY,
+        Version::V2 => EXPECTED_BODY,
+    };
     let mut request = BufferedRequest::receive(app, request).await?;
-    let body: RequestBody = request.parse_json(|json| strict_json::parse(json, EXPECTED_BODY))?;
+    let body: RequestBody = request.parse_json(|json| strict_json::parse(json, expected))?;
     let document = body.document.0;
     if document.gcs_content_uri.is_some() {
         return Err(FormatError::Request(NO_URI).into());
     }
-    let content = document
-        .content
-        .ok_or(FormatError::Request(EXPECTED_BODY))?;
+    let content = document.content.ok_or(FormatError::Request(expected))?;
     if document.kind != Some(DocumentType::PlainText) {
         return Err(FormatError::Request(PLAIN_TEXT_ONLY).into());
     }
     let batcher = app.batcher();
     let named = document.language_code.filter(|code| !code.is_empty());
-    if let Some(code) = &named {
-        let is_rejected = batcher.rejects(&strict_json::primary_language(code));
-        if !strict_json::is_language(code) || is_rejected {
-            return Err(FormatError::UnsupportedLanguage.into());
-        }
-    }
-    let polarities = polarities(&request)?;
-    let options = PostOptions {
+    let mut options = PostOptions {
         detect_language: named.is_none(),
         ..PostOptions::default()
     };
+    if let Some(code) = &named {
+        let language = strict_json::primary_language(code);
+        if !strict_json::is_language(code) || batcher.rejects(&language) {
+            return Err(FormatError::UnsupportedLanguage.into());
+        }
+        options.model = batcher.model_of(&language);
+    }
+    let polarities = polarities(&request)?;
     let (scored, stages) = score_one(&request, content.clone(), options).await?;
     let scores = polarities.scores(&scored.sentiment);
     let sentiment = Sentiment {
@@ -95,23 +134,37 @@ async fn try_analyze(app: &AppState, request: Request) -> Result<Response, Compa
     };
     let primary = strict_json::primary_language(language);
     let encoding = body.encoding_type.unwrap_or(EncodingType::None);
-    let body = ResponseBody {
-        document_sentiment: sentiment,
-        language_code: language,
-        sentences: [Sentence {
-            text: TextSpan {
-                content: &content,
-                begin_offset: if encoding == EncodingType::None {
-                    -1
-                } else {
-                    0
-                },
+    let sentences = [Sentence {
+        text: TextSpan {
+            content: &content,
+            begin_offset: if encoding == EncodingType::None {
+                -1
+            } else {
+                0
             },
-            sentiment,
-        }],
-        language_supported: batcher.serves(&primary).unwrap_or(primary == LANGUAGE),
+        },
+        sentiment,
+    }];
+    let response = match version {
+        Version::V1 => {
+            let body = V1ResponseBody {
+                document_sentiment: sentiment,
+                language,
+                sentences,
+            };
+            json(StatusCode::OK, &body)
+        }
+        Version::V2 => {
+            let body = ResponseBody {
+                document_sentiment: sentiment,
+                language_code: language,
+                sentences,
+                language_supported: batcher.serves(&primary).unwrap_or(primary == LANGUAGE),
+            };
+            json(StatusCode::OK, &body)
+        }
     };
-    Ok(with_stats(json(StatusCode::OK, &body), 1, stages))
+    Ok(with_stats(response, 1, stages))
 }
 
 /// The language of a post that is too short to tell.
@@ -144,7 +197,12 @@ struct Document {
     #[cfg_attr(test, schema(ignore))]
     gcs_content_uri: Option<serde::de::IgnoredAny>,
     /// A language code. If it is missing or empty, the language is detected.
-    #[serde(default, rename = "languageCode", alias = "language_code")]
+    #[serde(
+        default,
+        rename = "languageCode",
+        alias = "language_code",
+        alias = "language"
+    )]
     #[cfg_attr(test, schema(pattern = "^([a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*)?$"))]
     language_code: Option<String>,
 }
@@ -226,6 +284,17 @@ impl<T: Copy> Visitor<'_> for NumberOrName<T> {
             .map(|(_, value)| *value)
             .ok_or_else(|| E::custom("unknown name"))
     }
+}
+
+/// The body of a response in v1.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = google::V1Response))]
+#[serde(rename_all = "camelCase")]
+struct V1ResponseBody<'a> {
+    document_sentiment: Sentiment,
+    language: &'a str,
+    #[cfg_attr(test, schema(value_type = Vec<Sentence>, min_items = 1, max_items = 1))]
+    sentences: [Sentence<'a>; 1],
 }
 
 /// The body of a response.

@@ -8,6 +8,7 @@ use super::error::{CompatError, FormatError};
 use super::sigv4::SignatureError;
 use super::{Route, azure, comprehend, google, huggingface, inputs};
 use super::{sagemaker, tei, vertex};
+use crate::error::PostRejection;
 use crate::http::error::ApiError;
 use crate::http::openapi::{
     DocumentedError, ErrorFormat, MAX_POSTS, MAX_TOKENS, NATIVE, add_errors, body_errors, too_long,
@@ -18,7 +19,7 @@ use coldread_engine::PostError;
 use serde_json::{Value, json};
 
 /// The error of a post whose language was detected and is rejected.
-const OTHER_LANGUAGE: PostError = PostError::UnsupportedLanguage { language: "de" };
+const OTHER_LANGUAGE: PostRejection = PostRejection::UnsupportedLanguage { language: "de" };
 
 /// The form of a format's errors, and the function that gives an error this form.
 type Errors = (ErrorFormat, fn(&CompatError) -> (StatusCode, Value));
@@ -71,6 +72,18 @@ const AZURE: Errors = (
     },
 );
 
+const AZURE_V3: Errors = (
+    ErrorFormat {
+        media: "application/json",
+        schema: "azure.ErrorResponse",
+        name: &["error", "code"],
+    },
+    |error| {
+        let (status, body) = azure::v3_status_and_body(error);
+        (status, json!(body))
+    },
+);
+
 const GOOGLE: Errors = (
     ErrorFormat {
         media: "application/json",
@@ -111,13 +124,18 @@ const VENDOR_KEYS: [(&str, &str, &str); 3] = [
 ];
 
 /// All routes.
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 15] = [
     Route::Root,
     Route::Models,
     Route::Comprehend,
     Route::Predict,
+    Route::TeiHealth,
+    Route::TeiInfo,
     Route::Azure,
+    Route::AzureV31,
+    Route::AzureV30,
     Route::Google,
+    Route::GoogleV1,
     Route::Ping,
     Route::Invocations,
     Route::VertexHealth,
@@ -130,8 +148,7 @@ pub(in crate::http) fn add_formats(document: &mut Value) {
     let derived = document["paths"].clone();
     for route in ROUTES {
         let path = documented(route.template());
-        let method = if route.is_health() { "get" } else { "post" };
-        document["paths"][path][method] = operation(route, &derived);
+        document["paths"][path][route.method()] = operation(route, &derived);
     }
     let schemes = &mut document["components"]["securitySchemes"];
     for (name, location, key) in VENDOR_KEYS {
@@ -151,8 +168,17 @@ pub(in crate::http) fn add_formats(document: &mut Value) {
 /// The operation of a route. `derived` has the operations of all handlers; native ones are complete.
 fn operation(route: Route, derived: &Value) -> Value {
     let own = |route: Route| {
-        let mut operation = derived[&documented(route.template())]["post"].clone();
+        let mut operation = derived[&documented(route.template())][route.method()].clone();
         match route {
+            Route::AzureV30 => {
+                operation = derived[Route::AzureV31.template()]["post"].clone();
+                operation["summary"] = json!("Score documents (Text Analytics v3.0)");
+                operation["operationId"] = json!("azure_v3_0");
+            }
+            Route::GoogleV1 => {
+                let document = json!({ "$ref": "#/components/schemas/google.V1Request" });
+                operation["requestBody"]["content"]["application/json"]["schema"] = document;
+            }
             Route::Comprehend => add_comprehend_operations(&mut operation),
             Route::VertexPredict => {
                 let instances = json!({ "$ref": "#/components/schemas/vertex.Request" });
@@ -176,16 +202,19 @@ fn operation(route: Route, derived: &Value) -> Value {
             either(own(route), &derived["/v1/sentiment"]["post"])
         }
         Route::Root => root(own(Route::Models), own(Route::Comprehend)),
-        Route::Models | Route::Comprehend | Route::Predict | Route::Azure | Route::Google => {
-            own(route)
-        }
+        _ => own(route),
     };
     for (errors, format) in errors(route) {
         let documented = errors.iter().map(|error| documented_error(error, format));
         add_errors(&mut operation, documented, &format.0);
     }
-    let timing = json!({ "$ref": "#/components/headers/ServerTiming" });
-    operation["responses"]["200"]["headers"]["server-timing"] = timing;
+    if route.is_health() {
+        return operation;
+    }
+    if route != Route::TeiInfo {
+        let timing = json!({ "$ref": "#/components/headers/ServerTiming" });
+        operation["responses"]["200"]["headers"]["server-timing"] = timing;
+    }
     let keys = ["bearer", "api_key"].into_iter();
     let keys = keys.chain(VENDOR_KEYS.map(|(name, _, _)| name));
     let is_signed = matches!(route, Route::Root | Route::Comprehend);
@@ -320,17 +349,26 @@ fn add_to_schemas(schemas: &mut Value) {
     let (types, encodings) = google::accepted_values();
     document["type"]["enum"] = types;
     schemas["google.Request"]["properties"]["encodingType"]["enum"] = encodings;
+    let mut document = schemas["google.Document"].clone();
+    let fields = document["properties"].as_object_mut();
+    let fields = fields.expect("a test reads it");
+    let language = fields.remove("languageCode").expect("v2 has it");
+    fields.insert("language".to_owned(), language);
+    schemas["google.V1Document"] = document;
+    let mut request = schemas["google.Request"].clone();
+    request["properties"]["document"] = json!({ "$ref": "#/components/schemas/google.V1Document" });
+    schemas["google.V1Request"] = request;
 }
 
 /// The errors of a route in each of its formats, except for the native format.
 fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
     let max = MAX_POSTS;
-    let item = |error: PostError| FormatError::Item { index: 1, error };
+    let item = |error: PostRejection| FormatError::Item { index: 1, error };
     let batch = |expected: &'static str| {
         vec![
             FormatError::Request(expected),
             FormatError::BatchTooLarge { max },
-            item(PostError::Empty),
+            item(PostError::Empty.into()),
             item(too_long()),
             item(OTHER_LANGUAGE),
         ]
@@ -346,29 +384,18 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
         Route::Predict => {
             let mut own = batch(tei::EXPECTED_BODY);
             own.push(FormatError::EmptyBatch);
-            own.push(item(PostError::TooManyTokens {
+            let error = PostError::TooManyTokens {
                 max_tokens: MAX_TOKENS,
-            }));
+            };
+            own.push(item(error.into()));
             (own, &TEI)
         }
-        Route::Azure => {
-            let own = vec![
-                FormatError::Request(azure::EXPECTED_BODY),
-                FormatError::EmptyBatch,
-                FormatError::BatchTooLarge {
-                    max: azure::MAX_DOCUMENTS,
-                },
-            ];
-            (own, &AZURE)
-        }
-        Route::Google => {
-            let own = vec![
-                FormatError::Request(google::EXPECTED_BODY),
-                FormatError::UnsupportedLanguage,
-                FormatError::EmptyText,
-            ];
-            (own, &GOOGLE)
-        }
+        Route::TeiHealth => return vec![(vec![ApiError::ShuttingDown.into()], &TEI)],
+        Route::TeiInfo => return vec![(vec![ApiError::Unauthorized.into()], &TEI)],
+        Route::Azure => (azure_errors(azure::EXPECTED_BODY), &AZURE),
+        Route::AzureV31 | Route::AzureV30 => (azure_errors(azure::EXPECTED_V3_BODY), &AZURE_V3),
+        Route::Google => (google_errors(google::EXPECTED_BODY), &GOOGLE),
+        Route::GoogleV1 => (google_errors(google::EXPECTED_V1_BODY), &GOOGLE),
         Route::Invocations => (batch(sagemaker::EXPECTED_BODY), &NATIVE_ERRORS),
         Route::VertexPredict => {
             let own = vec![
@@ -378,12 +405,13 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
             (own, &NATIVE_ERRORS)
         }
     };
-    let has_polarity = [Route::Comprehend, Route::Azure, Route::Google].contains(&route);
-    if has_polarity {
+    let is_google = [Route::Google, Route::GoogleV1].contains(&route);
+    let is_azure = [Route::Azure, Route::AzureV31, Route::AzureV30].contains(&route);
+    if is_google || is_azure || route == Route::Comprehend {
         own.push(FormatError::NoPolarity);
     }
     let mut errors: Vec<CompatError> = own.into_iter().map(CompatError::from).collect();
-    if route == Route::Google {
+    if is_google {
         errors.push(too_long().into());
         errors.push(OTHER_LANGUAGE.into());
     }
@@ -394,6 +422,24 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
         }
     }
     vec![(errors, format)]
+}
+
+fn azure_errors(expected: &'static str) -> Vec<FormatError> {
+    vec![
+        FormatError::Request(expected),
+        FormatError::EmptyBatch,
+        FormatError::BatchTooLarge {
+            max: azure::MAX_DOCUMENTS,
+        },
+    ]
+}
+
+fn google_errors(expected: &'static str) -> Vec<FormatError> {
+    vec![
+        FormatError::Request(expected),
+        FormatError::UnsupportedLanguage,
+        FormatError::EmptyText,
+    ]
 }
 
 fn comprehend_errors() -> Vec<FormatError> {
@@ -432,8 +478,12 @@ pub(in crate::http) fn native_codes() -> impl Iterator<Item = &'static str> {
         huggingface::classify,
         comprehend::handle,
         tei::predict,
+        tei::health,
+        tei::info,
         azure::analyze,
+        azure::sentiment,
         google::analyze,
+        google::analyze_v1,
         sagemaker::invocations,
         vertex::predict
     ),

@@ -1,11 +1,13 @@
 //! Scores a format's texts. A text that cannot be scored gets an error in its place.
 
 use super::error::{CompatError, FormatError};
+use crate::batcher::Post;
+use crate::error::PostRejection;
 use crate::http::buffered_request::BufferedRequest;
 use crate::scorer::{PostOptions, PostResult, ScoredPost};
 use crate::telemetry::StageTimings;
+use coldread_engine::Sentiment;
 use coldread_engine::polarity::Polarities;
-use coldread_engine::{PostError, Sentiment};
 
 /// The sentiments or errors of a request's items, in their order.
 pub(super) struct ScoredItems<E> {
@@ -14,17 +16,17 @@ pub(super) struct ScoredItems<E> {
 }
 
 /// Scores the items that can be scored. The others keep their error.
-pub(super) async fn score_each<E: From<PostError>>(
+pub(super) async fn score_each<E: From<PostRejection>>(
     request: &BufferedRequest,
-    items: Vec<Result<String, E>>,
+    items: Vec<Result<impl Into<Post>, E>>,
     options: PostOptions,
 ) -> Result<ScoredItems<E>, CompatError> {
-    let mut posts = Vec::with_capacity(items.len());
+    let mut posts: Vec<Post> = Vec::with_capacity(items.len());
     let mut errors = Vec::with_capacity(items.len());
     for item in items {
         match item {
             Ok(post) => {
-                posts.push(post);
+                posts.push(post.into());
                 errors.push(None);
             }
             Err(error) => errors.push(Some(error)),
@@ -51,7 +53,7 @@ pub(super) async fn score_one(
     post: String,
     options: PostOptions,
 ) -> Result<(ScoredPost, StageTimings), CompatError> {
-    let scored = score_each::<PostError>(request, vec![Ok(post)], options).await?;
+    let scored = score_each::<PostRejection>(request, vec![Ok(post)], options).await?;
     let mut items = scored.items;
     let scored_post = items.pop().expect("one result per post")?;
     Ok((scored_post, scored.stages))
@@ -68,7 +70,7 @@ pub(super) fn polarities(request: &BufferedRequest) -> Result<&Polarities, Compa
 pub(super) fn all_or_error(results: &[PostResult]) -> Result<Vec<&Sentiment>, CompatError> {
     let mut sentiments = Vec::with_capacity(results.len());
     for (index, result) in results.iter().enumerate() {
-        let error = |error: &PostError| FormatError::Item {
+        let error = |error: &PostRejection| FormatError::Item {
             index,
             error: error.clone(),
         };

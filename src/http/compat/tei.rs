@@ -1,4 +1,4 @@
-//! Text Embeddings Inference's `POST /predict`.
+//! Text Embeddings Inference's `POST /predict`, `GET /health` and `GET /info`.
 //!
 //! Source: `router/src/http/types.rs` and `router/src/http/server.rs` of
 //! huggingface/text-embeddings-inference. A list of two strings is a pair there, which
@@ -8,15 +8,17 @@ use super::error::CompatError::{self, Api, Format};
 use super::error::{FormatError, into_format};
 use super::inputs::{self, Function, Input, Inputs, Ranked, predictions};
 use super::score::all_or_error;
+use crate::http::access;
 use crate::http::buffered_request::{BufferedRequest, with_stats};
 use crate::http::error::{ApiError, json};
 use crate::http::state::AppState;
 use crate::scorer::PostOptions;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use coldread_engine::LongText;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 pub(super) const EXPECTED_BODY: &str = "the body must be {\"inputs\": \"...\"} or {\"inputs\": [[\"...\"], [\"...\"]]}, \
                      with optional booleans `truncate` and `raw_scores` and `truncation_direction` \
@@ -71,6 +73,112 @@ async fn try_predict(app: &AppState, request: Request) -> Result<Response, Compa
         count,
         scored.stages,
     ))
+}
+
+/// Readiness check
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/health",
+    tag = "Text Embeddings Inference",
+    operation_id = "tei_health",
+    responses((status = 200, description = "The server accepts requests")),
+))]
+pub(super) async fn health(State(app): State<AppState>) -> Response {
+    let ready = match app.is_draining() {
+        false => Ok(StatusCode::OK.into_response()),
+        true => Err(ApiError::ShuttingDown.into()),
+    };
+    into_format(ready, &app, status_and_body)
+}
+
+/// The model and the limits
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/info",
+    tag = "Text Embeddings Inference",
+    operation_id = "tei_info",
+    responses((status = 200, description = "The first model, and the server's limits", body = Info)),
+))]
+pub(super) async fn info(State(app): State<AppState>, request: Request) -> Response {
+    let info = access::check(&app, &request).map(|()| json(StatusCode::OK, &Info::of(&app)));
+    into_format(info.map_err(CompatError::from), &app, status_and_body)
+}
+
+/// The model and the limits of a server.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = tei::Info))]
+struct Info<'a> {
+    model_id: &'a str,
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    model_sha: (),
+    /// `int8` for models that run on the int8 engine.
+    model_dtype: &'static str,
+    model_type: ModelType<'a>,
+    /// The number of posts that may wait or be scored at once.
+    max_concurrent_requests: usize,
+    /// The number of tokens that the model reads at once.
+    max_input_length: usize,
+    max_batch_tokens: usize,
+    #[cfg_attr(test, schema(value_type = Option<usize>))]
+    max_batch_requests: (),
+    /// The number of texts in a request.
+    max_client_batch_size: usize,
+    /// Whether long texts are truncated if the request does not say.
+    auto_truncate: bool,
+    tokenization_workers: usize,
+    /// The version of coldread.
+    version: &'static str,
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    sha: (),
+    #[cfg_attr(test, schema(value_type = Option<String>))]
+    docker_label: (),
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = tei::ModelType))]
+#[serde(rename_all = "lowercase")]
+enum ModelType<'a> {
+    Classifier(ClassifierModel<'a>),
+}
+
+/// The labels.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = tei::ClassifierModel))]
+struct ClassifierModel<'a> {
+    id2label: BTreeMap<String, &'a str>,
+    label2id: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Info<'a> {
+    fn of(app: &'a AppState) -> Self {
+        let batcher = app.batcher();
+        let (model, limits, options) = (batcher.model(), app.limits(), batcher.options());
+        let labels = || model.labels.iter().map(String::as_str).enumerate();
+        Self {
+            model_id: &model.name,
+            model_sha: (),
+            model_dtype: match batcher.models()[0].engine_info().engine {
+                "candle-f32" => "float32",
+                other => other,
+            },
+            model_type: ModelType::Classifier(ClassifierModel {
+                id2label: labels()
+                    .map(|(id, label)| (id.to_string(), label))
+                    .collect(),
+                label2id: labels().map(|(id, label)| (label, id)).collect(),
+            }),
+            max_concurrent_requests: options.max_pending_posts.get(),
+            max_input_length: batcher.max_tokens(),
+            max_batch_tokens: options.max_batch_tokens.get(),
+            max_batch_requests: (),
+            max_client_batch_size: limits.max_posts.get(),
+            auto_truncate: true,
+            tokenization_workers: options.workers.get(),
+            version: env!("CARGO_PKG_VERSION"),
+            sha: (),
+            docker_label: (),
+        }
+    }
 }
 
 /// The texts, and whether the response is a list of lists.

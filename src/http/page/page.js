@@ -9,6 +9,8 @@ const page = document.documentElement.dataset;
 
 let running = null;
 let downloadUrl = null;
+// The name of the first of two models; null on a server of one.
+let firstModel = null;
 
 function element(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -142,11 +144,14 @@ class Results {
     const scored = this.rows.find((row) => row.scores);
     const labels = Object.keys(scored?.scores ?? {});
     const extra = scored?.language === undefined ? [] : ["language", "warnings"];
-    const table = [["row", "id", "label", "score", ...labels, ...extra, "error"]];
+    // Rows name the model only if it is not the first one.
+    const named = firstModel !== null || this.rows.some((row) => row.model);
+    const model = (row) => (named ? [row.model ?? (row.scores && firstModel)] : []);
+    const table = [["row", "id", "label", "score", ...labels, ...extra, ...(named ? ["model"] : []), "error"]];
     for (const row of this.rows) {
       const scores = labels.map((label) => row.scores?.[label]);
       const notes = extra.map((name) => [row[name] ?? []].flat().join(" "));
-      table.push([row.row, row.id, row.label, row.score, ...scores, ...notes, row.error?.code]);
+      table.push([row.row, row.id, row.label, row.score, ...scores, ...notes, ...model(row), row.error?.code]);
     }
     const csv = table.map((row) => row.map((value) => field(value ?? "")).join(",") + "\r\n");
     if (downloadUrl) URL.revokeObjectURL(downloadUrl);
@@ -315,7 +320,10 @@ if (hasServer) {
   fetch("v1/info", { headers: key() })
     .then(async (reply) => (reply.ok ? reply.json() : Promise.reject(await failure(reply))))
     .then(
-      (info) => { $("model").textContent = `${info.model} (${info.engine.engine})`; },
+      (info) => {
+        $("model").textContent = `${info.model} (${info.engine.engine})`;
+        if (info.also_model) firstModel = info.model;
+      },
       () => { $("model").textContent = "unknown"; },
     );
 } else {

@@ -13,7 +13,7 @@
 //! have keys from closed sets, such as routes; and the worker threads hash nothing.
 
 use super::super::ServeError;
-use crate::config::Results;
+use crate::config::ResultDestination;
 use crate::events::sink;
 use crate::events::{Outgoing, Sink};
 use lambda_runtime::{BoxFuture, Error, SnapStartResource};
@@ -26,7 +26,7 @@ use tokio::task::yield_now;
 /// Waits for the restore, and opens the sink.
 #[derive(Default)]
 pub(super) struct Restore {
-    results: Option<Results>,
+    results: Option<ResultDestination>,
     sink: OnceLock<Arc<dyn Sink>>,
     /// Told when the restore has begun.
     begun: Notify,
@@ -34,7 +34,7 @@ pub(super) struct Restore {
 
 impl Restore {
     /// Results go to `results` once the snapshot is restored.
-    pub(super) fn new(results: Option<Results>) -> Arc<Self> {
+    pub(super) fn new(results: Option<ResultDestination>) -> Arc<Self> {
         Arc::new(Self {
             results,
             ..Self::default()

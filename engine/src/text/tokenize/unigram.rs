@@ -21,13 +21,13 @@ const LONGEST_MAPPED: usize = 5;
 
 /// A tokenizer of XLM-RoBERTa's kind.
 pub(super) struct Unigram {
-    source: Source,
+    store: VocabularyStore,
     /// Whether an added token begins with a byte.
     begins_added: [bool; 256],
 }
 
 /// Where its rules and its table are.
-enum Source {
+enum VocabularyStore {
     Packed(PackedModel),
     Owned(unigram::Unigram, Vec<u64>),
 }
@@ -35,41 +35,41 @@ enum Source {
 impl Unigram {
     /// That of a packed model, which has one of this kind.
     pub(super) fn from_packed(model: &PackedModel) -> Self {
-        Self::new(Source::Packed(model.clone()))
+        Self::new(VocabularyStore::Packed(model.clone()))
     }
 
     /// That of a `tokenizer.json`, if it is of this kind.
     pub(super) fn compile(json: &Value) -> Option<Self> {
         let (rules, table) = unigram::Unigram::compile(json)?;
-        Some(Self::new(Source::Owned(rules, table)))
+        Some(Self::new(VocabularyStore::Owned(rules, table)))
     }
 
-    fn new(source: Source) -> Self {
+    fn new(store: VocabularyStore) -> Self {
         let mut begins_added = [false; 256];
-        for token in &source.parts().0.added_tokens {
+        for token in &store.parts().0.added_tokens {
             begins_added[usize::from(token.content.as_bytes()[0])] = true;
         }
         Self {
-            source,
+            store,
             begins_added,
         }
     }
 
     /// Ids are below this.
     pub(super) fn num_ids(&self) -> usize {
-        self.source.parts().1.num_ids()
+        self.store.parts().1.num_ids()
     }
 
     /// The special tokens before and after a text.
     pub(super) fn special_tokens(&self) -> (Vec<u32>, Vec<u32>) {
-        let (rules, _) = self.source.parts();
+        let (rules, _) = self.store.parts();
         (rules.before.clone(), rules.after.clone())
     }
 
     /// Appends the text's tokens without special ones, and stops soon after there are more
     /// than `limit` ids.
     pub(super) fn encode(&self, text: &str, limit: usize, input_ids: &mut Vec<u32>) {
-        let (rules, table) = self.source.parts();
+        let (rules, table) = self.store.parts();
         let mut words = Words {
             rules,
             table,
@@ -113,7 +113,7 @@ impl Unigram {
     }
 }
 
-impl Source {
+impl VocabularyStore {
     fn parts(&self) -> (&unigram::Unigram, Table<'_>) {
         match self {
             Self::Packed(model) => match model.tokenizer() {

@@ -20,12 +20,12 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 /// A tokenizer of BERT's kind.
 pub(super) struct WordPiece {
-    source: Source,
+    store: VocabularyStore,
     ascii: [Ascii; 128],
 }
 
 /// Where its rules and its vocabulary are.
-enum Source {
+enum VocabularyStore {
     Packed(PackedModel),
     Owned(wordpiece::WordPiece, Vec<u32>),
 }
@@ -42,17 +42,17 @@ enum Ascii {
 impl WordPiece {
     /// That of a packed model, which has one of this kind.
     pub(super) fn from_packed(model: &PackedModel) -> Self {
-        Self::new(Source::Packed(model.clone()))
+        Self::new(VocabularyStore::Packed(model.clone()))
     }
 
     /// That of a `tokenizer.json`, if it is of this kind.
     pub(super) fn compile(json: &Value) -> Option<Self> {
         let (rules, vocabulary) = wordpiece::WordPiece::compile(json)?;
-        Some(Self::new(Source::Owned(rules, vocabulary)))
+        Some(Self::new(VocabularyStore::Owned(rules, vocabulary)))
     }
 
-    fn new(source: Source) -> Self {
-        let rules = source.parts().0;
+    fn new(store: VocabularyStore) -> Self {
+        let rules = store.parts().0;
         let ascii = std::array::from_fn(|i| {
             let c = char::from(i as u8);
             match clean(rules, c) {
@@ -63,24 +63,24 @@ impl WordPiece {
                 Some(_) => Ascii::Letter(i as u8),
             }
         });
-        Self { source, ascii }
+        Self { store, ascii }
     }
 
     /// Ids are below this.
     pub(super) fn num_ids(&self) -> usize {
-        self.source.parts().1.num_ids()
+        self.store.parts().1.num_ids()
     }
 
     /// The special tokens before and after a text.
     pub(super) fn special_tokens(&self) -> (Vec<u32>, Vec<u32>) {
-        let (rules, _) = self.source.parts();
+        let (rules, _) = self.store.parts();
         (rules.before.clone(), rules.after.clone())
     }
 
     /// Appends the text's tokens without special ones, and stops soon after there are
     /// more than `limit` ids.
     pub(super) fn encode(&self, text: &str, limit: usize, input_ids: &mut Vec<u32>) {
-        let (rules, vocabulary) = self.source.parts();
+        let (rules, vocabulary) = self.store.parts();
         let mut words = Words {
             rules,
             vocabulary,
@@ -145,7 +145,7 @@ impl WordPiece {
     }
 }
 
-impl Source {
+impl VocabularyStore {
     fn parts(&self) -> (&wordpiece::WordPiece, Vocabulary<'_>) {
         match self {
             Self::Packed(model) => match model.tokenizer() {

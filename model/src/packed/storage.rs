@@ -5,7 +5,7 @@ use memmap2::Mmap;
 use std::borrow::Cow;
 
 /// Bytes that begin on a 64-byte boundary.
-pub(super) enum Source {
+pub(super) enum Storage {
     /// A file; pages begin on larger boundaries.
     Mapped(Mmap),
     /// Part of the program, aligned there.
@@ -18,7 +18,7 @@ pub(super) enum Source {
     },
 }
 
-impl Source {
+impl Storage {
     /// Takes bytes as they are if they are aligned, and copies them otherwise.
     pub(super) fn new(bytes: Cow<'static, [u8]>) -> Self {
         match bytes {
