@@ -1,13 +1,14 @@
-//! Prints the logits of lines of standard input, to the bit, on one instruction set or, without
-//! its name, on each that this CPU has:
+//! Prints the logits of lines of standard input with a packed model, to the bit, on one instruction
+//! set or, without its name, on each that this CPU has:
 //!
 //! ```console
-//! $ printf 'so good\nnever again\n' | cargo run --release -p coldread-engine --example logits -- model/default avx2
+//! $ coldread pack model/default --output default.coldread
+//! $ printf 'so good\nnever again\n' | cargo run --release -p coldread-engine --example logits -- default.coldread avx2
 //! ```
 //!
 //! Two machines agree if the output of both is the same.
 
-use coldread_engine::{Isa, LongText, ModelOptions};
+use coldread_engine::{Isa, LongText, ModelOptions, PackedModel};
 use std::error::Error;
 use std::io::{Read, stdin};
 
@@ -21,7 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut text = String::new();
     stdin().read_to_string(&mut text)?;
     for isa in isas {
-        let mut classifier = ModelOptions::new().isa(isa).open(&path)?.classifier();
+        let model = PackedModel::map(path.as_ref())?;
+        let mut classifier = ModelOptions::new().isa(isa).packed(model)?.classifier();
         let mut encoded = Vec::new();
         for post in text.lines() {
             encoded.push(classifier.push(post, LongText::Truncate)?);

@@ -37,16 +37,16 @@ pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     const NP: usize;
     /// Bytes that a stored activation code takes.
     const CODE_BYTES: usize;
-    /// Rows whose codes stand together, [`CODE_RUN`] of each in turns. More than one row has
-    /// its codes one after the other nowhere, so that only a `gemm` of one's own reads them.
+    /// Rows whose codes are interleaved in runs of [`CODE_RUN`]; 1 where a row's codes are
+    /// contiguous. Only a `gemm` of the instruction set's own reads interleaved rows.
     const ROW_GROUP: usize = 1;
     /// The weights that `tile` sums exactly.
     const RANGE: WeightRange = WeightRange::Full;
 
     fn simd(self) -> Self::S;
 
-    /// Clamps 64 codes to 0..=255 and stores them the way the product reads them; between two
-    /// runs of [`CODE_RUN`] are those of the group's other rows.
+    /// Clamps 64 codes to 0..=255 and stores them the way the product reads them. Where rows are
+    /// interleaved, `out` holds the other rows of the group as well, which stay as they are.
     fn store_codes(self, q: [<Self::S as Simd>::I; 4], out: &mut [u8]);
 
     /// `sum over k of code * weight` for `MR` rows and `NP` panels.
@@ -87,7 +87,7 @@ pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     }
 }
 
-/// Codes of one row that stand together where rows are in groups.
+/// Consecutive codes of a row where rows are interleaved.
 pub(crate) const CODE_RUN: usize = 8;
 
 /// How a row of codes stands for floats.

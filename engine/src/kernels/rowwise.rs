@@ -84,11 +84,8 @@ pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
     let mut x = task.x.as_chunks::<LANES>().0;
     let mut row = 0;
     while row < task.codes.rows.len() {
-        let count = if task.codes.rows.len() - row < ROWS {
-            1
-        } else {
-            ROWS
-        };
+        let left = task.codes.rows.len() - row;
+        let count = if left < ROWS { 1 } else { ROWS };
         let block;
         (block, x) = x.split_at(count * width);
         let ranges = if count == ROWS {
@@ -229,11 +226,8 @@ pub(crate) fn normalize<K: Kernel>(kernel: K, task: &mut Normalize<'_>) {
     let mut x = task.x.as_chunks_mut::<LANES>().0;
     let mut row = 0;
     while row < task.codes.rows.len() {
-        let count = if task.codes.rows.len() - row < ROWS {
-            1
-        } else {
-            ROWS
-        };
+        let left = task.codes.rows.len() - row;
+        let count = if left < ROWS { 1 } else { ROWS };
         let block;
         (block, x) = x.split_at_mut(count * width);
         let ranges = if count == ROWS {
