@@ -41,7 +41,7 @@ SHAPES = {
     "uniform 32x24": "uniform 32 24",
 }
 # Which of these a CPU has, coldread itself says.
-ISAS = ("amx-int8", "avx512-vnni", "avx-vnni", "avx2", "neon-dotprod")
+ISAS = ("amx-int8", "avx512-vnni", "avx-vnni", "avx2", "neon-i8mm", "neon-dotprod")
 # No answer may take longer: the slowest is a search over padded batches in f32.
 TIMEOUT_SECONDS = 900
 

@@ -25,7 +25,7 @@
 //! | `gemm` | blocking, dequantisation, epilogues |
 //! | `rowwise` | embedding, layer norm, quantization, dense layers |
 //! | `attention` | one post's attention |
-//! | `scalar`, `avx2`, `avx_vnni`, `avx512`, `amx`, `neon` | one instruction set each |
+//! | `scalar`, `avx2`, `avx_vnni`, `avx512`, `amx`, `neon`, `neon_i8mm` | one instruction set each |
 //! | `avx2_narrow` | AVX2 on weights of the narrow range |
 //! | `wasm` | WebAssembly |
 //! | `ops` | the dynamic boundary |
@@ -68,6 +68,8 @@ mod isa;
 mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_i8mm;
 mod ops;
 mod rowwise;
 mod scalar;
@@ -103,9 +105,41 @@ pub struct Codes {
     bytes: AlignedVec<u8>,
     rows: Vec<RowQuantization>,
     k: usize,
+    /// Bytes of a row.
     stride: usize,
-    /// The instruction set whose kernels stored them, and bytes of a code.
-    layout: Option<(Isa, usize)>,
+    layout: Option<CodeLayout>,
+}
+
+/// How an instruction set's kernels store activation codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CodeLayout {
+    isa: Isa,
+    /// Bytes that a code takes.
+    code_bytes: usize,
+    /// Rows that share memory ([`gemm::Kernel::ROW_GROUP`]).
+    row_group: usize,
+}
+
+impl CodeLayout {
+    /// Rows that memory for `m` rows holds.
+    fn stored_rows(self, m: usize) -> usize {
+        m.next_multiple_of(self.row_group)
+    }
+
+    /// Where a row of `stride` bytes is.
+    fn runs(self, row: usize, stride: usize) -> impl Iterator<Item = Range<usize>> {
+        let run = match self.row_group {
+            1 => stride,
+            _ => gemm::CODE_RUN * self.code_bytes,
+        };
+        let in_group = row % self.row_group;
+        let start = (row - in_group) * stride + in_group * run;
+        let runs = stride.checked_div(run).unwrap_or(0);
+        (0..runs).map(move |i| {
+            let start = start + i * self.row_group * run;
+            start..start + run
+        })
+    }
 }
 
 /// What attention reads: rows of queries, and rows of query, key and value.
@@ -279,8 +313,8 @@ impl Kernels {
             "rows of {out_stride} floats"
         );
         let m = codes.rows.len();
-        let layout = Some((self.isa(), self.ops.code_bytes()));
-        assert_eq!(codes.layout, layout, "codes of these kernels");
+        let layout = self.ops.code_layout();
+        assert_eq!(codes.layout, Some(layout), "codes of these kernels");
         let range = self.weight_range();
         assert!(range <= weights.range, "{range:?} weights");
         if m == 0 || panels.is_empty() {
@@ -291,7 +325,7 @@ impl Kernels {
             "an output of {m} rows"
         );
         self.ops.gemm(&mut Gemm {
-            codes: &codes.bytes[..m * codes.stride],
+            codes: &codes.bytes[..layout.stored_rows(m) * codes.stride],
             rows: &codes.rows,
             weights,
             panels,
@@ -374,14 +408,16 @@ impl Codes {
 
     /// Gets memory for `m` rows of `k` codes.
     fn reset(&mut self, ops: &dyn Ops, m: usize, k: usize) -> CodesMut<'_> {
-        self.layout = Some((ops.isa(), ops.code_bytes()));
+        let layout = ops.code_layout();
+        self.layout = Some(layout);
         self.k = k;
-        self.stride = padded_k(k) * ops.code_bytes();
-        self.bytes.grow(m * self.stride);
+        self.stride = padded_k(k) * layout.code_bytes;
+        let len = layout.stored_rows(m) * self.stride;
+        self.bytes.grow(len);
         self.rows.clear();
         self.rows.resize(m, RowQuantization::default());
         CodesMut {
-            bytes: &mut self.bytes[..m * self.stride],
+            bytes: &mut self.bytes[..len],
             stride: self.stride,
             rows: &mut self.rows,
         }
@@ -404,9 +440,13 @@ impl Codes {
         self.layout = from.layout;
         self.rows.clear();
         self.rows.extend(indices.clone().map(|i| from.rows[i]));
-        self.bytes.grow(self.rows.len() * stride);
-        for (row, i) in self.bytes.chunks_exact_mut(stride.max(1)).zip(indices) {
-            row.copy_from_slice(&from.bytes[i * stride..(i + 1) * stride]);
+        let Some(layout) = from.layout else { return };
+        self.bytes
+            .grow(layout.stored_rows(self.rows.len()) * stride);
+        for (row, i) in indices.enumerate() {
+            for (to, run) in layout.runs(row, stride).zip(layout.runs(i, stride)) {
+                self.bytes[to].copy_from_slice(&from.bytes[run]);
+            }
         }
     }
 }

@@ -97,6 +97,24 @@ fn logits_are_the_reference_s_on_every_isa() {
     }
 }
 
+/// Processors that never meet in one machine are compared by what is recorded here.
+#[test]
+fn logits_have_the_same_bits_on_every_processor() {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for shape in shapes() {
+        let model = Arc::new(RandomModel::new(3, shape));
+        let r = &mut Random::new(5);
+        let posts: Vec<_> = [1, 16, 23, 40].map(|n| post(r, n)).into();
+        for byte in bits(&run(&mut engine(&model, Isa::detect()), &posts))
+            .into_iter()
+            .flat_map(u32::to_le_bytes)
+        {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    assert_eq!(hash, 0x1f65_8b60_fd28_eb69, "{hash:#x}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

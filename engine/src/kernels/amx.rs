@@ -17,6 +17,9 @@
 //! tile configuration is loaded before each product and released after it, so
 //! that context switches of other work do not carry 8 kB of state.
 //!
+//! No machine of the project's CI has AMX: the parity tests cover this code only where they are run
+//! on one that has. Naming another instruction set (`--isa avx512-vnni`) leaves it out.
+//!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1,
 //! chapter 18; Linux, Documentation/arch/x86/xstate.rst.
 

@@ -37,12 +37,16 @@ pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     const NP: usize;
     /// Bytes that a stored activation code takes.
     const CODE_BYTES: usize;
+    /// Rows whose codes are interleaved in runs of [`CODE_RUN`]; 1 where a row's codes are
+    /// contiguous. Only a `gemm` of the instruction set's own reads interleaved rows.
+    const ROW_GROUP: usize = 1;
     /// The weights that `tile` sums exactly.
     const RANGE: WeightRange = WeightRange::Full;
 
     fn simd(self) -> Self::S;
 
-    /// Clamps 64 codes to 0..=255 and stores them the way `tile` reads them.
+    /// Clamps 64 codes to 0..=255 and stores them the way the product reads them. Where rows are
+    /// interleaved, `out` holds the other rows of the group as well, which stay as they are.
     fn store_codes(self, q: [<Self::S as Simd>::I; 4], out: &mut [u8]);
 
     /// `sum over k of code * weight` for `MR` rows and `NP` panels.
@@ -76,12 +80,15 @@ pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     /// the operations done. The yardstick of `bench`.
     fn peak(self, rounds: u64) -> u64;
 
-    /// The whole product; AMX has its own.
+    /// The whole product; AMX and i8mm have their own.
     #[inline(always)]
     fn gemm(self, task: &mut Gemm<'_>) {
         by_register_tiles(self, task);
     }
 }
+
+/// Consecutive codes of a row where rows are interleaved.
+pub(crate) const CODE_RUN: usize = 8;
 
 /// How a row of codes stands for floats.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -150,7 +157,7 @@ impl<'t, 'a, K: Kernel> Finish<'t, 'a, K> {
     }
 
     /// `rows` of one panel, the sums of which `acc` gives.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
     pub(crate) fn panel(
         &mut self,

@@ -14,20 +14,24 @@ pub enum Isa {
     AvxVnni,
     /// 512-bit `vpdpbusd`.
     Avx512Vnni,
-    /// Tile multiplication, `tdpbusd`. It is chosen where the CPU has it, but no machine of the
-    /// project's CI does: naming [`Isa::Avx512Vnni`] (`--isa avx512-vnni`) avoids it.
+    /// Tile multiplication, `tdpbusd`. It is chosen where the CPU has it and Linux grants it, but no
+    /// machine of the project's CI does: naming [`Isa::Avx512Vnni`] (`--isa avx512-vnni`) avoids it.
     AmxInt8,
     /// 128-bit `sdot`.
     NeonDotprod,
+    /// 128-bit `usmmla`, products of 2 x 8 by 8 x 2 matrices (from Neoverse V1, that is
+    /// Graviton3, on).
+    NeonI8mm,
     /// WebAssembly's 128-bit vectors, with relaxed ones where the module is built for them.
     WasmSimd128,
 }
 
 impl Isa {
     /// Every instruction set, the slowest first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Scalar,
         Self::NeonDotprod,
+        Self::NeonI8mm,
         Self::WasmSimd128,
         Self::Avx2,
         Self::AvxVnni,
@@ -44,6 +48,7 @@ impl Isa {
             Self::Avx512Vnni => "avx512-vnni",
             Self::AmxInt8 => "amx-int8",
             Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
             Self::WasmSimd128 => "wasm-simd128",
         }
     }
@@ -56,7 +61,8 @@ impl Isa {
             .collect()
     }
 
-    /// The fastest one that this CPU has.
+    /// The fastest one that this CPU has. That may be [`Isa::AmxInt8`], which the project's CI cannot
+    /// run.
     pub fn detect() -> Self {
         *Self::available().last().expect("scalar is always there")
     }

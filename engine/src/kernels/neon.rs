@@ -29,7 +29,7 @@ impl NeonDotprod {
 
 /// Sixteen lanes in four registers.
 type F = [float32x4_t; 4];
-type I = [int32x4_t; 4];
+pub(super) type I = [int32x4_t; 4];
 
 /// Expressions that need NEON.
 macro_rules! neon {
@@ -209,6 +209,16 @@ fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     })
 }
 
+/// Sixteen codes, clamped to 0..=255: both narrowing steps saturate.
+#[inline(always)]
+pub(super) fn narrow(_: NeonDotprod, q: I) -> uint8x16_t {
+    neon!({
+        let low = vcombine_s16(vqmovn_s32(q[0]), vqmovn_s32(q[1]));
+        let high = vcombine_s16(vqmovn_s32(q[2]), vqmovn_s32(q[3]));
+        vcombine_u8(vqmovun_s16(low), vqmovun_s16(high))
+    })
+}
+
 // SAFETY: `NeonDotprod::new` saw the features; `tile` reads rows, panels and steps as told.
 unsafe impl Kernel for NeonDotprod {
     type S = Self;
@@ -224,13 +234,8 @@ unsafe impl Kernel for NeonDotprod {
     #[inline(always)]
     fn store_codes(self, q: [I; 4], out: &mut [u8]) {
         for (q, out) in q.into_iter().zip(out.as_chunks_mut::<16>().0) {
-            neon!({
-                // Both narrowing steps saturate, which is the clamp.
-                let low = vcombine_s16(vqmovn_s32(q[0]), vqmovn_s32(q[1]));
-                let high = vcombine_s16(vqmovn_s32(q[2]), vqmovn_s32(q[3]));
-                let bytes = vcombine_u8(vqmovun_s16(low), vqmovun_s16(high));
-                vst1q_u8(out.as_mut_ptr(), veorq_u8(bytes, vdupq_n_u8(128)));
-            });
+            let codes = narrow(self, q);
+            neon!(vst1q_u8(out.as_mut_ptr(), veorq_u8(codes, vdupq_n_u8(128))));
         }
     }
 

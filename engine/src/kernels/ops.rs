@@ -6,6 +6,7 @@
 //! that carries `#[target_feature]`, which is what turns [`super::simd::Simd`]'s
 //! methods into single instructions.
 
+use super::CodeLayout;
 use super::attention::{self, Attention};
 use super::gemm::{Gemm, Kernel};
 use super::isa::Isa;
@@ -13,12 +14,13 @@ use super::rowwise::{self, Activate, Embed, Normalize, Quantize};
 use super::scalar::Scalar;
 use coldread_model::layout::{Dense, HeadActivation, WeightRange};
 use std::fmt::Debug;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use std::sync::OnceLock;
 
 /// The operations. Lengths were checked by `Kernels`.
 pub(crate) trait Ops: Debug + Send + Sync {
     fn isa(&self) -> Isa;
-    /// Bytes that a stored activation code takes.
-    fn code_bytes(&self) -> usize;
+    fn code_layout(&self) -> CodeLayout;
     /// The weights whose products are exact.
     fn weight_range(&self) -> WeightRange;
     fn peak(&self, rounds: u64) -> u64;
@@ -53,8 +55,12 @@ macro_rules! instantiate {
             fn isa(&self) -> Isa {
                 $isa
             }
-            fn code_bytes(&self) -> usize {
-                <$kernel as Kernel>::CODE_BYTES
+            fn code_layout(&self) -> CodeLayout {
+                CodeLayout {
+                    isa: $isa,
+                    code_bytes: <$kernel as Kernel>::CODE_BYTES,
+                    row_group: <$kernel as Kernel>::ROW_GROUP,
+                }
             }
             fn weight_range(&self) -> WeightRange {
                 <$kernel as Kernel>::RANGE
@@ -100,7 +106,7 @@ pub(crate) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::AmxInt8 => x86::lookup(isa),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => arm::lookup(),
+        Isa::NeonDotprod | Isa::NeonI8mm => arm::lookup(isa),
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
         Isa::WasmSimd128 => Some(wasm::lookup()),
         #[allow(unreachable_patterns, reason = "what is left depends on the target")]
@@ -135,11 +141,22 @@ pub(super) fn passed_over() -> [&'static dyn Ops; 2] {
     [&Wasm::<false>, &WasmNarrow::<false>]
 }
 
+/// Asks the CPU once and keeps the token.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn once<T: Ops>(
+    cell: &'static OnceLock<Option<T>>,
+    new: fn() -> Option<T>,
+) -> Option<&'static dyn Ops> {
+    cell.get_or_init(new)
+        .as_ref()
+        .map(|token| token as &dyn Ops)
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
-        Quantize, WeightRange, attention, rowwise,
+        Activate, Attention, CodeLayout, Dense, Embed, Gemm, HeadActivation, Isa, Kernel,
+        Normalize, Ops, Quantize, WeightRange, attention, once, rowwise,
     };
     use crate::kernels::amx::AmxInt8;
     use crate::kernels::avx_vnni::AvxVnni;
@@ -160,16 +177,6 @@ mod x86 {
         AmxInt8, Isa::AmxInt8, 8 x 2,
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
     );
-
-    /// Asks the CPU once and keeps the token.
-    fn once<T: Ops>(
-        cell: &'static OnceLock<Option<T>>,
-        new: fn() -> Option<T>,
-    ) -> Option<&'static dyn Ops> {
-        cell.get_or_init(new)
-            .as_ref()
-            .map(|token| token as &dyn Ops)
-    }
 
     pub(super) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
         static AVX2: OnceLock<Option<Avx2>> = OnceLock::new();
@@ -199,27 +206,32 @@ mod x86 {
 #[cfg(target_arch = "aarch64")]
 mod arm {
     use super::{
-        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
-        Quantize, WeightRange, attention, rowwise,
+        Activate, Attention, CodeLayout, Dense, Embed, Gemm, HeadActivation, Isa, Kernel,
+        Normalize, Ops, Quantize, WeightRange, attention, once, rowwise,
     };
     use crate::kernels::neon::NeonDotprod;
+    use crate::kernels::neon_i8mm::NeonI8mm;
     use std::sync::OnceLock;
 
     instantiate!(NeonDotprod, Isa::NeonDotprod, 6 x 1, "neon,dotprod");
+    instantiate!(NeonI8mm, Isa::NeonI8mm, 6 x 1, "neon,dotprod,i8mm");
 
-    pub(super) fn lookup() -> Option<&'static dyn Ops> {
-        static NEON: OnceLock<Option<NeonDotprod>> = OnceLock::new();
-        NEON.get_or_init(NeonDotprod::new)
-            .as_ref()
-            .map(|token| token as &dyn Ops)
+    pub(super) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
+        static DOTPROD: OnceLock<Option<NeonDotprod>> = OnceLock::new();
+        static I8MM: OnceLock<Option<NeonI8mm>> = OnceLock::new();
+        match isa {
+            Isa::NeonDotprod => once(&DOTPROD, NeonDotprod::new),
+            Isa::NeonI8mm => once(&I8MM, NeonI8mm::new),
+            _ => None,
+        }
     }
 }
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
     use super::{
-        Activate, Attention, Dense, Embed, Gemm, HeadActivation, Isa, Kernel, Normalize, Ops,
-        Quantize, WeightRange, attention, rowwise,
+        Activate, Attention, CodeLayout, Dense, Embed, Gemm, HeadActivation, Isa, Kernel,
+        Normalize, Ops, Quantize, WeightRange, attention, rowwise,
     };
     use crate::kernels::wasm::Wasm;
     #[cfg(target_feature = "relaxed-simd")]

@@ -5,7 +5,7 @@
 //! Rows are padded with zeros to whole vectors, and every operation keeps them
 //! so: zero is what the padding of weights, norms and codes makes of them.
 
-use super::gemm::{Kernel, RowQuantization};
+use super::gemm::{CODE_RUN, Kernel, RowQuantization};
 use super::math;
 use super::simd::{LANES, Simd};
 use coldread_model::Activation;
@@ -21,6 +21,17 @@ pub(crate) struct CodesMut<'a> {
     /// Bytes from row to row.
     pub(crate) stride: usize,
     pub(crate) rows: &'a mut [RowQuantization],
+}
+
+impl CodesMut<'_> {
+    /// Where the codes of row `i` go, from its first one on, and its quantization.
+    #[inline(always)]
+    fn row<K: Kernel>(&mut self, i: usize) -> (&mut [u8], &mut RowQuantization) {
+        let group = i / K::ROW_GROUP * K::ROW_GROUP;
+        let start = group * self.stride + (i - group) * CODE_RUN * K::CODE_BYTES;
+        let end = (group + K::ROW_GROUP) * self.stride;
+        (&mut self.bytes[start..end], &mut self.rows[i])
+    }
 }
 
 /// Quantises every row.
@@ -71,10 +82,10 @@ const ROWS: usize = 4;
 pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
     let width = task.stride / LANES;
     let mut x = task.x.as_chunks::<LANES>().0;
-    let mut codes = &mut task.codes.bytes[..];
-    let mut rows = &mut task.codes.rows[..];
-    while !rows.is_empty() {
-        let count = if rows.len() < ROWS { 1 } else { ROWS };
+    let mut row = 0;
+    while row < task.codes.rows.len() {
+        let left = task.codes.rows.len() - row;
+        let count = if left < ROWS { 1 } else { ROWS };
         let block;
         (block, x) = x.split_at(count * width);
         let ranges = if count == ROWS {
@@ -83,10 +94,9 @@ pub(crate) fn quantize<K: Kernel>(kernel: K, task: &mut Quantize<'_>) {
             [ranges::<_, 1>(kernel.simd(), block, width)[0]; ROWS]
         };
         for (x, (low, high)) in block.chunks_exact(width).zip(ranges) {
-            let (row_codes, row);
-            (row_codes, codes) = codes.split_at_mut(task.codes.stride);
-            (row, rows) = rows.split_first_mut().expect("`count` are left");
-            *row = quantize_row(kernel, x, low, high, row_codes);
+            let (codes, quantization) = task.codes.row::<K>(row);
+            *quantization = quantize_row(kernel, x, low, high, codes);
+            row += 1;
         }
     }
 }
@@ -127,8 +137,7 @@ fn map_and_quantize<K: Kernel>(
     let s = kernel.simd();
     let rows = task.x.as_chunks_mut::<LANES>().0;
     let rows = rows.chunks_exact_mut(task.stride / LANES);
-    let codes = task.codes.bytes.chunks_exact_mut(task.codes.stride);
-    for ((x, codes), row) in rows.zip(codes).zip(&mut *task.codes.rows) {
+    for (i, x) in rows.enumerate() {
         let (mut low, mut high) = (s.splat(0.0), s.splat(0.0));
         for x in &mut *x {
             let y = f(s.load(x));
@@ -136,6 +145,7 @@ fn map_and_quantize<K: Kernel>(
             low = s.min(y, low);
             high = s.max(y, high);
         }
+        let (codes, row) = task.codes.row::<K>(i);
         *row = quantize_row(kernel, x, s.min_lane(low), s.max_lane(high), codes);
     }
 }
@@ -194,7 +204,7 @@ fn quantize_row<K: Kernel>(
     let (scale, offset) = (s.splat(inverse), s.splat(zero_point));
 
     let (blocks, rest) = x.as_chunks::<VECTORS>();
-    let mut codes = codes.chunks_exact_mut(K_ALIGN * K::CODE_BYTES);
+    let mut codes = codes.chunks_mut(K_ALIGN * K::CODE_BYTES * K::ROW_GROUP);
     for (x, out) in blocks.iter().zip(&mut codes) {
         kernel.store_codes(codes_of(s, x, scale, offset), out);
     }
@@ -214,10 +224,10 @@ pub(crate) fn normalize<K: Kernel>(kernel: K, task: &mut Normalize<'_>) {
     let s = kernel.simd();
     let width = task.stride / LANES;
     let mut x = task.x.as_chunks_mut::<LANES>().0;
-    let mut codes = &mut task.codes.bytes[..];
-    let mut rows = &mut task.codes.rows[..];
-    while !rows.is_empty() {
-        let count = if rows.len() < ROWS { 1 } else { ROWS };
+    let mut row = 0;
+    while row < task.codes.rows.len() {
+        let left = task.codes.rows.len() - row;
+        let count = if left < ROWS { 1 } else { ROWS };
         let block;
         (block, x) = x.split_at_mut(count * width);
         let ranges = if count == ROWS {
@@ -226,10 +236,9 @@ pub(crate) fn normalize<K: Kernel>(kernel: K, task: &mut Normalize<'_>) {
             [normalize_rows::<_, 1>(s, block, task.n, task.norm, task.eps)[0]; ROWS]
         };
         for (x, (low, high)) in block.chunks_exact(width).zip(ranges) {
-            let (row_codes, row);
-            (row_codes, codes) = codes.split_at_mut(task.codes.stride);
-            (row, rows) = rows.split_first_mut().expect("`count` are left");
-            *row = quantize_row(kernel, x, low, high, row_codes);
+            let (codes, quantization) = task.codes.row::<K>(row);
+            *quantization = quantize_row(kernel, x, low, high, codes);
+            row += 1;
         }
     }
 }

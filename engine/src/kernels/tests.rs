@@ -81,6 +81,23 @@ fn an_instruction_set_of_another_cpu_is_refused_with_what_there_is() {
     assert!(error.to_string().contains("scalar"), "{error}");
 }
 
+/// What a run is to cover, where it says so: an emulator's tests, whose CPU is chosen by name, fail
+/// here and not silently cover less.
+#[test]
+fn every_instruction_set_that_the_run_expects_is_there() {
+    let Ok(expected) = std::env::var("COLDREAD_TEST_ISAS") else {
+        return;
+    };
+    let mut compared = vec![scalar_kernels().isa().name()];
+    compared.extend(
+        vector_kernels()
+            .into_iter()
+            .map(|kernels| kernels.isa().name()),
+    );
+    compared.dedup();
+    assert_eq!(compared.join(" "), expected);
+}
+
 /// What the system reports, found independently of `Isa::available`: a kernel that
 /// silently does not run fails here.
 #[test]
@@ -112,8 +129,19 @@ fn every_instruction_set_that_the_system_reports_runs() {
 #[test]
 #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
 fn every_instruction_set_that_the_system_reports_runs() {
-    let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+    // Pairs of a key and a value: AT_HWCAP and AT_HWCAP2 of Linux's auxiliary vector.
+    let auxv = std::fs::read("/proc/self/auxv").expect("auxv");
+    let (words, _) = auxv.as_chunks::<8>();
+    let words: Vec<u64> = words.iter().map(|&word| u64::from_ne_bytes(word)).collect();
+    let has = |key: u64, bit: u32| {
+        let (pairs, _) = words.as_chunks::<2>();
+        pairs
+            .iter()
+            .any(|&[k, value]| k == key && value >> bit & 1 == 1)
+    };
+    let (dotprod, i8mm) = (has(16, 20), has(26, 13));
     assert_eq!(Kernels::new(Isa::NeonDotprod).is_ok(), dotprod);
+    assert_eq!(Kernels::new(Isa::NeonI8mm).is_ok(), dotprod && i8mm);
 }
 
 /// Kernels for a range take the weights of the ranges within it; the other way round sums would

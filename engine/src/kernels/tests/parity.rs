@@ -187,7 +187,9 @@ fn check_store(layer: &Layer, x: &[f32], scales: &[RowQuantization], y: &[f32]) 
 
 #[test]
 fn products_at_the_edges_of_every_tile() {
-    for m in [1, 2, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 35, 48, 65] {
+    for m in [
+        1, 2, 3, 5, 6, 7, 8, 9, 10, 12, 13, 15, 16, 17, 31, 32, 33, 35, 48, 65,
+    ] {
         for (n, k) in [(1, 1), (16, 64), (17, 65), (49, 63), (96, 130)] {
             check_linear(m, n, k, false);
         }
