@@ -109,7 +109,7 @@ impl<const ROWS: usize> Room<ROWS> {
     }
 
     /// Codes for an input, as near to the wanted ones as there is room.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn take(&mut self, input: usize, mut codes: [f32; ROWS]) -> [f32; ROWS] {
         if let Some([positive, negative]) = self.left.get_mut(group_of(input)) {
             for ((code, positive), negative) in codes.iter_mut().zip(positive).zip(negative) {
