@@ -59,8 +59,8 @@ enum Route {
     TeiHealth,
     TeiInfo,
     Azure,
-    AzureV31,
-    AzureV30,
+    /// Versions 3.1 and 3.0.
+    AzureV3,
     Google,
     GoogleV1,
     Ping,
@@ -71,7 +71,7 @@ enum Route {
 
 impl Route {
     /// The routes below the prefix. The paths of the others are prescribed by their platforms.
-    const PREFIXED: [Self; 11] = [
+    const PREFIXED: [Self; 10] = [
         Self::Root,
         Self::Models,
         Self::Comprehend,
@@ -79,13 +79,12 @@ impl Route {
         Self::TeiHealth,
         Self::TeiInfo,
         Self::Azure,
-        Self::AzureV31,
-        Self::AzureV30,
+        Self::AzureV3,
         Self::Google,
         Self::GoogleV1,
     ];
 
-    /// Its name in metrics and logs: its path, or a placeholder where that is configurable.
+    /// Its name in metrics and logs: its path, or a placeholder where there are several.
     fn template(self) -> &'static str {
         match self {
             Self::Root => "/",
@@ -95,8 +94,7 @@ impl Route {
             Self::TeiHealth => "/health",
             Self::TeiInfo => "/info",
             Self::Azure => "/language/:analyze-text",
-            Self::AzureV31 => "/text/analytics/v3.1/sentiment",
-            Self::AzureV30 => "/text/analytics/v3.0/sentiment",
+            Self::AzureV3 => "/text/analytics/{version}/sentiment",
             Self::Google => "/v2/documents:analyzeSentiment",
             Self::GoogleV1 => "/v1/documents:analyzeSentiment",
             Self::Ping => "/ping",
@@ -128,7 +126,7 @@ impl Route {
             Self::Models => compat.serves(Service::HuggingFace),
             Self::Comprehend => compat.serves(Service::Comprehend),
             Self::Predict | Self::TeiHealth | Self::TeiInfo => compat.serves(Service::Tei),
-            Self::Azure | Self::AzureV31 | Self::AzureV30 => compat.serves(Service::Azure),
+            Self::Azure | Self::AzureV3 => compat.serves(Service::Azure),
             Self::Google | Self::GoogleV1 => compat.serves(Service::Google),
             Self::Ping | Self::Invocations => compat.serves(Service::SageMaker),
             Self::VertexHealth => compat.vertex_health.is_some(),
@@ -145,7 +143,7 @@ impl Route {
             Self::TeiHealth => get(tei::health),
             Self::TeiInfo => get(tei::info),
             Self::Azure => post(azure::analyze),
-            Self::AzureV31 | Self::AzureV30 => post(azure::sentiment),
+            Self::AzureV3 => post(azure::sentiment),
             Self::Google => post(google::analyze),
             Self::GoogleV1 => post(google::analyze_v1),
             Self::Ping | Self::VertexHealth => get(api::readyz),
@@ -173,8 +171,15 @@ fn candidates(compat: &Compat) -> Vec<(String, Route)> {
         candidates.push((route.template().to_owned(), route));
     }
     for route in Route::PREFIXED {
-        let path = format!("{}{}", compat.prefix, route.template());
-        candidates.push((trimmed(&path).to_owned(), route));
+        let versions: &[&str] = match route {
+            Route::AzureV3 => &["v3.1", "v3.0"],
+            _ => &[""],
+        };
+        for version in versions {
+            let path = route.template().replace("{version}", version);
+            let path = format!("{}{path}", compat.prefix);
+            candidates.push((trimmed(&path).to_owned(), route));
+        }
     }
     candidates.retain(|(_, route)| route.is_served(compat));
     candidates

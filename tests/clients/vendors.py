@@ -221,8 +221,14 @@ def azure(server, api_version=None):
 
     options = {"retry_total": 20, "retry_status": 20, "api_version": api_version}
 
+    # The client drops this version's offsets and lengths, whose unit it cannot choose.
+    is_v3_0 = api_version == "v3.0"
+
     def client(key=server.key):
         return TextAnalyticsClient(server.url, AzureKeyCredential(key), **options)
+
+    def length(text):
+        return None if is_v3_0 else len(text)
 
     def analyze(texts, **options):
         return client().analyze_sentiment(texts, **options)
@@ -234,7 +240,8 @@ def azure(server, api_version=None):
         (document,) = analyze([PLAIN], language="en")
         assert not document.is_error and document.sentiment == "positive", document
         (sentence,) = document.sentences
-        assert (sentence.offset, sentence.length, sentence.text) == (0, len(PLAIN), PLAIN), sentence
+        assert (sentence.offset, sentence.text) == (None if is_v3_0 else 0, PLAIN), sentence
+        assert sentence.length == length(PLAIN), sentence
 
     def native():
         texts = [PLAIN, "never again, awful", "the meeting is on friday"]
@@ -244,11 +251,11 @@ def azure(server, api_version=None):
     def unicode():
         (document,) = analyze([EMOJI])
         close(scores(document), server.native(EMOJI))
-        assert document.sentences[0].length == len(EMOJI), document
+        assert document.sentences[0].length == length(EMOJI), document
 
     def batch():
         texts = [PLAIN, "awful"] * 5
-        opinions = {} if api_version == "v3.0" else {"show_opinion_mining": True}
+        opinions = {} if is_v3_0 else {"show_opinion_mining": True}
         documents = analyze(texts, show_stats=True, **opinions)
         assert [document.sentiment for document in documents] == ["positive", "negative"] * 5
         assert documents[0].statistics.character_count == len(PLAIN), documents[0]

@@ -455,9 +455,7 @@ async fn text_embeddings_inference_tells_its_state() {
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     info["version"] = json!("");
     info["tokenization_workers"] = json!("");
-    assert_snapshot!(info.to_string(), @r#"
-    {"model_id":"default","model_sha":null,"model_dtype":"int8","model_type":{"classifier":{"id2label":{"0":"negative","1":"neutral","2":"positive"},"label2id":{"negative":0,"neutral":1,"positive":2}}},"max_concurrent_requests":4096,"max_input_length":512,"max_batch_tokens":256,"max_batch_requests":null,"max_client_batch_size":1000,"auto_truncate":true,"tokenization_workers":"","version":"","sha":null,"docker_label":null}
-    "#);
+    assert_snapshot!(info.to_string(), @r#"{"model_id":"default","model_sha":null,"model_dtype":"int8","model_type":{"classifier":{"id2label":{"0":"negative","1":"neutral","2":"positive"},"label2id":{"negative":0,"neutral":1,"positive":2}}},"max_concurrent_requests":4096,"max_input_length":512,"max_batch_tokens":256,"max_batch_requests":null,"max_client_batch_size":1000,"auto_truncate":true,"tokenization_workers":"","version":"","sha":null,"docker_label":null}"#);
     state.start_draining();
     let health = send(app, get("/health")).await;
     assert_snapshot!(render(&health), @r#"

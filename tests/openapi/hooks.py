@@ -42,9 +42,11 @@ def before_call(context, case, kwargs):
             case.headers[TARGET] = f"Comprehend_20171127.{batch}Detect{feature}"
     if case.operation.definition.raw.get("tags") == ["pages"]:
         case.headers["accept"] = "text/html"
-    if case.operation.path.endswith("/language/:analyze-text"):
+    is_azure_v3 = "/text/analytics/" in case.operation.path
+    if is_azure_v3 or case.operation.path.endswith("/language/:analyze-text"):
         # Azure asks for ids that differ.
-        for i, document in enumerate(case.body["analysisInput"]["documents"]):
+        documents = case.body if is_azure_v3 else case.body["analysisInput"]
+        for i, document in enumerate(documents["documents"]):
             document["id"] += f"-{i}"
 
 

@@ -84,15 +84,15 @@ pub(super) async fn analyze(State(app): State<AppState>, request: Request) -> Re
     with_id(response, "apim-request-id", id)
 }
 
-/// Score documents (Text Analytics v3.1)
+/// Score documents (Text Analytics v3.1 and v3.0)
 ///
 /// A document that cannot be scored gets an error of its own. Each document counts as one
 /// sentence.
 #[cfg_attr(test, utoipa::path(
     post,
-    path = "/text/analytics/v3.1/sentiment",
+    path = "/text/analytics/{version}/sentiment",
     tag = "Azure AI Language",
-    operation_id = "azure_v3_1",
+    operation_id = "azure_v3",
     params(
         ("showStats" = Option<String>, Query, description = "`true` adds statistics about documents and characters to the response"),
         ("opinionMining" = Option<String>, Query, description = "Not supported: `true` adds empty lists of targets and assessments"),

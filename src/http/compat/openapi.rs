@@ -124,7 +124,7 @@ const VENDOR_KEYS: [(&str, &str, &str); 3] = [
 ];
 
 /// All routes.
-const ROUTES: [Route; 15] = [
+const ROUTES: [Route; 14] = [
     Route::Root,
     Route::Models,
     Route::Comprehend,
@@ -132,8 +132,7 @@ const ROUTES: [Route; 15] = [
     Route::TeiHealth,
     Route::TeiInfo,
     Route::Azure,
-    Route::AzureV31,
-    Route::AzureV30,
+    Route::AzureV3,
     Route::Google,
     Route::GoogleV1,
     Route::Ping,
@@ -170,11 +169,6 @@ fn operation(route: Route, derived: &Value) -> Value {
     let own = |route: Route| {
         let mut operation = derived[&documented(route.template())][route.method()].clone();
         match route {
-            Route::AzureV30 => {
-                operation = derived[Route::AzureV31.template()]["post"].clone();
-                operation["summary"] = json!("Score documents (Text Analytics v3.0)");
-                operation["operationId"] = json!("azure_v3_0");
-            }
             Route::GoogleV1 => {
                 let document = json!({ "$ref": "#/components/schemas/google.V1Request" });
                 operation["requestBody"]["content"]["application/json"]["schema"] = document;
@@ -393,7 +387,7 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
         Route::TeiHealth => return vec![(vec![ApiError::ShuttingDown.into()], &TEI)],
         Route::TeiInfo => return vec![(vec![ApiError::Unauthorized.into()], &TEI)],
         Route::Azure => (azure_errors(azure::EXPECTED_BODY), &AZURE),
-        Route::AzureV31 | Route::AzureV30 => (azure_errors(azure::EXPECTED_V3_BODY), &AZURE_V3),
+        Route::AzureV3 => (azure_errors(azure::EXPECTED_V3_BODY), &AZURE_V3),
         Route::Google => (google_errors(google::EXPECTED_BODY), &GOOGLE),
         Route::GoogleV1 => (google_errors(google::EXPECTED_V1_BODY), &GOOGLE),
         Route::Invocations => (batch(sagemaker::EXPECTED_BODY), &NATIVE_ERRORS),
@@ -406,7 +400,7 @@ fn errors(route: Route) -> Vec<(Vec<CompatError>, &'static Errors)> {
         }
     };
     let is_google = [Route::Google, Route::GoogleV1].contains(&route);
-    let is_azure = [Route::Azure, Route::AzureV31, Route::AzureV30].contains(&route);
+    let is_azure = [Route::Azure, Route::AzureV3].contains(&route);
     if is_google || is_azure || route == Route::Comprehend {
         own.push(FormatError::NoPolarity);
     }
