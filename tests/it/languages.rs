@@ -528,6 +528,7 @@ fn scores_of(model: &Model, text: &str) -> Vec<f32> {
 }
 
 #[tokio::test]
+#[expect(clippy::float_cmp, reason = "the bits are the same")]
 async fn a_language_that_the_client_names_chooses_the_model() {
     let (first, second, scorer) = two_models();
     let app = service_on(scorer);
@@ -564,6 +565,7 @@ async fn a_language_that_the_client_names_chooses_the_model() {
 }
 
 #[tokio::test]
+#[expect(clippy::float_cmp, reason = "the bits are the same")]
 async fn documents_of_one_request_name_languages_of_their_own() {
     let (first, second, scorer) = two_models();
     let scorer = scorer.with_other_languages(OtherLanguages::Reject);
