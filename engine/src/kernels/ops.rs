@@ -213,8 +213,8 @@ mod arm {
     use crate::kernels::neon_i8mm::NeonI8mm;
     use std::sync::OnceLock;
 
-    instantiate!(NeonDotprod, Isa::NeonDotprod, 6 x 1, "neon,dotprod");
-    instantiate!(NeonI8mm, Isa::NeonI8mm, 6 x 1, "neon,dotprod,i8mm");
+    instantiate!(NeonDotprod, Isa::NeonDotprod, 4 x 1, "neon,dotprod");
+    instantiate!(NeonI8mm, Isa::NeonI8mm, 4 x 1, "neon,dotprod,i8mm");
 
     pub(super) fn lookup(isa: Isa) -> Option<&'static dyn Ops> {
         static DOTPROD: OnceLock<Option<NeonDotprod>> = OnceLock::new();
