@@ -84,9 +84,10 @@ async fn try_predict(app: &AppState, request: Request) -> Result<Response, Compa
     responses((status = 200, description = "The server accepts requests")),
 ))]
 pub(super) async fn health(State(app): State<AppState>) -> Response {
-    let ready = match app.is_draining() {
-        false => Ok(StatusCode::OK.into_response()),
-        true => Err(ApiError::ShuttingDown.into()),
+    let ready = if app.is_draining() {
+        Err(ApiError::ShuttingDown.into())
+    } else {
+        Ok(StatusCode::OK.into_response())
     };
     into_format(ready, &app, status_and_body)
 }
