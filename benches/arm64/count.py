@@ -7,6 +7,7 @@ are not times: a matrix product takes longer than a load.
 
 import argparse
 import collections
+import functools
 import os
 import re
 import subprocess
@@ -61,7 +62,7 @@ def main():
     cases = {"one post": POSTS[:1], "a batch": POSTS}
     totals = {}
     for isa in ISAS:
-        run = lambda posts: count(arguments.qemu, arguments.program, arguments.model, isa, posts)
+        run = functools.partial(count, arguments.qemu, arguments.program, arguments.model, isa)
         loading, _ = run([])
         for case, posts in cases.items():
             functions, tokens = run(posts)
