@@ -139,9 +139,9 @@ fn document() -> Value {
 
 /// The document as text, with placeholders for limits.
 fn with_placeholders(document: &Value) -> String {
-    // Indented by one space, because the program contains it.
+    // Not indented, because the program contains it.
     let mut text = Vec::new();
-    let formatter = PrettyFormatter::with_indent(b" ");
+    let formatter = PrettyFormatter::with_indent(b"");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, formatter);
     document.serialize(&mut serializer).expect("serializable");
     text.push(b'\n');

@@ -49,6 +49,12 @@ impl AmxInt8 {
     }
 }
 
+impl From<AmxInt8> for Avx512 {
+    fn from(AmxInt8(floats): AmxInt8) -> Self {
+        floats
+    }
+}
+
 /// Whether the CPU has AMX-TILE and AMX-INT8 and the system saves their state.
 fn has_amx_int8() -> bool {
     const OSXSAVE: u32 = 1 << 27;

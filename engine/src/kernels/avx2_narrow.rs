@@ -31,6 +31,18 @@ impl<const STEPS: usize> Avx2Narrow<STEPS> {
     }
 }
 
+impl<const STEPS: usize> From<Avx2> for Avx2Narrow<STEPS> {
+    fn from(avx2: Avx2) -> Self {
+        Self(avx2)
+    }
+}
+
+impl From<Avx2Narrow<1>> for Avx2Narrow<2> {
+    fn from(Avx2Narrow(avx2): Avx2Narrow<1>) -> Self {
+        Self(avx2)
+    }
+}
+
 // SAFETY: `Avx2::new` saw the features; `tile` reads rows, panels and steps as told.
 unsafe impl<const STEPS: usize> Kernel for Avx2Narrow<STEPS> {
     type S = Avx2;

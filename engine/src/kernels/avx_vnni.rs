@@ -5,6 +5,7 @@
 //! broadcast of activations, 15 of 16.
 
 use super::avx2::{Avx2, I, store_codes};
+use super::avx2_narrow::Avx2Narrow;
 use super::gemm::Kernel;
 use std::arch::x86_64::*;
 
@@ -18,6 +19,12 @@ impl AvxVnni {
             .then(Avx2::new)
             .flatten()
             .map(Self)
+    }
+}
+
+impl From<AvxVnni> for Avx2Narrow<2> {
+    fn from(AvxVnni(avx2): AvxVnni) -> Self {
+        avx2.into()
     }
 }
 

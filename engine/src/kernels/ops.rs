@@ -52,22 +52,7 @@ macro_rules! instantiate {
     (@impl $kernel:ty, $isa:expr, $mq:literal, $kv:literal, $features:tt
         $($name:ident: $task:ty = |$k:ident, $t:ident| $body:expr;)*) => {
         impl Ops for $kernel {
-            fn isa(&self) -> Isa {
-                $isa
-            }
-            fn code_layout(&self) -> CodeLayout {
-                CodeLayout {
-                    isa: $isa,
-                    code_bytes: <$kernel as Kernel>::CODE_BYTES,
-                    row_group: <$kernel as Kernel>::ROW_GROUP,
-                }
-            }
-            fn weight_range(&self) -> WeightRange {
-                <$kernel as Kernel>::RANGE
-            }
-            fn peak(&self, rounds: u64) -> u64 {
-                Kernel::peak(*self, rounds)
-            }
+            instantiate!(@properties $kernel, $isa);
             $(fn $name(&self, task: &mut $task) {
                 instantiate!(@fn $features ($k: $kernel, $t: &mut $task) $body);
                 // SAFETY: the token proves that the CPU has these features.
@@ -87,6 +72,54 @@ macro_rules! instantiate {
                 // SAFETY: the token proves that the CPU has these features.
                 unsafe { run(*self, (activation, x)) }
             }
+        }
+    };
+    // Everything but the product is another token's, whose codes and floats are the same: once in
+    // the program is enough.
+    ($kernel:ty, $isa:expr, rest of $other:ty, $features:literal) => {
+        impl Ops for $kernel {
+            instantiate!(@properties $kernel, $isa);
+            fn gemm(&self, task: &mut Gemm<'_>) {
+                instantiate!(@fn [$features] (kernel: $kernel, task: &mut Gemm<'_>) kernel.gemm(task));
+                // SAFETY: the token proves that the CPU has these features.
+                unsafe { run(*self, task) }
+            }
+            instantiate!(@delegate $other,
+                quantize: Quantize<'_>, activate_and_quantize: Activate<'_>,
+                normalize: Normalize<'_>, embed: Embed<'_>, attention: Attention<'_>);
+            fn dense(&self, dense: Dense<'_>, x: &[f32], x_stride: usize, out: &mut [f32]) {
+                Ops::dense(&<$other>::from(*self), dense, x, x_stride, out);
+            }
+            fn activate(&self, activation: HeadActivation, x: &mut [f32]) {
+                Ops::activate(&<$other>::from(*self), activation, x);
+            }
+        }
+        const _: () = {
+            assert!(<$kernel as Kernel>::CODE_BYTES == <$other as Kernel>::CODE_BYTES);
+            assert!(<$kernel as Kernel>::ROW_GROUP == <$other as Kernel>::ROW_GROUP);
+        };
+    };
+    (@delegate $other:ty, $($name:ident: $task:ty),*) => {
+        $(fn $name(&self, task: &mut $task) {
+            Ops::$name(&<$other>::from(*self), task);
+        })*
+    };
+    (@properties $kernel:ty, $isa:expr) => {
+        fn isa(&self) -> Isa {
+            $isa
+        }
+        fn code_layout(&self) -> CodeLayout {
+            CodeLayout {
+                isa: $isa,
+                code_bytes: <$kernel as Kernel>::CODE_BYTES,
+                row_group: <$kernel as Kernel>::ROW_GROUP,
+            }
+        }
+        fn weight_range(&self) -> WeightRange {
+            <$kernel as Kernel>::RANGE
+        }
+        fn peak(&self, rounds: u64) -> u64 {
+            Kernel::peak(*self, rounds)
         }
     };
     (@fn [$($features:literal)?] ($k:ident: $kernel:ty, $t:ident: $task:ty) $body:expr) => {
@@ -166,15 +199,15 @@ mod x86 {
     use std::sync::OnceLock;
 
     instantiate!(Avx2, Isa::Avx2, 6 x 1, "avx2,fma");
-    instantiate!(Avx2Narrow<1>, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(Avx2Narrow<1>, Isa::Avx2, rest of Avx2Narrow<2>, "avx2,fma");
     instantiate!(Avx2Narrow<2>, Isa::Avx2, 6 x 1, "avx2,fma");
-    instantiate!(AvxVnni, Isa::AvxVnni, 6 x 1, "avxvnni,avx2,fma");
+    instantiate!(AvxVnni, Isa::AvxVnni, rest of Avx2Narrow<2>, "avxvnni,avx2,fma");
     instantiate!(
         Avx512, Isa::Avx512Vnni, 8 x 2,
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
     );
     instantiate!(
-        AmxInt8, Isa::AmxInt8, 8 x 2,
+        AmxInt8, Isa::AmxInt8, rest of Avx512,
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
     );
 
