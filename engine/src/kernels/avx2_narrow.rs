@@ -9,6 +9,8 @@
 //! Where weights are grouped, the products of two steps fit 16 bits together: `vpaddw` adds them
 //! before they are widened, and 128 operations take three multiplications.
 //!
+//! The first rows that meet a panel fetch the next one into L2 meanwhile.
+//!
 //! The tile has one panel, and as many rows as registers allow beside weights, products and ones:
 //! 6 if the sums of one step are widened, 5 if those of two are.
 //!
@@ -80,10 +82,10 @@ unsafe impl<const STEPS: usize> Kernel for Avx2Narrow<STEPS> {
         b: *const i8,
         panel_bytes: usize,
         steps: usize,
-        _next: *const i8,
+        next: *const i8,
     ) -> [[I; NP]; MR] {
         // SAFETY: the features as above; the caller vouches for the pointers.
-        unsafe { tile::<STEPS, MR, NP>(a, a_stride, b, panel_bytes, steps) }
+        unsafe { tile::<STEPS, MR, NP>(a, a_stride, b, panel_bytes, steps, next) }
     }
 }
 
@@ -214,11 +216,15 @@ unsafe fn tile<const STEPS: usize, const MR: usize, const NP: usize>(
     b: *const i8,
     panel_bytes: usize,
     steps: usize,
+    next: *const i8,
 ) -> [[I; NP]; MR] {
     let ones = _mm256_set1_epi16(1);
     let mut acc = [[[_mm256_setzero_si256(); 2]; NP]; MR];
     let mut rows = [0, 3].map(|r| a.wrapping_add(r * a_stride));
     for step in (0..steps).step_by(STEPS) {
+        for s in 0..STEPS {
+            _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add((step + s) * 64));
+        }
         for p in 0..NP {
             for half in 0..2 {
                 let weights = |s: usize| {
