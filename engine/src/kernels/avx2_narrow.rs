@@ -69,6 +69,8 @@ unsafe impl<const STEPS: usize> Kernel for Avx2Narrow<STEPS> {
     }
 
     fn peak(self, rounds: u64) -> u64 {
+        // The loop counts down to 0 from the first round's end.
+        let rounds = rounds.max(1);
         // SAFETY: an `Avx2` proves the instructions.
         unsafe { peak::<STEPS>(rounds) };
         rounds * (Self::MR * 2 * STEPS * 64) as u64
