@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from model import Classifier
+from model import COMPUTE, Classifier
 from train import SEEDS, Corpus, macro_recall, mean_weights, predict, save
 
 SHIFTS = torch.arange(-10, 11) * 0.1
@@ -63,7 +63,7 @@ def main():
         values = mean_weights(chosen)
         model = Classifier(dropout=0.0)
         model.load_state_dict(values)
-        model.to(torch.bfloat16)
+        model.to(COMPUTE)
         logits = predict(model, values["bert.embeddings.word_embeddings.weight"], val)
         shift = best_shift(logits, val.targets)
         if chosen == paths:

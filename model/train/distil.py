@@ -14,7 +14,6 @@ import argparse
 import json
 import random
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +23,16 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from evaluate import calibration_error
-from model import LAYERS, Classifier
+from model import COMPUTE, LAYERS, Classifier
 from normalize import Normalizer
 from prepare import MAX_TOKENS, read_posts
-from train import CHECKPOINT_SECONDS, Trainer, WordRows, batches, macro_recall, padded, save
+from train import WORDS, batches, fit, macro_recall, padded, save
 
 TEACHERS = ("default", "multilingual")
 LABELS = ("negative", "neutral", "positive")
 PLAN = {"epochs": 1.0, "rate": 6e-5, "final": 0.0, "warmup": 0.06, "ema": 0.998, "ema_every": 8}
 # How much of a labelled tweet's target the annotators decide.
 ANNOTATORS = 0.5
-WORDS = "bert.embeddings.word_embeddings.weight"
 
 
 def augmented(post, chance):
@@ -120,16 +118,16 @@ def load_corpora(args, tokenizer):
 
 @torch.no_grad()
 def predict(values, corpus):
-    """Logits in bfloat16."""
+    """Logits."""
     model = Classifier(dropout=0.0)
     model.load_state_dict(values)
-    model.to(torch.bfloat16)
+    model.to(COMPUTE)
     logits = torch.empty(len(corpus.ids), 3)
     order = np.argsort(corpus.lengths, kind="stable")
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         ids, mask = corpus.batch(rows)
-        x = model.embed(F.embedding(ids, values[WORDS]).to(torch.bfloat16))
+        x = model.embed(F.embedding(ids, values[WORDS]).to(COMPUTE))
         logits[rows] = model.classify(model.encode(x, mask, 0, LAYERS))
     return logits
 
@@ -141,54 +139,22 @@ def report(name, values, val):
     print(f"{name}: macro recall {recall:.4f}, calibration error {error:.4f}", flush=True)
 
 
-def train(args, corpora, values, val):
-    name, seed = f"distil.{args.seed}", args.seed
-    model = Classifier()
-    model.load_state_dict(values)
-    words = WordRows(model.bert.embeddings.word_embeddings.weight)
-    names = {n for n, _ in model.named_parameters() if n != WORDS}
-    order = np.random.default_rng(seed)
+def train(args, corpora, values, val, result):
+    order = np.random.default_rng(args.seed)
     steps = [(c, rows) for c in corpora for rows in batches(c.lengths, order)]
     steps = [steps[n] for n in order.permutation(len(steps))]
-    trainer = Trainer(model, names, PLAN, len(steps))
-    current = [*trainer.masters, words.weight]
-    averaged = [m.clone() for m in current]
-    checkpoint, done = args.work / f"{name}.part", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        trainer.restore(state["trainer"])
-        for mine, stored in zip((words.weight, words.mean, words.square), state["words"]):
-            mine.copy_(stored)
-        averaged, done = state["averaged"], state["done"]
-    saved = started = time.monotonic()
-    running = tokens = 0
-    for step in range(done, len(steps)):
+
+    def loss_of_step(step, forward):
         corpus, rows = steps[step]
-        torch.manual_seed(seed * 1_000_003 + step)
-        ids, mask = corpus.batch(rows, random.Random(seed * 1_000_003 + step))
-        embedded, handle = words.gather(ids)
-        logits = model.classify(model.encode(model.embed(embedded), mask, 0, LAYERS))
-        loss = -(corpus.targets[rows] * F.log_softmax(logits + corpus.log_prior, -1)).sum(-1).mean()
-        loss.backward()
-        trainer.step(step)
-        words.step(handle, trainer.rate(step), step + 1)
-        if (step + 1) % PLAN["ema_every"] == 0:
-            rest = min(PLAN["ema"] ** PLAN["ema_every"], 1 - 1 / (2 + step / PLAN["ema_every"]))
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, current, 1 - rest)
-        tokens += ids.numel()
-        running = float(loss.detach()) * 0.01 + running * 0.99 if running else float(loss.detach())
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == done + 50:
-            saved = time.monotonic()
-            state = {"trainer": trainer.state(), "averaged": averaged, "done": step + 1}
-            save(state | {"words": (words.weight, words.mean, words.square)}, checkpoint)
-            speed = tokens / (saved - started)
-            print(f"{name} {step + 1}/{len(steps)} loss {running:.4f} {speed:.0f} padded tokens/s", flush=True)
-    live = [n for n, _ in model.named_parameters() if n in names]
-    trained = values | dict(zip([*live, WORDS], averaged))
+        logits = forward(*corpus.batch(rows, random.Random(args.seed * 1_000_003 + step)))
+        return -(corpus.targets[rows] * F.log_softmax(logits + corpus.log_prior, -1)).sum(-1).mean()
+
+    end = args.work / f"end.{args.seed}.pt"
+    if not end.exists():
+        fit(values, Classifier(), PLAN, args.seed, end, len(steps), loss_of_step)
+    trained = torch.load(end)
     report("end", trained, val)
-    save({name: torch.lerp(values[name], trained[name], 0.5) for name in values}, args.work / f"{name}.pt")
-    checkpoint.unlink(missing_ok=True)
+    save({name: torch.lerp(values[name], trained[name], 0.5) for name in values}, result)
 
 
 def main():
@@ -206,7 +172,7 @@ def main():
     result = args.work / f"distil.{args.seed}.pt"
     if not result.exists():
         report("start", values, val)
-        train(args, corpora, values, val)
+        train(args, corpora, values, val, result)
     report(result.stem, torch.load(result), val)
 
 

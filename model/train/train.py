@@ -32,7 +32,7 @@ import torch
 from torch import distributed
 from torch.nn import functional as F
 
-from model import HIDDEN, LAYERS, Classifier
+from model import COMPUTE, HIDDEN, LAYERS, Classifier
 
 CORPORA = ["tweets", "extraction", "reddit", "valence"]
 FROZEN_LAYERS = 3
@@ -40,6 +40,7 @@ FREEZE_WORKERS = 3
 BATCH = 32
 SMOOTHING = 0.05
 CHECKPOINT_SECONDS = 120
+WORDS = "bert.embeddings.word_embeddings.weight"
 
 FIRST = {"rate": 1.5e-4, "final": 0.25, "warmup": 0.06, "workers": 2, "average_every": 40}
 SEEDS = (1, 2, 3)
@@ -82,7 +83,7 @@ def batches(lengths, random):
 def attention_mask(lengths):
     """What to add to attention scores: nothing at tokens, -10,000 at padding."""
     padding = torch.arange(int(lengths.max()))[None, :] >= torch.as_tensor(lengths)[:, None]
-    return (padding * -1e4).to(torch.bfloat16)[:, None, None, :]
+    return (padding * -1e4).to(COMPUTE)[:, None, None, :]
 
 
 def padded(posts, lengths):
@@ -117,7 +118,7 @@ class WordRows:
     def gather(self, ids):
         """The embeddings of `ids`, and what `step` needs."""
         rows, inverse = torch.unique(ids, return_inverse=True)
-        used = self.weight[rows].to(torch.bfloat16).requires_grad_()
+        used = self.weight[rows].to(COMPUTE).requires_grad_()
         return F.embedding(inverse, used), (rows, used)
 
     def step(self, handle, rate, count):
@@ -131,13 +132,13 @@ class WordRows:
 
 
 class Trainer:
-    """A bfloat16 model to compute with and its float32 weights to update."""
+    """A model in `COMPUTE` to compute with and its float32 weights to update."""
 
     def __init__(self, model, names, plan, steps):
         self.model, self.plan, self.steps = model, plan, steps
         self.live = [p for n, p in model.named_parameters() if n in names]
         self.masters = [p.detach().clone().float() for p in self.live]
-        model.to(torch.bfloat16)
+        model.to(COMPUTE)
         decayed = [m for m in self.masters if m.dim() > 1]
         others = [m for m in self.masters if m.dim() <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -194,7 +195,7 @@ def predict(model, words, corpus, first=0):
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         ids, mask = padded([corpus.tokens(r) for r in rows], corpus.lengths[rows])
-        x = model.embed(F.embedding(ids, words).to(torch.bfloat16))
+        x = model.embed(F.embedding(ids, words).to(COMPUTE))
         logits[rows] = model.classify(model.encode(x, mask, 0, LAYERS))[:, :3]
     return logits
 
@@ -266,7 +267,7 @@ def first(work, backbone, rank):
             print(f"first {step + 1}/{steps} loss {running:.4f} {speed:.1f} posts/s", flush=True)
     if rank == 0:
         values = dict(zip((n for n, _ in model.named_parameters() if n in names), trainer.masters))
-        values["bert.embeddings.word_embeddings.weight"] = words.weight
+        values[WORDS] = words.weight
         values["classifier.weight"] = values["classifier.weight"][:3].clone()
         values["classifier.bias"] = values["classifier.bias"][:3].clone()
         save(values, result)
@@ -295,8 +296,8 @@ def freeze(work, rank):
     values = torch.load(work / "first.pt")
     model = Classifier(dropout=0.0)
     model.load_state_dict(values)
-    words = values["bert.embeddings.word_embeddings.weight"]
-    model.to(torch.bfloat16)
+    words = values[WORDS]
+    model.to(COMPUTE)
     tweets = Corpus(work, "tweets")
     out = frozen_file(work, tweets, rank, "w+")
     start, stop = shares(tweets)[rank : rank + 2]
@@ -304,8 +305,8 @@ def freeze(work, rank):
     for place in range(0, len(order), BATCH):
         rows = order[place : place + BATCH]
         ids, mask = padded([tweets.tokens(r) for r in rows], tweets.lengths[rows])
-        x = model.embed(F.embedding(ids, words).to(torch.bfloat16))
-        x = model.encode(x, mask, 0, FROZEN_LAYERS).contiguous().view(torch.int16).numpy()
+        x = model.embed(F.embedding(ids, words).to(COMPUTE))
+        x = model.encode(x, mask, 0, FROZEN_LAYERS).to(torch.bfloat16).contiguous().view(torch.int16).numpy()
         for states, row in zip(x, rows):
             begin, end = tweets.offsets[row : row + 2] - tweets.offsets[start]
             out[begin:end] = states[: end - begin]
@@ -328,7 +329,7 @@ class Frozen:
             share = np.searchsorted(self.bounds, row, side="right") - 1
             begin, end = offsets[row : row + 2] - offsets[self.bounds[share]]
             x[place, : lengths[place]] = self.files[share][begin:end]
-        return torch.from_numpy(x).view(torch.bfloat16)
+        return torch.from_numpy(x).view(torch.bfloat16).to(COMPUTE)
 
 
 def mean_weights(paths):
@@ -353,7 +354,7 @@ def second(work, seed, turn):
         values = mean_weights([work / f"second.{turn - 1}.{other}.pt" for other in SEEDS])
     model = Classifier()
     model.load_state_dict(values)
-    words = values["bert.embeddings.word_embeddings.weight"]
+    words = values[WORDS]
     lowest = tuple(f"bert.encoder.layer.{n}." for n in range(FROZEN_LAYERS))
     names = [
         n for n, _ in model.named_parameters()
@@ -410,63 +411,75 @@ def second(work, seed, turn):
     print(f"second {turn} {seed}: val macro recall {recall:.4f}", flush=True)
 
 
-def third(work, seed):
-    """The whole network on tweets, from the mean of the last round's seeds."""
-    result = work / f"third.{seed}.pt"
-    if result.exists():
-        return
-    torch.manual_seed(100 + seed)
-    values = mean_weights([work / f"second.{max(ROUNDS)}.{other}.pt" for other in SEEDS])
-    model = Classifier()
+def fit(values, model, plan, seed, result, steps, loss_of_step):
+    """Trains the whole network and writes its weights, averaged over the run, to `result`.
+
+    `loss_of_step(step, forward)` is the loss of a step's batch; `forward(ids, mask)` gives the logits. What is drawn
+    in a step depends on the seed and the step alone, so that a run that goes on from its checkpoint draws the same."""
     model.load_state_dict(values)
-    words = WordRows(model.bert.embeddings.word_embeddings.weight)
-    names = {n for n, _ in model.named_parameters() if "word_embeddings" not in n}
-    tweets, val = Corpus(work, "tweets"), Corpus(work, "val")
-    plan = batches(tweets.lengths, np.random.default_rng(100 + seed))
-    steps = int(THIRD["epochs"] * len(plan))
-    trainer = Trainer(model, names, THIRD, steps)
+    words = WordRows(values[WORDS])
+    names = [n for n, _ in model.named_parameters() if n != WORDS]
+    trainer = Trainer(model, set(names), plan, steps)
     current = [*trainer.masters, words.weight]
     averaged = [m.clone() for m in current]
-    checkpoint = work / f"third.{seed}.part"
-    done = 0
+    checkpoint, done = result.with_suffix(".part"), 0
     if checkpoint.exists():
         state = torch.load(checkpoint)
         trainer.restore(state["trainer"])
         for mine, stored in zip((words.weight, words.mean, words.square), state["words"]):
             mine.copy_(stored)
         averaged, done = state["averaged"], state["done"]
-
     saved = started = time.monotonic()
-    posts = running = 0
+    running = tokens = 0
     for step in range(done, steps):
-        rows = plan[step]
-        ids, mask = padded([tweets.tokens(r) for r in rows], tweets.lengths[rows])
-        embedded, handle = words.gather(ids)
-        x = model.encode(model.embed(embedded), mask, 0, LAYERS)
-        loss = loss_of(model.classify(x), tweets.targets[rows], tweets.log_prior)
+        torch.manual_seed(seed * 1_000_003 + step)
+        handle = None
+
+        def forward(ids, mask):
+            nonlocal handle, tokens
+            embedded, handle = words.gather(ids)
+            tokens += ids.numel()
+            return model.classify(model.encode(model.embed(embedded), mask, 0, len(model.bert.encoder.layer)))
+
+        loss = loss_of_step(step, forward)
         loss.backward()
         trainer.step(step)
         words.step(handle, trainer.rate(step), step + 1)
-        if (step + 1) % THIRD["ema_every"] == 0:
-            keep = min(THIRD["ema"] ** THIRD["ema_every"], 1 - 1 / (2 + step / THIRD["ema_every"]))
+        if (step + 1) % plan["ema_every"] == 0:
+            # Starts as a plain mean, so that early weights do not linger.
+            keep = min(plan["ema"] ** plan["ema_every"], 1 - 1 / (2 + step / plan["ema_every"]))
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, current, 1 - keep)
-        posts += len(rows)
         running = float(loss.detach()) * 0.01 + running * 0.99 if running else float(loss.detach())
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == done + 50:
             saved = time.monotonic()
             state = {"trainer": trainer.state(), "averaged": averaged, "done": step + 1}
             save(state | {"words": (words.weight, words.mean, words.square)}, checkpoint)
-            speed = posts / (saved - started)
-            print(f"third {seed} {step + 1}/{steps} loss {running:.4f} {speed:.1f} posts/s", flush=True)
-    live_names = [n for n, _ in model.named_parameters() if n in names]
-    final = dict(zip([*live_names, "bert.embeddings.word_embeddings.weight"], averaged))
-    save(values | final, result)
+            speed = tokens / (saved - started)
+            print(f"{result.stem} {step + 1}/{steps} loss {running:.4f} {speed:.0f} padded tokens/s", flush=True)
+    save(values | dict(zip([*names, WORDS], averaged)), result)
     checkpoint.unlink(missing_ok=True)
-    with torch.no_grad():
-        for live, value in zip(trainer.live, averaged):
-            live.copy_(value)
-    recall = macro_recall(predict(model, averaged[-1], val).argmax(1), val.targets)
+
+
+def third(work, seed):
+    """The whole network on tweets, from the mean of the last round's seeds."""
+    result = work / f"third.{seed}.pt"
+    if result.exists():
+        return
+    tweets, val = Corpus(work, "tweets"), Corpus(work, "val")
+    plan = batches(tweets.lengths, np.random.default_rng(100 + seed))
+
+    def loss_of_step(step, forward):
+        rows = plan[step]
+        ids, mask = padded([tweets.tokens(r) for r in rows], tweets.lengths[rows])
+        return loss_of(forward(ids, mask), tweets.targets[rows], tweets.log_prior)
+
+    values = mean_weights([work / f"second.{max(ROUNDS)}.{other}.pt" for other in SEEDS])
+    fit(values, Classifier(), THIRD, 100 + seed, result, int(THIRD["epochs"] * len(plan)), loss_of_step)
+    values = torch.load(result)
+    model = Classifier()
+    model.load_state_dict(values)
+    recall = macro_recall(predict(model.to(COMPUTE), values[WORDS], val).argmax(1), val.targets)
     print(f"third {seed}: val macro recall {recall:.4f}", flush=True)
 
 

@@ -11,7 +11,6 @@ WORK/<plan>.<seed>.pt, and prints macro F1 and recall on each validation set.
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).parent.parent))
@@ -19,12 +18,11 @@ sys.path.insert(1, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch.nn import functional as F
 
 from backbone import Backbone, packaged
 from corpora import LANGUAGES
-from model import Classifier
-from train import SMOOTHING, Trainer, WordRows, batches, padded, save
+from model import COMPUTE, Classifier
+from train import WORDS, batches, fit, loss_of, padded
 
 LAYERS, MAX_TOKENS = 12, 96
 # How often each corpus is read, and the first of its three outputs.
@@ -39,8 +37,6 @@ PLANS = {
     },
 }
 OUTPUTS = 6
-CHECKPOINT_SECONDS = 120
-WORDS = "bert.embeddings.word_embeddings.weight"
 
 
 def network(vocabulary, dropout=0.1):
@@ -74,16 +70,16 @@ class Corpus:
 
 @torch.no_grad()
 def predict(values, corpus):
-    """Logits of the first three outputs, in bfloat16."""
+    """Logits of the first three outputs."""
     model = network(len(values[WORDS]), dropout=0.0)
     model.load_state_dict(values)
-    model.to(torch.bfloat16)
+    model.to(COMPUTE)
     logits = torch.empty(len(corpus.ids), 3)
     order = np.argsort(corpus.lengths, kind="stable")
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         ids, mask = corpus.batch(rows)
-        x = model.embed(F.embedding(ids, values[WORDS]).to(torch.bfloat16))
+        x = model.embed(F.embedding(ids, values[WORDS]).to(COMPUTE))
         logits[rows] = model.classify(model.encode(x, mask, 0, LAYERS))[:, :3]
     return logits
 
@@ -99,12 +95,8 @@ def scores(logits, targets):
     return f1, recall
 
 
-def train(args, corpora, values):
-    plan, name = PLANS[args.plan], f"{args.plan}.{args.seed}"
-    model = network(len(values[WORDS]))
-    model.load_state_dict(values)
-    words = WordRows(model.bert.embeddings.word_embeddings.weight)
-    names = {n for n, _ in model.named_parameters() if n != WORDS}
+def train(args, corpora, values, result):
+    plan = PLANS[args.plan]
     random = np.random.default_rng(args.seed)
     steps = []
     for corpus, (share, _) in plan["corpora"].items():
@@ -114,46 +106,14 @@ def train(args, corpora, values):
             steps += turn[: int(len(turn) * min(left, 1))]
             left -= 1
     steps = [steps[n] for n in random.permutation(len(steps))]
-    trainer = Trainer(model, names, plan, len(steps))
-    current = [*trainer.masters, words.weight]
-    averaged = [m.clone() for m in current]
-    checkpoint, done = args.work / f"{name}.part", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        trainer.restore(state["trainer"])
-        for mine, stored in zip((words.weight, words.mean, words.square), state["words"]):
-            mine.copy_(stored)
-        averaged, done = state["averaged"], state["done"]
-    saved = started = time.monotonic()
-    running = tokens = 0
-    for step in range(done, len(steps)):
+
+    def loss_of_step(step, forward):
         which, rows = steps[step]
         corpus, head = corpora[which], plan["corpora"][which][1]
-        torch.manual_seed(args.seed * 1_000_003 + step)
-        ids, mask = corpus.batch(rows)
-        embedded, handle = words.gather(ids)
-        x = model.encode(model.embed(embedded), mask, 0, LAYERS)
-        logits = model.classify(x)[:, head : head + 3]
-        target = corpus.targets[rows] * (1 - SMOOTHING) + SMOOTHING / 3
-        loss = -(target * F.log_softmax(logits + corpus.log_prior, -1)).sum(-1).mean()
-        loss.backward()
-        trainer.step(step)
-        words.step(handle, trainer.rate(step), step + 1)
-        if (step + 1) % plan["ema_every"] == 0:
-            rest = min(plan["ema"] ** plan["ema_every"], 1 - 1 / (2 + step / plan["ema_every"]))
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, current, 1 - rest)
-        tokens += ids.numel()
-        running = float(loss.detach()) * 0.01 + running * 0.99 if running else float(loss.detach())
-        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == done + 50:
-            saved = time.monotonic()
-            state = {"trainer": trainer.state(), "averaged": averaged, "done": step + 1}
-            save(state | {"words": (words.weight, words.mean, words.square)}, checkpoint)
-            speed = tokens / (saved - started)
-            print(f"{name} {step + 1}/{len(steps)} loss {running:.4f} {speed:.0f} padded tokens/s", flush=True)
-    live = [n for n, _ in model.named_parameters() if n in names]
-    save(values | dict(zip([*live, WORDS], averaged)), args.work / f"{name}.pt")
-    checkpoint.unlink(missing_ok=True)
+        logits = forward(*corpus.batch(rows))[:, head : head + 3]
+        return loss_of(logits, corpus.targets[rows], corpus.log_prior)
+
+    fit(values, network(len(values[WORDS])), plan, args.seed, result, len(steps), loss_of_step)
 
 
 def main():
@@ -174,7 +134,7 @@ def main():
         else:
             values = torch.load(args.work / f"mixed.{args.seed}.pt")
         corpora = {name: Corpus(posts[name], tokenizer) for name in PLANS[args.plan]["corpora"]}
-        train(args, corpora, values)
+        train(args, corpora, values, result)
     values = torch.load(result)
     for name in ("english", *LANGUAGES):
         corpus = Corpus(posts[f"{name}_val"], tokenizer)
