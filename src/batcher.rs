@@ -6,6 +6,10 @@
 //! [`BatchOptions::max_batch_tokens`] allows. No post waits for a batch to fill, unless
 //! [`BatchOptions::batch_wait`] says so.
 //!
+//! **In place.** Waking a thread on a sleeping core and being woken by it can take longer than all
+//! else that a request needs beside inference. So the thread that has a request scores a lone, short
+//! post itself, with the scorer of an idle worker ([`BatchOptions::in_place`]).
+//!
 //! **Fair.** Workers take one post of each waiting request in turn. A request of a thousand
 //! posts is thus cut into many batches, and a single post that arrives later is in the very
 //! next one.
@@ -54,6 +58,9 @@ pub struct BatchOptions {
     pub batch_wait: Duration,
     /// The maximum number of worker threads. All but the first are spawned on demand.
     pub workers: NonZeroUsize,
+    /// Whether a short post that finds nothing else to score is scored on the thread that has its
+    /// request. It needs tokio's multi-threaded runtime.
+    pub in_place: bool,
 }
 
 /// Options of a single request.
@@ -130,6 +137,7 @@ impl Batcher {
             // Batches of one post, so that deadlines and cancellation count between posts.
             options.max_batch_tokens = NonZeroUsize::MIN;
             options.batch_wait = Duration::ZERO;
+            options.in_place = false;
         }
         let early_rejection = Arc::<EarlyRejection>::default();
         let handle = Handle {
@@ -246,8 +254,14 @@ impl Batcher {
     fn admit(&self, request: Request) -> Result<u64, InferError> {
         let shared = &self.0.shared;
         let mut queue = shared.lock();
+        let in_place = queue.may_score_in_place(&request);
         match queue.admit(request) {
             Ok(id) => {
+                if in_place && let Some((scorer, post)) = queue.take_with_scorer() {
+                    drop(queue);
+                    worker::work_in_place(shared, scorer, post);
+                    return Ok(id);
+                }
                 worker::wake(shared, queue);
                 Ok(id)
             }

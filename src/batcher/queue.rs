@@ -3,7 +3,7 @@
 use super::response::{ResponseSlot, ScoredPosts};
 use super::{BatchOptions, Post, RequestOptions};
 use crate::error::{InferError, OverloadCause};
-use crate::scorer::PostOptions;
+use crate::scorer::{PostOptions, Scorer};
 use coldread_engine::{Classifier, LongText};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -86,9 +86,13 @@ pub(super) struct Queue {
     waiting_work: Work,
     work_in_progress: Work,
     next_id: u64,
+    /// Requests in a row that found no other here.
+    lone_requests: u32,
     throughput: ThroughputEstimate,
     num_workers: usize,
-    busy_workers: usize,
+    /// Every other worker's scorer is busy. The last one to be put back is the next to be taken,
+    /// because its buffers may still be in a cache.
+    idle_scorers: Vec<Scorer>,
     closed: bool,
     early_rejection: Arc<EarlyRejection>,
 }
@@ -166,9 +170,10 @@ impl Queue {
             waiting_work: Work::default(),
             work_in_progress: Work::default(),
             next_id: 1,
+            lone_requests: 0,
             throughput: ThroughputEstimate::default(),
             num_workers: 0,
-            busy_workers: 0,
+            idle_scorers: Vec::new(),
             closed: false,
             early_rejection,
         }
@@ -201,6 +206,10 @@ impl Queue {
         if self.cannot_meet_deadline(&request, request.admitted_at) {
             return Err((InferError::DeadlineExceeded, request));
         }
+        self.lone_requests = match self.pending_posts() {
+            0 => self.lone_requests.saturating_add(1),
+            _ => 0,
+        };
         request.id = self.next_id;
         self.next_id += 1;
         if self.rounds.len() < posts {
@@ -235,7 +244,7 @@ impl Queue {
     /// round only, however many posts a large request still has.
     pub(super) fn expected_wait(&self, posts: usize) -> Duration {
         let workers = self.options.workers.get();
-        if self.waiting.is_empty() && self.busy_workers < workers {
+        if self.waiting.is_empty() && self.busy_workers() < workers {
             return Duration::ZERO;
         }
         let num_rounds = posts.min(self.rounds.len());
@@ -344,7 +353,7 @@ impl Queue {
     pub(super) fn wake(&mut self) -> Wake {
         if !self.has_waiting_posts() {
             Wake::Nobody
-        } else if self.busy_workers < self.num_workers {
+        } else if !self.idle_scorers.is_empty() {
             Wake::IdleWorker
         } else if self.num_workers < self.options.workers.get() {
             self.num_workers += 1;
@@ -363,15 +372,48 @@ impl Queue {
         self.num_workers -= 1;
     }
 
-    pub(super) fn worker_is_busy(&mut self, busy: bool) {
-        if busy {
-            self.busy_workers += 1;
-        } else {
-            self.busy_workers -= 1;
+    fn busy_workers(&self) -> usize {
+        self.num_workers - self.idle_scorers.len()
+    }
+
+    /// The next post in turn, and a scorer for its batch; `None` if either is missing.
+    pub(super) fn take_with_scorer(&mut self) -> Option<(Scorer, QueuedPost)> {
+        let scorer = self.idle_scorers.pop()?;
+        match self.take() {
+            Some(post) => Some((scorer, post)),
+            None => {
+                self.put_back(scorer);
+                None
+            }
         }
+    }
+
+    /// A scorer is idle again, or new.
+    pub(super) fn put_back(&mut self, scorer: Scorer) {
+        self.idle_scorers.push(scorer);
         self.update_early_rejection();
     }
+
+    /// Whether the thread that has a request may score its post itself: the server is idle, and the
+    /// post is probably done soon, long before its deadline.
+    pub(super) fn may_score_in_place(&self, request: &Request) -> bool {
+        let deadline = request.options.deadline;
+        self.options.in_place
+            && request.posts.len() == 1
+            && self.pending_posts() == 0
+            && self.lone_requests >= IDLE_AFTER
+            && self.throughput.expected_time(request.cost as f64, 1) <= MAX_TIME_IN_PLACE
+            && deadline.is_none_or(|it| request.admitted_at + 2 * MAX_TIME_IN_PLACE < it)
+    }
 }
+
+/// A server is idle once so many requests in a row have found no other. With several callers at
+/// a time, threads that only read requests let more of them share a batch.
+const IDLE_AFTER: u32 = 8;
+
+/// The longest that a connection's thread should expect to compute. Meanwhile it notices neither
+/// the request's deadline nor that its client disconnects.
+const MAX_TIME_IN_PLACE: Duration = Duration::from_millis(10);
 
 /// A smaller batch does not show the best speed: most of its time is what every batch costs,
 /// however small.

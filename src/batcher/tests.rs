@@ -7,6 +7,7 @@ use crate::scorer::{PostOptions, PostResult, Scorer};
 use coldread_engine::engine::{EncodedBatch, Engine, EngineInfo};
 use coldread_engine::{Classifier, EngineError, Model, ModelOptions};
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -45,8 +46,14 @@ struct Gate {
     open: Mutex<mpsc::Receiver<()>>,
 }
 
+thread_local! {
+    /// How many batches this thread has computed.
+    static BATCHES: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Engine for Fake {
     fn forward(&mut self, batch: &EncodedBatch, logits: &mut Vec<f32>) -> Result<(), EngineError> {
+        BATCHES.set(BATCHES.get() + 1);
         let posts: Vec<Vec<u32>> = batch.posts().map(<[u32]>::to_vec).collect();
         self.log.lock().expect("not poisoned").push(posts);
         if let Some(gate) = &self.gate {
@@ -105,6 +112,7 @@ fn options(max_pending_posts: usize, max_batch_tokens: usize, workers: usize) ->
         max_batch_tokens: some(max_batch_tokens),
         batch_wait: Duration::ZERO,
         workers: some(workers),
+        in_place: false,
     }
 }
 
@@ -538,6 +546,42 @@ fn request() -> impl Strategy<Value = (Vec<String>, bool)> {
     )
 }
 
+#[test]
+fn an_idle_server_scores_a_lone_post_on_the_thread_that_has_it() {
+    let options = BatchOptions {
+        in_place: true,
+        ..options(100, 256, 1)
+    };
+    let batcher = Batcher::start(fake(&Log::default(), None), options, Arc::default());
+    let runtime = Builder::new_multi_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let scored_here = |posts: &[&str], options| {
+        let before = BATCHES.get();
+        let posts: Vec<String> = posts.iter().map(|&post| post.to_owned()).collect();
+        let scored = runtime.block_on(batcher.classify(posts.clone(), options));
+        assert_eq!(scored.expect("scored").results.len(), posts.len());
+        BATCHES.get() > before
+    };
+    let no_options = RequestOptions::default();
+    // Not the first: whether the server is idle, and how fast it is, is not known yet.
+    assert!(!scored_here(&[POST], no_options));
+    until(|| scored_here(&[POST], no_options));
+    assert!(!scored_here(&[POST, POST], no_options));
+    let soon = RequestOptions {
+        deadline: Some(Instant::now() + Duration::from_millis(15)),
+        ..no_options
+    };
+    let before = BATCHES.get();
+    let _ = runtime.block_on(batcher.classify(vec![POST.to_owned()], soon));
+    assert_eq!(BATCHES.get(), before, "its deadline is near");
+    // A failure is the request's own.
+    let failed = batcher.classify(vec![POISON.to_owned()], no_options);
+    assert!(runtime.block_on(failed).is_err());
+    until(|| scored_here(&[POST], no_options));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -547,10 +591,12 @@ proptest! {
         max_batch_tokens in 1_usize..120,
         workers in 1_usize..4,
         wait_us in prop::sample::select(vec![0_u64, 300]),
+        in_place: bool,
     ) {
         let log = Log::default();
         let options = BatchOptions {
             batch_wait: Duration::from_micros(wait_us),
+            in_place,
             ..options(200, max_batch_tokens, workers)
         };
         let batcher = Batcher::start(fake(&log, None), options, Arc::default());

@@ -12,16 +12,43 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Spawns a worker on a scorer of its own. The queue has counted it.
+/// Spawns a worker thread, which adds a scorer to the idle ones. The queue has counted it.
 pub(super) fn spawn(shared: &Arc<Shared>, scorer: Scorer) -> io::Result<()> {
-    let worker = Worker {
-        shared: Arc::clone(shared),
-        scorer,
-    };
+    let shared = Arc::clone(shared);
     thread::Builder::new()
         .name("coldread-infer".to_owned())
-        .spawn(move || worker.work())?;
+        .spawn(move || {
+            shared.lock().put_back(scorer);
+            while let Some((scorer, first)) = first(&shared) {
+                let shared = &shared;
+                Worker { shared, scorer }.work(first);
+            }
+        })?;
     Ok(())
+}
+
+/// Scores a post on this thread, whose other tasks tokio moves to another one.
+pub(super) fn work_in_place(shared: &Arc<Shared>, scorer: Scorer, post: QueuedPost) {
+    tokio::task::block_in_place(|| Worker { shared, scorer }.work(post));
+    // The worker threads had no scorer for what has come in the meantime.
+    wake(shared, shared.lock());
+}
+
+/// Waits for the first post of a batch; `None` once the queue is closed.
+fn first(shared: &Arc<Shared>) -> Option<(Scorer, QueuedPost)> {
+    let mut queue = shared.lock();
+    loop {
+        if let Some(taken) = queue.take_with_scorer() {
+            // Another worker can take the rest.
+            wake(shared, queue);
+            return Some(taken);
+        }
+        if queue.is_closed() {
+            return None;
+        }
+        let waited = shared.posts_came.wait(queue);
+        queue = waited.unwrap_or_else(PoisonError::into_inner);
+    }
 }
 
 /// Makes sure that a worker takes the waiting posts: an idle one, or a new one, which is spawned
@@ -44,48 +71,30 @@ pub(super) fn wake(shared: &Arc<Shared>, mut queue: MutexGuard<'_, Queue>) {
     }
 }
 
-struct Worker {
-    shared: Arc<Shared>,
+/// A thread with a scorer, for one batch.
+struct Worker<'a> {
+    shared: &'a Arc<Shared>,
     scorer: Scorer,
 }
 
-impl Worker {
-    fn work(mut self) {
-        while let Some(first) = self.first() {
-            let mut batch = vec![first];
-            // A panic leaves `batch` whole: items are only ever added.
-            let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch)));
-            let Ok(Ok((results, took))) = run else {
-                tracing::error!(
-                    posts = batch.len(),
-                    "a batch failed; its requests are retried one by one"
-                );
-                // A panic may have left the scratch buffers inconsistent.
-                self.scorer = self.scorer.clone();
-                self.run_each_request(batch);
-                continue;
-            };
-            self.finish(&batch, took);
-            respond(batch, results, took);
-        }
-    }
-
-    /// Waits for the first post of a batch; `None` once the queue is closed.
-    fn first(&self) -> Option<QueuedPost> {
-        let mut queue = self.shared.lock();
-        loop {
-            if let Some(item) = queue.take() {
-                queue.worker_is_busy(true);
-                // Another worker can take the rest.
-                wake(&self.shared, queue);
-                return Some(item);
-            }
-            if queue.is_closed() {
-                return None;
-            }
-            let waited = self.shared.posts_came.wait(queue);
-            queue = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+impl Worker<'_> {
+    /// Scores a batch, sends the responses and puts the scorer back.
+    fn work(mut self, first: QueuedPost) {
+        let mut batch = vec![first];
+        // A panic leaves `batch` whole: items are only ever added.
+        let run = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch)));
+        let Ok(Ok((results, took))) = run else {
+            tracing::error!(
+                posts = batch.len(),
+                "a batch failed; its requests are retried one by one"
+            );
+            // A panic may have left the scratch buffers inconsistent.
+            self.scorer = self.scorer.clone();
+            self.run_each_request(batch);
+            return;
+        };
+        self.finish(&batch, took);
+        respond(batch, results, took);
     }
 
     /// Another post, if one comes before `until`.
@@ -125,7 +134,7 @@ impl Worker {
         }
         if !self.shared.options.batch_wait.is_zero() {
             // Posts that arrived while this batch waited may not have woken another worker.
-            wake(&self.shared, self.shared.lock());
+            wake(self.shared, self.shared.lock());
         }
         let began = Instant::now();
         let tokens = self.scorer.batch_tokens();
@@ -143,7 +152,7 @@ impl Worker {
     }
 
     /// After a failure, runs each request by itself, so that only the one at fault fails.
-    fn run_each_request(&mut self, batch: Vec<QueuedPost>) {
+    fn run_each_request(mut self, batch: Vec<QueuedPost>) {
         for group in by_request(batch.into_iter().map(|item| (item, ()))) {
             let items: Vec<QueuedPost> = group.into_iter().map(|(item, ())| item).collect();
             let start = Instant::now();
@@ -179,17 +188,17 @@ impl Worker {
                 Err(error) => items[0].response.fail(error),
             }
         }
-        self.shared.lock().worker_is_busy(false);
+        self.shared.lock().put_back(self.scorer);
     }
 
     /// Frees the room in the queue before the responses are sent, so that a client that has
     /// its response finds room for the next request.
-    fn finish(&self, batch: &[QueuedPost], took: Took) {
+    fn finish(self, batch: &[QueuedPost], took: Took) {
         let cost = batch.iter().map(|item| item.cost).sum();
         let mut queue = self.shared.lock();
         queue.done(batch.len(), cost);
         queue.record_batch(cost, took.tokenize + took.inference);
-        queue.worker_is_busy(false);
+        queue.put_back(self.scorer);
     }
 }
 

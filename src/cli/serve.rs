@@ -19,7 +19,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
         .check()
         .map_err(|error| UsageError::new(error.to_string()))?;
     let metrics = Arc::new(Metrics::new());
-    let options = config
+    let mut options = config
         .limits
         .batch_options(config.model.threads, |name| std::env::var(name).ok());
     // Before the runtime takes its first request: on Lambda that is the init phase,
@@ -30,6 +30,8 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     if config.warms_up(|name| std::env::var(name).ok()) {
         warm_up(&mut scorer)?;
     }
+    // It needs the runtime of several threads.
+    options.in_place = !is_lambda() && options.batch_wait.is_zero();
     let batcher = Batcher::start(scorer, options, metrics);
     // A Lambda sandbox has one request at a time: more threads would only cost start-up.
     let mut runtime = if is_lambda() {

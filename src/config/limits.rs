@@ -235,6 +235,7 @@ impl Limits {
             max_batch_tokens: self.max_batch_tokens,
             batch_wait: Duration::from_micros(self.batch_wait_us),
             workers,
+            in_place: false,
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Args {
     /// Length of the overload
     #[arg(long, default_value = "1m", value_parser = duration)]
     overload: Duration,
-    /// How often saturation is measured; the median counts
+    /// How often saturation and slow clients are measured; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// How often the server is stopped under load
@@ -345,17 +345,23 @@ fn slow_clients(args: &Args, posts: &Path, rows: &mut Vec<Row>) -> Result<()> {
     ];
     let server = Server::start(args, &timeouts)?;
     let client = client(&server, posts, 1)?;
-    let before = closed(&client, 64, args.step)?.ok_per_second;
-    let addr = server.addr.clone();
-    let length = args.step;
-    let slow = std::thread::spawn(move || client::drip(&addr, 500, length));
-    let beside = closed(&client, 64, args.step)?.ok_per_second;
-    let still_open = slow.join().ok().context("a slow client failed")??;
+    let (mut shares, mut still_open) = (Vec::new(), 0);
+    // One pair would say more about the machine's other work than about the server.
+    for _ in 0..args.rounds {
+        let before = closed(&client, 64, args.step)?.ok_per_second;
+        let (addr, length) = (server.addr.clone(), args.step);
+        let slow = std::thread::spawn(move || client::drip(&addr, 500, length));
+        let beside = closed(&client, 64, args.step)?.ok_per_second;
+        still_open += slow.join().ok().context("a slow client failed")??;
+        println!("without slow clients {before:.0} posts/s, beside them {beside:.0}");
+        shares.push(beside / before);
+    }
+    let share = median(shares.into_iter());
     rows.push(Row {
         what: "500 slow clients: goodput beside them",
-        measured: format!("{:.1}% of without", 100.0 * beside / before),
+        measured: format!("{:.1}% of without", 100.0 * share),
         goal: ">= 90%",
-        holds: beside >= 0.9 * before,
+        holds: share >= 0.9,
     });
     rows.push(Row {
         what: "500 slow clients: still connected after their time",
