@@ -64,6 +64,7 @@ ENGINES = [
     Engine("rten-int8", "rten int8", "rust", "rten", "int8"),
     Engine("ctranslate2-int8", "CTranslate2 int8", "python", "ctranslate2", "ctranslate2"),
     Engine("openvino-int8", "OpenVINO int8, calibrated", "python", "openvino", "openvino"),
+    Engine("llama-q8", "llama.cpp Q8_0", "python", "llama", "llama"),
     Engine("ort-f32", "ONNX Runtime f32", "python", "ort", "f32"),
     Engine("ort-f32-fused", "ONNX Runtime f32, fused", "python", "ort", "f32-fused"),
     Engine("rten-f32", "rten f32", "rust", "rten", "f32"),
@@ -542,8 +543,10 @@ def machine_load():
 
 
 def versions():
-    packages = ("onnxruntime", "onnx", "ctranslate2", "openvino", "nncf", "transformers", "torch", "tokenizers", "numpy")
-    found = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    packages = ("onnxruntime", "onnx", "ctranslate2", "openvino", "nncf", "llama_cpp_python", "gguf", "transformers", "torch", "tokenizers", "numpy")
+    installed = {package.name for package in metadata.distributions()}
+    found = {name: metadata.version(name) for name in packages if name in installed}
+    found["python"] = platform.python_version()
     lock = (HERE / "Cargo.lock").read_text().split("[[package]]")
     for crate in ("rten", "candle-core", "candle-transformers", "gemm", "tokenizers"):
         entry = next(part for part in lock if f'name = "{crate}"\n' in part)
