@@ -301,7 +301,7 @@ for the figures here, with 95% bootstrap intervals. Speed is text to labels of t
   ([how much](../../model/default/README.md#figures)).
 
 Measured on {machine['cpu']} ({machine['family']}), {machine['cores']} cores, {machine['system']}, {machine['date']}, core {core}; load average {busy} before and after
-(1 is this run alone). {versions}; commit {peers.commit()}.
+(1 is this run alone; other work on the machine slows everything, so compare speeds with each other only). {versions}; commit {peers.commit()}.
 """
 
 
