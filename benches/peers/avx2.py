@@ -30,6 +30,8 @@ def environment(folder):
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "CT2_FORCE_CPU_ISA": "AVX2",
+        # llama.cpp's is chosen when it is compiled; the worker refuses another.
+        "PEERS_AVX2": "1",
     }
 
 

@@ -9,6 +9,7 @@ Writes into OUT, each once:
     int8-reduced.onnx            the same with weights of 7 bits, whose sums AVX2's kernels do not saturate
     ctranslate2                  the encoder as a CTranslate2 model in int8
     openvino.xml                 quantized by nncf, activations calibrated on the posts that are measured
+    llama.gguf                   llama.cpp's Q8_0: int8 weights, a scale for every 32 inputs
 """
 
 import collections
@@ -40,6 +41,7 @@ def export(model, out, texts, wanted):
         "int8-reduced": lambda to: quantize(out / "f32.onnx", to, config, reduce_range=True),
         "ctranslate2": lambda to: convert_to_ctranslate2(model, to),
         "openvino": lambda to: calibrate_openvino(out / "f32.onnx", to, model, texts),
+        "llama": lambda to: write_gguf(model, to, config),
     }
     for variant, make in steps.items():
         path = file_of(out, variant)
@@ -57,7 +59,9 @@ def export(model, out, texts, wanted):
 
 def file_of(out, variant):
     """Where `export` puts a variant."""
-    return out / {"ctranslate2": "ctranslate2", "openvino": "openvino.xml"}.get(variant, f"{variant}.onnx")
+    return out / {"ctranslate2": "ctranslate2", "openvino": "openvino.xml", "llama": "llama.gguf"}.get(
+        variant, f"{variant}.onnx"
+    )
 
 
 def load_torch(model):
@@ -233,6 +237,50 @@ def calibrate_openvino(source, to, model, texts):
     # The weights' file is written beside, under the final name.
     openvino.save_model(quantized, str(to))
     os.replace(to.with_suffix(".bin"), to.with_name("openvino.bin"))
+
+
+def write_gguf(model, to, config):
+    """What llama.cpp's converter and `llama-quantize` make of a BERT or RoBERTa, with the head that its converter leaves out.
+
+    Without a vocabulary: llama.cpp gets token ids.
+    """
+    import gguf
+
+    q8 = gguf.GGMLQuantizationType.Q8_0
+    layers = config["num_hidden_layers"]
+    # Positions of RoBERTa begin behind the padding's.
+    first = config["pad_token_id"] + 1 if config["model_type"] == "roberta" else 0
+    writer = gguf.GGUFWriter(to, "bert")
+    writer.add_context_length(config["max_position_embeddings"] - first)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(layers)
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.RANK)
+    writer.add_classifier_output_labels([config["id2label"][str(i)] for i in range(len(config["id2label"]))])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_token_type_count(config["type_vocab_size"])
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, layers)
+    head = {"pooler.dense": "classifier.dense", "classifier": "classifier.out_proj"}
+    module = load_torch(model)
+    for name, tensor in module.state_dict().items():
+        layer, _, kind = name.removeprefix(f"{module.base_model_prefix}.").rpartition(".")
+        values = tensor.numpy()
+        if layer == "embeddings.position_embeddings":
+            values = values[first:]
+        products = layer == "embeddings.word_embeddings" or layer.startswith("encoder.") and values.ndim == 2
+        if products:
+            values = gguf.quants.quantize(values, q8)
+        writer.add_tensor(f"{names.get_name(head.get(layer, layer))}.{kind}", values, raw_dtype=q8 if products else None)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ ENGINES = [
     Engine("rten-int8", "rten int8", "rust", "rten", "int8"),
     Engine("ctranslate2-int8", "CTranslate2 int8", "python", "ctranslate2", "ctranslate2"),
     Engine("openvino-int8", "OpenVINO int8, calibrated", "python", "openvino", "openvino"),
+    Engine("llama-q8", "llama.cpp Q8_0", "python", "llama", "llama"),
     Engine("ort-f32", "ONNX Runtime f32", "python", "ort", "f32"),
     Engine("ort-f32-fused", "ONNX Runtime f32, fused", "python", "ort", "f32-fused"),
     Engine("rten-f32", "rten f32", "rust", "rten", "f32"),
@@ -121,7 +122,7 @@ class Coldread:
 
     def __init__(self, binary, model, posts, environment):
         self.command = [str(binary)]
-        # The default model is in the binary, packed; naming its folder would pack it again.
+        # The default model is in the binary.
         if model != ROOT / "model/default":
             self.command += ["--model", str(model)]
         self.posts = posts
@@ -184,6 +185,12 @@ def main():
     variants = {e.variant for e in ENGINES if e.variant and e.key in (arguments.engines or [e.key])}
     no_onnx = export.export(model, onnx, normalized, variants)
     binaries = build(cache, arguments, missing)
+    packed = None
+    if binaries["coldread"]:
+        try:
+            packed = pack(binaries["coldread"], model, cache / "packed")
+        except Missing as reason:
+            missing["coldread"] = str(reason)
 
     held = {}
     if arguments.avx2:
@@ -232,8 +239,8 @@ def main():
     isas = []
     if arguments.avx2:
         arguments.isas = []
-    if binaries["coldread"]:
-        coldread = Coldread(binaries["coldread"], model, work / "posts.txt", environment)
+    if packed:
+        coldread = Coldread(binaries["coldread"], packed, work / "posts.txt", environment)
         isas = ["", *(ISAS if arguments.isas is None else arguments.isas)]
         for isa in isas:
             key = f"coldread-{isa}" if isa else "coldread"
@@ -401,16 +408,21 @@ def read_posts(path, count, model):
     # One post a line, however it came: coldread reads them from a text file.
     posts = [" ".join(line.split()) for line in lines]
 
-    file = ROOT / "model/train/normalize.py"
-    spec = importlib.util.spec_from_file_location("normalize", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    normalize = module.Normalizer.from_folder(model).normalize
+    normalize = normalizer(model)
     # Nothing but white space and invisible characters is an error to coldread, not a post.
     pairs = [(post, normalize(post)) for post in posts]
     pairs = [(post, text) for post, text in pairs if any(c.isprintable() and c != " " for c in text)]
     pairs = pairs[:count]
     return [post for post, _ in pairs], [text for _, text in pairs]
+
+
+def normalizer(model):
+    """The function that makes of a post what the model's tokenizer is to see."""
+    file = ROOT / "model/train/normalize.py"
+    spec = importlib.util.spec_from_file_location("normalize", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Normalizer.from_folder(model).normalize
 
 
 def model_hash(model):
@@ -446,6 +458,22 @@ def build(cache, arguments, missing):
         "peers": target / "release/coldread-peers" if is_needed and not peers else None,
         "coldread": None if coldread else binary.resolve(),
     }
+
+
+def pack(coldread, model, cache):
+    """The packed file of a model folder, as one deploys it: a folder would run at the full range, slower on AVX2."""
+    if model == ROOT / "model/default":
+        return model
+    # Another build may pack otherwise.
+    digest = hashlib.sha256(coldread.read_bytes())
+    packed = cache / f"{model_hash(model)}-{digest.hexdigest()[:16]}.coldread"
+    if not packed.exists():
+        say("packing the model for coldread")
+        packed.parent.mkdir(parents=True, exist_ok=True)
+        run = subprocess.run([coldread, "pack", model, "-o", packed], stderr=subprocess.PIPE, text=True)
+        if run.returncode:
+            raise Missing(run.stderr.strip().splitlines()[-1])
+    return packed
 
 
 def cargo(folder, environment, *arguments):
@@ -515,8 +543,10 @@ def machine_load():
 
 
 def versions():
-    packages = ("onnxruntime", "onnx", "ctranslate2", "openvino", "nncf", "transformers", "torch", "tokenizers", "numpy")
-    found = {name: metadata.version(name) for name in packages} | {"python": platform.python_version()}
+    packages = ("onnxruntime", "onnx", "ctranslate2", "openvino", "nncf", "llama_cpp_python", "gguf", "transformers", "torch", "tokenizers", "numpy")
+    installed = {package.name for package in metadata.distributions()}
+    found = {name: metadata.version(name) for name in packages if name in installed}
+    found["python"] = platform.python_version()
     lock = (HERE / "Cargo.lock").read_text().split("[[package]]")
     for crate in ("rten", "candle-core", "candle-transformers", "gemm", "tokenizers"):
         entry = next(part for part in lock if f'name = "{crate}"\n' in part)
@@ -542,7 +572,8 @@ def output(*command):
 def shown_command():
     """The command without folders, which say nothing on another machine."""
     words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
-    return shlex.join(["benches/peers/run", *words])
+    script = [] if Path(sys.argv[0]).stem == "peers" else [Path(sys.argv[0]).stem]
+    return shlex.join(["benches/peers/run", *script, *words])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ GOALS = (
     ("mixed", "ONNX Runtime int8", ORT, 2.3),
     ("uniform 32x24", "rten int8", ("rten-int8",), 2.4),
 )
-FASTEST_INT8 = (*ORT, "ort-int8-reduced", "rten-int8", "ctranslate2-int8", "openvino-int8")
+FASTEST_INT8 = (*ORT, "ort-int8-reduced", "rten-int8", "ctranslate2-int8", "openvino-int8", "llama-q8")
 AVX2_GOALS = (
     ("single 24", "the fastest int8 peer", FASTEST_INT8, 1.7),
     ("mixed", "the fastest int8 peer", FASTEST_INT8, 1.7),

@@ -20,7 +20,7 @@ parser.add_argument("--posts", type=int, default=200)
 parser.add_argument("--rounds", type=int, default=5)
 arguments = parser.parse_args()
 
-failed = export.export(MODEL, arguments.out / peers.model_hash(MODEL))
+failed = export.export(MODEL, arguments.out / peers.model_hash(MODEL), [], {"int8", "int8-fused"})
 if failed:
     sys.exit(f"no ONNX files: {failed}")
 posts, texts = peers.read_posts(arguments.input, arguments.posts, MODEL)
