@@ -156,6 +156,7 @@ impl Engine for CandleEngine {
         EngineInfo {
             engine: "candle-f32",
             isa: None,
+            weight_range: None,
             threads: 1,
             batches: false,
         }

@@ -403,6 +403,7 @@ impl Engine for ZeroShot {
         EngineInfo {
             engine: "candle-gguf",
             isa: None,
+            weight_range: None,
             threads: 1,
             batches: false,
         }

@@ -150,6 +150,7 @@ impl Engine for Int8Engine {
             batches: true,
             engine: "int8",
             isa: Some(self.kernels.isa().name()),
+            weight_range: Some(self.model.weight_range()),
             threads: self.workers.len(),
         }
     }

@@ -4,6 +4,7 @@
 //! weights on kernels of our own. The crate `coldread-candle` has another, in f32.
 
 use crate::error::EngineError;
+use coldread_model::layout::WeightRange;
 
 /// Encoded posts laid end to end, without padding.
 ///
@@ -84,6 +85,8 @@ pub struct EngineInfo {
     pub engine: &'static str,
     /// The instruction set its kernels use, where it has kernels of its own.
     pub isa: Option<&'static str>,
+    /// The range of its int8 weights, which decides on the kernels of the instruction set.
+    pub weight_range: Option<WeightRange>,
     /// How many threads one batch is spread over.
     pub threads: usize,
     /// Whether a batch of posts is faster than its posts one by one. Where it is not, a server

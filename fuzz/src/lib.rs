@@ -53,6 +53,7 @@ impl Engine for Anything {
             batches: true,
             engine: "anything",
             isa: None,
+            weight_range: None,
             threads: 1,
         }
     }

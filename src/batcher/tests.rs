@@ -81,6 +81,7 @@ impl Engine for Fake {
             batches: self.batches,
             engine: "fake",
             isa: None,
+            weight_range: None,
             threads: 1,
         }
     }

@@ -14,7 +14,6 @@ use coldread::model::ModelSource;
 use coldread_engine::engine::EncodedBatch;
 use coldread_engine::kernels::{self, Isa, Kernels};
 use coldread_engine::{Classifier, Model};
-use coldread_model::layout::WeightRange;
 use measure::{Measured, measure};
 use report::{Gemm, Mixed, Report, Single, Uniform};
 use std::io::{self, Write};
@@ -37,8 +36,8 @@ and the 90th percentile, as a share of the median. A large spread means that the
 was doing other work: measure on an idle machine, with --threads as in production.
 
   gemm     GOP/s of the int8 kernels (a multiplication and an addition are 2 operations),
-           compared with peak_gops, a loop of the same instructions on registers; weights
-           are narrow, as `coldread pack` writes them without --exact
+           compared with peak_gops, a loop of the same instructions on registers; both
+           with the kernels that the model's weights take, as `coldread pack` wrote them
   single   one post with the given number of tokens, without tokenization
   uniform  batches of posts with 24 tokens, without tokenization
   mixed    the posts of --input in their order, from text to scores
@@ -111,7 +110,8 @@ fn bench(source: &ModelSource, posts: &[String]) -> anyhow::Result<Report> {
     // candle has no kernels of ours to measure.
     let isa: Option<Isa> = engine.isa.and_then(|name| name.parse().ok());
     let kernels = isa.map(Kernels::new).transpose()?;
-    let kernels = kernels.map(|kernels| kernels.for_weights(WeightRange::Grouped));
+    let range = engine.weight_range.unwrap_or_default();
+    let kernels = kernels.map(|kernels| kernels.for_weights(range));
     let ids = token_ids(&model)?;
     let max_tokens = model.info().max_tokens;
     let fits = |tokens: usize| tokens <= max_tokens;

@@ -107,6 +107,7 @@ impl Engine for Stalled {
             batches: true,
             engine: "stalled",
             isa: None,
+            weight_range: None,
             threads: 1,
         }
     }
