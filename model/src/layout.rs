@@ -33,7 +33,7 @@ pub enum WeightRange {
     /// (2 * 255 * 64 = 32,640), which is what AVX2's fastest multiplication needs.
     Narrow,
     /// -64 to 63, and the positive weights of each [group](group_of) add up to
-    /// [`MAX_GROUP_SUM`] at most, its negative ones to no less than `-MAX_GROUP_SUM`. All four
+    /// [`MAX_GROUP_SUM`] at most, its negative ones to no less than `-MAX_GROUP_SUM`. All six
     /// products of a group then fit 16 bits together.
     Grouped,
 }
@@ -41,10 +41,17 @@ pub enum WeightRange {
 /// The largest sum of a group's weights of one sign: 255 * 128 = 32,640 fits 16 bits.
 pub const MAX_GROUP_SUM: i16 = 128;
 
-/// The group of an input: its products are the ones that AVX2 adds up in the same 16 bits of two
-/// consecutive steps of a panel. Inputs 0, 1, 4 and 5 are group 0; 2, 3, 6 and 7 are group 1.
+/// Consecutive steps of a panel whose products AVX2 adds up in 16 bits. A panel's last steps, where
+/// fewer are left, are a group each.
+pub const GROUP_STEPS: usize = 3;
+
+/// The group of an input: its products are the ones that are added up in the same 16 bits.
+/// Inputs 0, 1, 4, 5, 8 and 9 are group 0; 2, 3, 6, 7, 10 and 11 are group 1.
+///
+/// The inputs of last steps that are too few for [`GROUP_STEPS`] are one group here, which is no
+/// looser.
 pub const fn group_of(input: usize) -> usize {
-    input / (2 * KR) * 2 + input % KR / 2
+    input / (GROUP_STEPS * KR) * 2 + input % KR / 2
 }
 
 impl WeightRange {
@@ -56,8 +63,9 @@ impl WeightRange {
         }
     }
 
-    /// Whether every weight lies within the range; `panels` are weights in panel order.
-    pub fn holds(self, panels: &[i8]) -> bool {
+    /// Whether every weight of a matrix of `k` inputs lies within the range; `panels` are its
+    /// weights in panel order.
+    pub fn holds(self, panels: &[i8], k: usize) -> bool {
         let [low, high] = self.bounds();
         // Without an early exit within a block, so that it is vectorised.
         let bounded = panels.chunks(4096).all(|block| {
@@ -65,18 +73,27 @@ impl WeightRange {
                 .iter()
                 .fold(true, |ok, &w| ok & (low..=high).contains(&w))
         });
-        bounded && (self != Self::Grouped || panels.chunks_exact(2 * STEP).all(groups_fit))
+        bounded
+            && (self != Self::Grouped
+                || panels
+                    .chunks_exact(NR * padded_k(k))
+                    .flat_map(|panel| panel.chunks(GROUP_STEPS * STEP))
+                    .all(groups_fit))
     }
 }
 
-/// Whether the groups of two consecutive steps have no larger sums than they may.
+/// Whether the groups of consecutive steps have no larger sums than they may.
 fn groups_fit(steps: &[i8]) -> bool {
-    let (first, second) = steps.split_at(STEP);
-    let pairs = first.as_chunks::<2>().0.iter().zip(second.as_chunks().0);
-    pairs.fold(true, |ok, (&[a, b], &[c, d])| {
-        let sum = |part: fn(i16) -> i16| [a, b, c, d].map(|w| part(w.into())).iter().sum::<i16>();
-        ok & (sum(|w| w.max(0)) <= MAX_GROUP_SUM) & (sum(|w| w.min(0)) >= -MAX_GROUP_SUM)
-    })
+    let mut sums = [[0_i16; 2]; STEP / 2];
+    for step in steps.as_chunks::<STEP>().0 {
+        for ([positive, negative], pair) in sums.iter_mut().zip(step.as_chunks::<2>().0) {
+            let [a, b] = pair.map(i16::from);
+            *positive += a.max(0) + b.max(0);
+            *negative += a.min(0) + b.min(0);
+        }
+    }
+    sums.iter()
+        .all(|&[positive, negative]| positive <= MAX_GROUP_SUM && negative >= -MAX_GROUP_SUM)
 }
 
 /// `n` as stored.

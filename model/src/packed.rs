@@ -475,8 +475,9 @@ impl<'a> Index<'a> {
         }
         let range = match (spec.kind, entry.range) {
             (_, 0) => WeightRange::Full,
-            (Kind::Linear, 1) => WeightRange::Narrow,
-            (Kind::Linear, 2) => WeightRange::Grouped,
+            // Range 2, of earlier releases: narrow, with bounded sums of groups of four.
+            (Kind::Linear, 1 | 2) => WeightRange::Narrow,
+            (Kind::Linear, 3) => WeightRange::Grouped,
             (_, other) => {
                 return unsupported(format!(
                     "section {name} has weights of range {other}, which this release does not \

@@ -6,7 +6,7 @@
 //! [narrow](WeightRange::Narrow) and the [grouped](WeightRange::Grouped) range go from -64 to 63,
 //! where a scale that clips a few weights can be better for the others. `docs/internals/quantization.md` has the figures.
 
-use crate::layout::{KR, MAX_GROUP_SUM, MAX_K, WeightRange, group_of};
+use crate::layout::{MAX_GROUP_SUM, MAX_K, WeightRange, group_of};
 
 /// The largest code of the full range. -128 is left out: codes stay symmetric.
 pub const MAX_CODE: f32 = 127.0;
@@ -101,7 +101,7 @@ impl<const ROWS: usize> Room<ROWS> {
     pub(crate) fn new(range: WeightRange, k: usize) -> Self {
         let groups = match range {
             WeightRange::Full | WeightRange::Narrow => 0,
-            WeightRange::Grouped => k.div_ceil(2 * KR) * 2,
+            WeightRange::Grouped => group_of(k) + 2,
         };
         Self {
             left: vec![[[f32::from(MAX_GROUP_SUM); ROWS]; 2]; groups],
@@ -258,10 +258,10 @@ mod tests {
             prop_assert_eq!(rows.col_sums(), [sum]);
 
             let grouped = in_range(WeightRange::Grouped, &row);
-            prop_assert!(WeightRange::Grouped.holds(&pack_panels(&grouped.codes, 1, row.len())));
+            prop_assert!(WeightRange::Grouped.holds(&pack_panels(&grouped.codes, 1, row.len()), row.len()));
 
             let rows = in_range(WeightRange::Narrow, &row);
-            prop_assert!(WeightRange::Narrow.holds(&rows.codes));
+            prop_assert!(WeightRange::Narrow.holds(&rows.codes, row.len()));
             let [low, high] = code_bounds(WeightRange::Narrow);
             let error = |scale| squared_error(&row, scale, low, high);
             let unclipped = row.iter().fold(0.0_f32, |max, w| max.max(w / low).max(w / high));

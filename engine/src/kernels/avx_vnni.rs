@@ -7,6 +7,7 @@
 use super::avx2::{Avx2, I, store_codes};
 use super::avx2_narrow::Avx2Narrow;
 use super::gemm::Kernel;
+use coldread_model::layout::GROUP_STEPS;
 use std::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-VNNI, AVX2 and FMA.
@@ -22,7 +23,7 @@ impl AvxVnni {
     }
 }
 
-impl From<AvxVnni> for Avx2Narrow<2> {
+impl From<AvxVnni> for Avx2Narrow<GROUP_STEPS> {
     fn from(AvxVnni(avx2): AvxVnni) -> Self {
         avx2.into()
     }

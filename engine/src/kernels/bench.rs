@@ -43,9 +43,9 @@ impl Gemm {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state >> 24
         };
-        // Half of the range at most, so that groups of four fit as well.
+        // A third of the range at most, so that groups of six fit as well.
         let weights: Vec<i8> = (0..n * k)
-            .map(|_| (next() as i8).clamp(low / 2, high / 2))
+            .map(|_| (next() as i8).clamp(low / 3, high / 3))
             .collect();
         let mut panels = AlignedVec::new(padded_n(n) * coldread_model::layout::padded_k(k));
         panels.copy_from_slice(&pack_panels(&weights, n, k));

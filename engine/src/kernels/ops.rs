@@ -196,12 +196,13 @@ mod x86 {
     use crate::kernels::avx2::Avx2;
     use crate::kernels::avx2_narrow::Avx2Narrow;
     use crate::kernels::avx512::Avx512;
+    use coldread_model::layout::GROUP_STEPS;
     use std::sync::OnceLock;
 
     instantiate!(Avx2, Isa::Avx2, 6 x 1, "avx2,fma");
-    instantiate!(Avx2Narrow<1>, Isa::Avx2, rest of Avx2Narrow<2>, "avx2,fma");
-    instantiate!(Avx2Narrow<2>, Isa::Avx2, 6 x 1, "avx2,fma");
-    instantiate!(AvxVnni, Isa::AvxVnni, rest of Avx2Narrow<2>, "avxvnni,avx2,fma");
+    instantiate!(Avx2Narrow<1>, Isa::Avx2, rest of Avx2Narrow<GROUP_STEPS>, "avx2,fma");
+    instantiate!(Avx2Narrow<GROUP_STEPS>, Isa::Avx2, 6 x 1, "avx2,fma");
+    instantiate!(AvxVnni, Isa::AvxVnni, rest of Avx2Narrow<GROUP_STEPS>, "avxvnni,avx2,fma");
     instantiate!(
         Avx512, Isa::Avx512Vnni, 8 x 2,
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"
@@ -231,7 +232,7 @@ mod x86 {
     }
 
     pub(super) fn lookup_avx2_grouped() -> Option<&'static dyn Ops> {
-        static GROUPED: OnceLock<Option<Avx2Narrow<2>>> = OnceLock::new();
+        static GROUPED: OnceLock<Option<Avx2Narrow<GROUP_STEPS>>> = OnceLock::new();
         once(&GROUPED, Avx2Narrow::new)
     }
 }

@@ -271,10 +271,10 @@ mod tests {
         let inputs = Inputs::new(samples(), K);
         let grouped = inputs.round(WeightRange::Grouped, &weights, vec![0.0; 40]);
         let panels = pack_panels(&grouped.weight.codes, 40, K);
-        assert!(WeightRange::Grouped.holds(&panels));
+        assert!(WeightRange::Grouped.holds(&panels, K));
 
         let rounded = inputs.round(WeightRange::Narrow, &weights, vec![0.0; 40]);
-        assert!(WeightRange::Narrow.holds(&rounded.weight.codes));
+        assert!(WeightRange::Narrow.holds(&rounded.weight.codes, K));
         let mut nearest = QuantizedRows::with_capacity(WeightRange::Narrow, 40, K);
         weights.chunks_exact(K).for_each(|row| nearest.push(row));
         let nearest = QuantizedLinear {

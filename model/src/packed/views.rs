@@ -91,7 +91,7 @@ impl Section {
 
 /// Sees that weights are within the range that the table states.
 pub(super) fn verify_range(name: &str, linear: &layout::Linear<'_>) -> Result<(), Refusal> {
-    if linear.range.holds(linear.panels) {
+    if linear.range.holds(linear.panels, linear.k) {
         return Ok(());
     }
     let [low, high] = linear.range.bounds();

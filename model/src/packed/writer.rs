@@ -98,7 +98,7 @@ impl Writer {
         let range: u32 = match linear.weight.range {
             WeightRange::Full => 0,
             WeightRange::Narrow => 1,
-            WeightRange::Grouped => 2,
+            WeightRange::Grouped => 3,
         };
         self.section(spec, |sink| sink.linear(linear));
         self.file[entry + 60..entry + 64].copy_from_slice(&range.to_ne_bytes());

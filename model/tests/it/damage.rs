@@ -452,8 +452,8 @@ fn put_range(file: &mut [u8], name: &str, range: u32) {
 #[test]
 fn a_range_that_nobody_knows_is_refused() {
     check(
-        |f| put_range(f, "layers.0.qkv", 3),
-        &["layers.0.qkv", "range 3"],
+        |f| put_range(f, "layers.0.qkv", 4),
+        &["layers.0.qkv", "range 4"],
     );
     // Only linear layers have one.
     check(
@@ -485,15 +485,15 @@ fn weights_outside_of_their_range_are_seen() {
 }
 
 /// Weights that are narrow one by one, but too large for a group: only files of earlier releases,
-/// whose range is 1, may have them.
+/// whose range is 1 or 2, may have them.
 #[test]
 fn groups_with_large_sums_are_seen() {
     for [sign, rest] in [[63_i8, 3], [-64, -1]] {
         let mut file = PACKED.clone();
         let start = u64_at(&file, entry(&file, "layers.1.output") + 64) as usize;
-        // Channel 3's inputs 2, 3, 6 and 7.
-        let places = [0, 1, 64, 65].map(|place| start + 3 * 4 + 2 + place);
-        for (place, weight) in places.into_iter().zip([sign, sign, rest, 0]) {
+        // Channel 3's inputs 2, 3, 6, 7, 10 and 11.
+        let places = [0, 1, 64, 65, 128, 129].map(|place| start + 3 * 4 + 2 + place);
+        for (place, weight) in places.into_iter().zip([sign, 0, 0, sign, 0, rest]) {
             file[place] = weight as u8;
         }
         seal_sections(&mut file);
@@ -502,9 +502,13 @@ fn groups_with_large_sums_are_seen() {
             let error = error.unwrap_err().to_string();
             assert!(error.contains("bounded sums of groups"), "{error}");
         }
-        put_range(&mut file, "layers.1.output", 1);
-        seal_sections(&mut file);
-        touch(file).unwrap().verify_ranges().unwrap();
+        for range in [1, 2] {
+            put_range(&mut file, "layers.1.output", range);
+            seal_sections(&mut file);
+            let model = touch(file.clone()).unwrap();
+            assert_eq!(model.layer(1).output.range, WeightRange::Narrow);
+            model.verify_ranges().unwrap();
+        }
     }
 }
 

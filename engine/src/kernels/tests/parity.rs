@@ -33,7 +33,7 @@ impl Layer {
             weights.chunks_exact_mut(k).for_each(limit_groups);
         }
         let panels = pack_panels(&weights, n, k);
-        assert!(range.holds(&panels));
+        assert!(range.holds(&panels, k));
         let sums: Vec<i32> = weights
             .chunks_exact(k)
             .map(|row| row.iter().map(|&w| i32::from(w)).sum())
