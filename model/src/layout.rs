@@ -77,23 +77,29 @@ impl WeightRange {
             && (self != Self::Grouped
                 || panels
                     .chunks_exact(NR * padded_k(k))
-                    .flat_map(|panel| panel.chunks(GROUP_STEPS * STEP))
-                    .all(groups_fit))
+                    .all(|panel| largest_group_sum(panel) <= MAX_GROUP_SUM))
     }
 }
 
-/// Whether the groups of consecutive steps have no larger sums than they may.
-fn groups_fit(steps: &[i8]) -> bool {
-    let mut sums = [[0_i16; 2]; STEP / 2];
-    for step in steps.as_chunks::<STEP>().0 {
-        for ([positive, negative], pair) in sums.iter_mut().zip(step.as_chunks::<2>().0) {
-            let [a, b] = pair.map(i16::from);
-            *positive += a.max(0) + b.max(0);
-            *negative += a.min(0) + b.min(0);
+/// The largest sum of one sign in the groups of a panel's narrow weights.
+fn largest_group_sum(panel: &[i8]) -> i16 {
+    // Groups side by side, in the order of a step's bytes, so that the compiler makes vectors of it.
+    let mut largest = [0_i16; STEP];
+    for steps in panel.chunks(GROUP_STEPS * STEP) {
+        // Three weights of one sign add up to 192 at most.
+        let mut sums = [[0_u8; STEP]; 2];
+        for step in steps.as_chunks::<STEP>().0 {
+            for i in 0..STEP {
+                sums[0][i] += step[i].max(0) as u8;
+                sums[1][i] += step[i].min(0).unsigned_abs();
+            }
+        }
+        for (largest, &pair) in largest.iter_mut().zip(sums.as_flattened().as_chunks().0) {
+            let pair = i16::from_le_bytes(pair);
+            *largest = (*largest).max((pair & 0xff) + (pair >> 8 & 0xff));
         }
     }
-    sums.iter()
-        .all(|&[positive, negative]| positive <= MAX_GROUP_SUM && negative >= -MAX_GROUP_SUM)
+    largest.into_iter().fold(0, i16::max)
 }
 
 /// `n` as stored.
