@@ -347,7 +347,9 @@ fn narrow_and_grouped_weights() {
         ];
         for linear in linears {
             assert_eq!(linear.range, range);
-            assert!(linear.panels.contains(&63) || linear.panels.contains(&-64));
+            // A row's scale may be 1.42 times the one that gives its largest weight the largest code.
+            let largest = linear.panels.iter().map(|w| w.unsigned_abs()).max();
+            assert!(largest.unwrap() > 40);
         }
         let name = "electra.embeddings_project.weight";
         for (channel, row) in c.values(name).chunks_exact(20).enumerate() {
