@@ -6,7 +6,7 @@
 //! [narrow](WeightRange::Narrow) and the [grouped](WeightRange::Grouped) range go from -64 to 63,
 //! where a scale that clips a few weights can be better for the others. `docs/internals/quantization.md` has the figures.
 
-use crate::layout::{MAX_GROUP_SUM, MAX_K, WeightRange, group_of};
+use crate::layout::{GROUP_STEPS, KR, MAX_GROUP_SUM, MAX_K, WeightRange, group_of};
 
 /// The largest code of the full range. -128 is left out: codes stay symmetric.
 pub const MAX_CODE: f32 = 127.0;
@@ -101,7 +101,7 @@ impl<const ROWS: usize> Room<ROWS> {
     pub(crate) fn new(range: WeightRange, k: usize) -> Self {
         let groups = match range {
             WeightRange::Full | WeightRange::Narrow => 0,
-            WeightRange::Grouped => group_of(k) + 2,
+            WeightRange::Grouped => k.div_ceil(GROUP_STEPS * KR) * 2,
         };
         Self {
             left: vec![[[f32::from(MAX_GROUP_SUM); ROWS]; 2]; groups],

@@ -118,13 +118,10 @@ macro_rules! one_step {
     };
 }
 
-/// The same of three steps.
-macro_rules! three_steps {
-    ($acc:literal, $t:literal, $u:literal) => {
+/// The products of one more step, added in 16 bits.
+macro_rules! another_step {
+    ($t:literal, $u:literal) => {
         concat!(
-            "vpmaddubsw ",
-            $t,
-            ", ymm14, ymm15\n",
             "vpmaddubsw ",
             $u,
             ", ymm15, ymm14\n",
@@ -135,16 +132,19 @@ macro_rules! three_steps {
             ", ",
             $u,
             "\n",
+        )
+    };
+}
+
+/// The same of three steps.
+macro_rules! three_steps {
+    ($acc:literal, $t:literal, $u:literal) => {
+        concat!(
             "vpmaddubsw ",
-            $u,
+            $t,
             ", ymm14, ymm15\n",
-            "vpaddw ",
-            $t,
-            ", ",
-            $t,
-            ", ",
-            $u,
-            "\n",
+            another_step!($t, $u),
+            another_step!($t, $u),
             "vpmaddwd ",
             $t,
             ", ",
