@@ -9,7 +9,9 @@
 //! Where weights are grouped, the products of three steps fit 16 bits together: `vpaddw` adds them
 //! before they are widened, and 192 operations take four multiplications.
 //!
-//! The first rows that meet a panel fetch the next one into L2 meanwhile.
+//! The first tiles of rows that meet a panel fetch the next one into L2 meanwhile; of grouped weights
+//! three tiles a third each, which makes products of 24 rows by weights in memory a tenth faster than one
+//! tile that fetches it all.
 //!
 //! The tile is 4 rows by one panel. A broadcast of codes meets both halves of a step. Of a group's
 //! weights only the first step's are kept in registers; the others are operands in memory, again
@@ -54,6 +56,7 @@ unsafe impl<const STEPS: usize> Kernel for Avx2Narrow<STEPS> {
     const MR: usize = 4;
     const NP: usize = 1;
     const CODE_BYTES: usize = 1;
+    const FETCHING_TILES: usize = STEPS;
     const RANGE: WeightRange = match STEPS {
         1 => WeightRange::Narrow,
         _ => WeightRange::Grouped,
@@ -258,7 +261,7 @@ struct Tile<const MR: usize> {
     rows: [*const u8; 2],
     stride: usize,
     weights: *const i8,
-    /// What to prefetch meanwhile.
+    /// What to prefetch meanwhile, a line a group.
     next: *const i8,
     ones: __m256i,
     acc: [I; MR],
@@ -276,9 +279,7 @@ impl<const MR: usize> Tile<MR> {
             // SAFETY: a step of a panel is 64 bytes of weights.
             [0, 32].map(|half| unsafe { _mm256_loadu_si256(weights.add(step * 64 + half).cast()) })
         };
-        for step in 0..STEPS {
-            _mm_prefetch::<_MM_HINT_T1>(self.next.wrapping_add(step * 64));
-        }
+        _mm_prefetch::<_MM_HINT_T1>(self.next);
         let first = load(self.weights, 0);
         for r in 0..MR {
             let codes = |step: usize| {
@@ -305,6 +306,6 @@ impl<const MR: usize> Tile<MR> {
         }
         self.rows = self.rows.map(|row| opaque(row.wrapping_add(4 * STEPS)));
         self.weights = self.weights.wrapping_add(64 * STEPS);
-        self.next = self.next.wrapping_add(64 * STEPS);
+        self.next = self.next.wrapping_add(64);
     }
 }

@@ -40,6 +40,10 @@ pub(crate) unsafe trait Kernel: Copy + Send + Sync + 'static {
     /// Rows whose codes are interleaved in runs of [`CODE_RUN`]; 1 where a row's codes are
     /// contiguous. Only a `gemm` of the instruction set's own reads interleaved rows.
     const ROW_GROUP: usize = 1;
+    /// Tiles of rows that share the fetching of one panel: each prefetches a line of 64 bytes in
+    /// so many steps, from its own `next` on. A small tile alone is done before a panel has come
+    /// from memory.
+    const FETCHING_TILES: usize = 1;
     /// The weights that `tile` sums exactly.
     const RANGE: WeightRange = WeightRange::Full;
 
@@ -274,63 +278,68 @@ fn by_register_tiles<K: Kernel>(kernel: K, task: &mut Gemm<'_>) {
 #[inline(always)]
 fn rows<K: Kernel>(kernel: K, task: &mut Gemm<'_>, panels: Range<usize>) {
     let m = task.rows.len();
+    let tiles = m.div_ceil(K::MR);
     let mut row = 0;
-    while row < m {
-        let tiles = (m - row).div_ceil(K::MR);
-        let height = (m - row).div_ceil(tiles);
+    for tile in 0..tiles {
+        let height = (m - row).div_ceil(tiles - tile);
+        let at = Place {
+            tile,
+            row,
+            panel: panels.start,
+        };
         match panels.len() {
-            3 => by_height::<K, 3>(kernel, task, row, height, panels.start),
-            2 => by_height::<K, 2>(kernel, task, row, height, panels.start),
-            _ => by_height::<K, 1>(kernel, task, row, height, panels.start),
+            3 => by_height::<K, 3>(kernel, task, at, height),
+            2 => by_height::<K, 2>(kernel, task, at, height),
+            _ => by_height::<K, 1>(kernel, task, at, height),
         }
         row += height;
     }
 }
 
-#[inline(always)]
-fn by_height<K: Kernel, const NP: usize>(
-    kernel: K,
-    task: &mut Gemm<'_>,
+/// Where a register tile is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Tiles above it.
+    tile: usize,
+    /// Its first row and panel.
     row: usize,
-    height: usize,
     panel: usize,
-) {
+}
+
+#[inline(always)]
+fn by_height<K: Kernel, const NP: usize>(kernel: K, task: &mut Gemm<'_>, at: Place, height: usize) {
     if NP > K::NP {
         return;
     }
     match height {
-        1 => tile::<K, 1, NP>(kernel, task, row, panel),
-        2 => tile::<K, 2, NP>(kernel, task, row, panel),
-        3 => tile::<K, 3, NP>(kernel, task, row, panel),
-        4 => tile::<K, 4, NP>(kernel, task, row, panel),
-        5 => tile::<K, 5, NP>(kernel, task, row, panel),
-        6 => tile::<K, 6, NP>(kernel, task, row, panel),
-        7 => tile::<K, 7, NP>(kernel, task, row, panel),
-        _ => tile::<K, 8, NP>(kernel, task, row, panel),
+        1 => tile::<K, 1, NP>(kernel, task, at),
+        2 => tile::<K, 2, NP>(kernel, task, at),
+        3 => tile::<K, 3, NP>(kernel, task, at),
+        4 => tile::<K, 4, NP>(kernel, task, at),
+        5 => tile::<K, 5, NP>(kernel, task, at),
+        6 => tile::<K, 6, NP>(kernel, task, at),
+        7 => tile::<K, 7, NP>(kernel, task, at),
+        _ => tile::<K, 8, NP>(kernel, task, at),
     }
 }
 
 #[inline(always)]
 #[allow(unsafe_code, reason = "reads activations and weights through pointers")]
-fn tile<K: Kernel, const MR: usize, const NP: usize>(
-    kernel: K,
-    task: &mut Gemm<'_>,
-    row: usize,
-    panel: usize,
-) {
+fn tile<K: Kernel, const MR: usize, const NP: usize>(kernel: K, task: &mut Gemm<'_>, at: Place) {
     if MR > K::MR {
         return;
     }
+    let Place { tile, row, panel } = at;
     let k = padded_k(task.weights.k);
     let a_stride = k * K::CODE_BYTES;
     let panel_bytes = k * NR;
     let a = &task.codes[row * a_stride..(row + MR) * a_stride];
     let b = &task.weights.panels[panel * panel_bytes..(panel + NP) * panel_bytes];
     // While rows pass, the panels that come after these are fetched into L2, each tile
-    // of rows one panel; later tiles name what is in L1 already.
-    let tiles_done = row / K::MR;
-    let next = if tiles_done < NP {
-        b.as_ptr_range().end.wrapping_add(tiles_done * panel_bytes)
+    // of rows a panel or a part of one; later tiles name what is in L1 already.
+    let next = if tile < NP * K::FETCHING_TILES {
+        let part = panel_bytes / K::FETCHING_TILES;
+        b.as_ptr_range().end.wrapping_add(tile * part)
     } else {
         b.as_ptr()
     };
