@@ -18,6 +18,7 @@ sys.path.insert(1, str(Path(__file__).parent.parent))
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from torch.nn import functional as F
 
 from backbone import Backbone, packaged
 from corpora import LANGUAGES
