@@ -439,7 +439,7 @@ def _seen(run):
     alphabets and in emoji, and the region of a flag."""
     before = run.string[max(run.start() - 1, 0) : run.start()]
     after = run.string[run.end() : run.end() + 1]
-    joins = before and after and not before.isascii() and not after.isascii()
+    joins = all(c and not c.isascii() and not c.isspace() for c in (before, after))
     kept = (SEPARATORS if joins else "") + (TAGS if before == "\U0001f3f4" else "")
     return re.sub(f"[^{kept}]", "", run[0]) if kept else ""
 

@@ -314,8 +314,8 @@ fn push_regional_indicators(out: &mut String, run: &str) {
 enum Unseen {
     /// In every alphabet: marks of direction, soft hyphens, word joiners.
     Everywhere,
-    /// Between letters of ASCII; elsewhere it may separate, or join, as in Persian,
-    /// the alphabets of India and emoji.
+    /// Beside ASCII and white space; elsewhere it may separate, or join, as in
+    /// Persian, the alphabets of India and emoji.
     InAscii,
     /// Unless it spells the region of a flag.
     Tag,
@@ -356,7 +356,7 @@ pub(super) fn remove_invisible(text: &str) -> Option<String> {
             rest = &rest[c.len_utf8()..];
             continue;
         }
-        let is_foreign = |c: Option<char>| c.is_some_and(|c| !c.is_ascii());
+        let is_foreign = |c: Option<char>| c.is_some_and(|c| !c.is_ascii() && !c.is_whitespace());
         let joins = is_foreign(previous) && is_foreign(behind.chars().next());
         let is_flag = previous == Some('\u{1f3f4}');
         out.extend(run.chars().filter(|&c| match unseen(c) {
