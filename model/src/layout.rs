@@ -8,6 +8,10 @@
 //! four of `sdot`; 16 steps are one AMX tile. `n` is padded to [`NR`] and `k` to
 //! [`K_ALIGN`] with zeros, so that no kernel has a remainder loop.
 
+mod range;
+
+pub use range::{GROUP_STEPS, MAX_GROUP_SUM, WeightRange, group_of};
+
 /// Output channels in a panel.
 pub const NR: usize = 16;
 /// Inputs that stand together within a panel.
@@ -21,86 +25,6 @@ pub const K_ALIGN: usize = 64;
 /// unsigned and a signed 8-bit number.
 pub const MAX_K: usize = (i32::MAX / (255 * 128)) as usize;
 const _: () = assert!(MAX_K as i64 * 255 * 128 <= i32::MAX as i64);
-
-/// The values that a matrix's weights may take: what a kernel may rest on. Each range is
-/// part of those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum WeightRange {
-    /// Any 8-bit value.
-    #[default]
-    Full,
-    /// -64 to 63. Two products with unsigned 8-bit codes then fit 16 bits
-    /// (2 * 255 * 64 = 32,640), which is what AVX2's fastest multiplication needs.
-    Narrow,
-    /// -64 to 63, and the positive weights of each [group](group_of) add up to
-    /// [`MAX_GROUP_SUM`] at most, its negative ones to no less than `-MAX_GROUP_SUM`. All six
-    /// products of a group then fit 16 bits together.
-    Grouped,
-}
-
-/// The largest sum of a group's weights of one sign: 255 * 128 = 32,640 fits 16 bits.
-pub const MAX_GROUP_SUM: i16 = 128;
-
-/// Consecutive steps of a panel whose products AVX2 adds up in 16 bits. A panel's last steps, where
-/// fewer are left, are a group each.
-pub const GROUP_STEPS: usize = 3;
-
-/// The group of an input: its products are the ones that are added up in the same 16 bits.
-/// Inputs 0, 1, 4, 5, 8 and 9 are group 0; 2, 3, 6, 7, 10 and 11 are group 1.
-///
-/// The inputs of last steps that are too few for [`GROUP_STEPS`] are one group here, which is no
-/// looser.
-pub const fn group_of(input: usize) -> usize {
-    input / (GROUP_STEPS * KR) * 2 + input % KR / 2
-}
-
-impl WeightRange {
-    /// The smallest and the largest weight.
-    pub const fn bounds(self) -> [i8; 2] {
-        match self {
-            Self::Full => [i8::MIN, i8::MAX],
-            Self::Narrow | Self::Grouped => [-64, 63],
-        }
-    }
-
-    /// Whether every weight of a matrix of `k` inputs lies within the range; `panels` are its
-    /// weights in panel order.
-    pub fn holds(self, panels: &[i8], k: usize) -> bool {
-        let [low, high] = self.bounds();
-        // Without an early exit within a block, so that it is vectorised.
-        let bounded = panels.chunks(4096).all(|block| {
-            block
-                .iter()
-                .fold(true, |ok, &w| ok & (low..=high).contains(&w))
-        });
-        bounded
-            && (self != Self::Grouped
-                || panels
-                    .chunks_exact(NR * padded_k(k))
-                    .all(|panel| largest_group_sum(panel) <= MAX_GROUP_SUM))
-    }
-}
-
-/// The largest sum of one sign in the groups of a panel's narrow weights.
-fn largest_group_sum(panel: &[i8]) -> i16 {
-    // Groups side by side, in the order of a step's bytes, so that the compiler makes vectors of it.
-    let mut largest = [0_i16; STEP];
-    for steps in panel.chunks(GROUP_STEPS * STEP) {
-        // Three weights of one sign add up to 192 at most.
-        let mut sums = [[0_u8; STEP]; 2];
-        for step in steps.as_chunks::<STEP>().0 {
-            for i in 0..STEP {
-                sums[0][i] += step[i].max(0) as u8;
-                sums[1][i] += step[i].min(0).unsigned_abs();
-            }
-        }
-        for (largest, &pair) in largest.iter_mut().zip(sums.as_flattened().as_chunks().0) {
-            let pair = i16::from_le_bytes(pair);
-            *largest = (*largest).max((pair & 0xff) + (pair >> 8 & 0xff));
-        }
-    }
-    largest.into_iter().fold(0, i16::max)
-}
 
 /// `n` as stored.
 pub const fn padded_n(n: usize) -> usize {

@@ -1,4 +1,4 @@
-//! Files mapped into memory: this crate's one `unsafe` call.
+//! Files mapped into memory.
 
 use crate::error::LoadError;
 use crate::foreign;
