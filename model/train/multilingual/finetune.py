@@ -40,8 +40,14 @@ PLANS = {
 OUTPUTS = 6
 
 
-def network(vocabulary, dropout=0.1):
-    return Classifier(outputs=OUTPUTS, dropout=dropout, layers=LAYERS, vocabulary=vocabulary)
+def network(vocabulary, dropout=0.1, layers=LAYERS, outputs=OUTPUTS):
+    return Classifier(outputs=outputs, dropout=dropout, layers=layers, vocabulary=vocabulary)
+
+
+def shape(values):
+    """The number of layers and of outputs of a network, from its weights."""
+    layers = [int(name.split(".")[3]) for name in values if name.startswith("bert.encoder.layer.")]
+    return {"layers": 1 + max(layers), "outputs": len(values["classifier.bias"])}
 
 
 def backbone_values(path, rows):
@@ -72,7 +78,7 @@ class Corpus:
 @torch.no_grad()
 def predict(values, corpus):
     """Logits of the first three outputs."""
-    model = network(len(values[WORDS]), dropout=0.0)
+    model = network(len(values[WORDS]), dropout=0.0, **shape(values))
     model.load_state_dict(values)
     model.to(COMPUTE)
     logits = torch.empty(len(corpus.ids), 3)
@@ -81,7 +87,7 @@ def predict(values, corpus):
         rows = order[start : start + 64]
         ids, mask = corpus.batch(rows)
         x = model.embed(F.embedding(ids, values[WORDS]).to(COMPUTE))
-        logits[rows] = model.classify(model.encode(x, mask, 0, LAYERS))[:, :3]
+        logits[rows] = model.classify(model.encode(x, mask, 0, len(model.bert.encoder.layer)))[:, :3]
     return logits
 
 
