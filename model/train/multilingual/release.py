@@ -1,6 +1,6 @@
-"""Writes the model folder: the given weights as float16, and the temperature.
+"""Writes the model folder: the mean of the given weights as float16, and the temperature.
 
-    python release.py --weights WEIGHTS.pt --work DIR --model DIR
+    python release.py --weights WEIGHTS.pt [WEIGHTS.pt ...] --work DIR --model DIR
 
 MODEL must hold normalization.json and emoji.tsv of the profile, and the
 tokenizer.json of `vocabulary.py`. The temperature is fitted on the validation
@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from corpora import LANGUAGES
 from evaluate import fit_temperature
 from export import CONFIG, write_json
-from finetune import LAYERS, MAX_TOKENS, WORDS, Corpus, predict
+from finetune import MAX_TOKENS, WORDS, Corpus, predict, shape
 
 CODES = ["ar", "de", "en", "es", "fr", "hi", "it", "pt"]
 TOKENIZER_CONFIG = {
@@ -38,11 +38,13 @@ TOKENIZER_CONFIG = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    for name in ("weights", "work", "model"):
+    parser.add_argument("--weights", type=Path, nargs="+", required=True)
+    for name in ("work", "model"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    values = torch.load(args.weights)
+    runs = [torch.load(path) for path in args.weights]
+    values = {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}
     released = {name: value.to(torch.float16) for name, value in values.items()}
     for name in ("classifier.weight", "classifier.bias"):
         released[name] = released[name][:3].clone()
@@ -51,7 +53,7 @@ def main():
         args.model / "model.safetensors",
         metadata={"format": "pt"},
     )
-    sizes = {"num_hidden_layers": LAYERS, "vocab_size": len(values[WORDS]), "pad_token_id": 1}
+    sizes = {"num_hidden_layers": shape(values)["layers"], "vocab_size": len(values[WORDS]), "pad_token_id": 1}
     write_json(CONFIG | sizes | {"languages": CODES}, args.model / "config.json")
     write_json(TOKENIZER_CONFIG, args.model / "tokenizer_config.json")
     special = {n: t for n, t in TOKENIZER_CONFIG.items() if n.endswith("_token")}
