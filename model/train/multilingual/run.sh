@@ -11,5 +11,8 @@ export OMP_NUM_THREADS=1
 for plan in mixed last; do
   python finetune.py --work "$work" --model "$model" --plan "$plan"
 done
-python release.py --weights "$work/last.1.pt" --work "$work" --model "$model"
+for seed in 1 2; do
+  python shorten.py --weights "$work/last.1.pt" --work "$work" --model "$model" --seed $seed
+done
+python release.py --weights "$work"/shorter.[12].pt --work "$work" --model "$model"
 cargo run --release --features full -- pack "$model" --output "$model.coldread"
