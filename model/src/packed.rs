@@ -141,7 +141,8 @@ impl PackedModel {
     }
 
     /// Reads the whole file and sees that it is what was packed: every checksum
-    /// matches, column sums are the sums of their columns, scales are finite.
+    /// matches, column sums are the sums of their columns, scales are finite, and what a table
+    /// of pieces leads to is in it.
     pub fn verify(&self) -> Result<(), LoadError> {
         let bytes = self.bytes();
         Table::parse(bytes)
@@ -152,6 +153,11 @@ impl PackedModel {
 
     fn verify_values(&self) -> Result<(), Refusal> {
         views::verify_scales("embeddings.word", self.embeddings().word.scales)?;
+        if let PackedTokenizer::Unigram(_, table) = self.tokenizer()
+            && !table.is_sound()
+        {
+            return invalid("section unigram is no sound table of pieces");
+        }
         for (name, linear) in self.linears() {
             views::verify_range(&name, &linear)?;
             views::verify_linear(&name, &linear)?;
@@ -384,8 +390,8 @@ fn check(bytes: &[u8], path: &Path) -> Result<Checked, LoadError> {
     })
 }
 
-/// Sees that a tokenizer that is used in place is sound, and that every id that it can give
-/// has an embedding.
+/// Sees that a tokenizer that is used in place has its parts, and that every id of its rules and
+/// of the pieces that it counts has an embedding. What stands in a table of pieces is not read.
 fn check_tokenizer(meta: &Meta, bytes: &[u8]) -> Result<(), Refusal> {
     let (pieces, ids) = if let Some(rules) = &meta.wordpiece {
         let Some(vocabulary) = Vocabulary::new(bytes) else {
@@ -395,9 +401,8 @@ fn check_tokenizer(meta: &Meta, bytes: &[u8]) -> Result<(), Refusal> {
         let ids = [&rules.before[..], &rules.after, &[rules.unk_id], &added];
         (vocabulary.num_ids(), ids.concat())
     } else if let Some(rules) = &meta.unigram {
-        let table = unigram::Table::new(bytes).filter(unigram::Table::is_sound);
-        let Some(table) = table.filter(|_| rules.is_sound()) else {
-            return invalid("section unigram is no sound table of pieces");
+        let Some(table) = unigram::Table::new(bytes).filter(|_| rules.is_sound()) else {
+            return invalid("section unigram is no table of pieces");
         };
         (table.num_ids(), rules.ids())
     } else {

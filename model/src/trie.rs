@@ -72,11 +72,13 @@ impl<'a> Trie<'a> {
         let len = self.0.len();
         let units = self.0.iter().enumerate();
         let all = units.fold(true, |all, (i, &unit)| {
-            let is_value = unit & VALUE != 0;
             // Where the node's children are: within the block of this one.
             let children = i ^ offset(unit);
-            // Without a branch, which nobody could foretell.
-            all & (is_value | (children < len)) & (!is_value | valid(unit & !VALUE))
+            all & if unit & VALUE == 0 {
+                children < len
+            } else {
+                valid(unit & !VALUE)
+            }
         });
         all && len.is_multiple_of(BLOCK)
     }

@@ -342,25 +342,31 @@ fn a_file_with_a_unigram_table_tells_older_releases() {
 
 #[test]
 fn a_hostile_unigram_table_is_refused() {
-    let check = |name: &str, change: &dyn Fn(&mut [u8]), part: &str| {
+    let changed = |name: &str, change: &dyn Fn(&mut [u8])| {
         let mut file = unigram();
         let at = entry(&file, name);
         let (start, len) = (u64_at(&file, at + 64), u64_at(&file, at + 72));
         change(&mut file[start as usize..][..len as usize]);
         seal_sections(&mut file);
-        let error = touch(file).expect_err("the file is refused");
+        touch(file)
+    };
+    let check = |name: &str, change: &dyn Fn(&mut [u8]), part: &str| {
+        let error = changed(name, change).expect_err("the file is refused");
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     };
-    let no_table = "no sound table of pieces";
-    check("unigram", &|table| put(table, 0, [12]), no_table);
+    let no_table = "no table of pieces";
+    check("unigram", &|table| put(table, 0, [0xff; 3]), no_table);
     check("unigram", &|table| put(table, 8, [1, 0, 1]), no_table);
-    check(
-        "unigram",
-        &|table| put(table, 32, f64::NAN.to_le_bytes()),
-        no_table,
-    );
+    // What is in the parts is seen when all of the file is read.
+    let verify = |change: &dyn Fn(&mut [u8])| {
+        let model = changed("unigram", change).expect("its parts are there");
+        let error = model.verify().expect_err("it is not sound").to_string();
+        assert!(error.contains("no sound table of pieces"), "{error}");
+    };
+    verify(&|table| put(table, 0, [10]));
+    verify(&|table| put(table, 32, f64::NAN.to_le_bytes()));
     // The pieces' root, behind eleven scores.
-    check("unigram", &|table| put(table, 120, [0xff; 3]), no_table);
+    verify(&|table| put(table, 120, [0xff; 3]));
     let replace = |from: &'static str, to: &'static str| {
         move |config: &mut [u8]| {
             let text = str::from_utf8(config).unwrap();
