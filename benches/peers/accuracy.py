@@ -50,6 +50,13 @@ class System:
     def speed(self):
         return self.posts / statistics.median(self.seconds)
 
+    def full_title(self):
+        """The title, with the note where that says more than the title's last part."""
+        last = self.title.rpartition(", ")[2]
+        if self.note.startswith(last):
+            return self.title + self.note.removeprefix(last)
+        return f"{self.title}: {self.note}" if self.note else self.title
+
 
 class Linear:
     """Logistic regression on features of a text."""
@@ -274,8 +281,7 @@ def page(systems, labels, arguments, training_posts, core, load):
         if system.found is not None:
             low, high = interval(system.found, labels)
             recall = f"{macro_recall(system.found, labels):.3f} ({low:.3f} to {high:.3f})"
-        title = f"{system.title}: {system.note}" if system.note and system.note not in system.title else system.title
-        rows.append([title, recall, f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"])
+        rows.append([system.full_title(), recall, f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"])
     machine = peers.machine()
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in
                          ("onnxruntime", "ctranslate2", "scikit-learn", "tokenizers", "vaderSentiment"))
@@ -297,7 +303,7 @@ for the figures here, with 95% bootstrap intervals. Speed is text to labels of t
   `{arguments.train.name}` that are not in `{arguments.input.name}`; every tenth chooses the strength of regularization. They run in Python with scikit-learn, and would be faster in C. **VADER** is its lexicon and rules, in Python.
 - **RoBERTa-base's shape** is measured with random weights on {min(SHAPE_POSTS, arguments.posts)} posts, in ONNX Runtime on the fastest of three graphs, and stands for the speed of models such as twitter-roberta, whose published accuracy is on
   TweetEval's test split and not comparable with figures on another one.
-- A bias of the default model was fitted on the validation split and the multilingual model's checkpoint chosen by it, which flatters both a little
+- A bias of the default model was fitted on the validation split, and the multilingual model's checkpoint and number of runs chosen by it, which flatters both a little
   ([how much](../../model/default/README.md#figures)).
 
 Measured on {machine['cpu']} ({machine['family']}), {machine['cores']} cores, {machine['system']}, {machine['date']}, core {core}; load average {busy} before and after

@@ -30,8 +30,8 @@
 //!    Anything else that begins with `&` stays.
 //! 3. `invisible`: soft hyphens, marks of direction, joiners of words and tag characters
 //!    are dropped; the region in a flag stays. Zero-width spaces, joiners and non-joiners
-//!    are dropped unless a character beyond ASCII stands on both sides: there they may
-//!    separate words (Thai), shape letters (Persian, Hindi) or join emoji.
+//!    are dropped unless a character beyond ASCII, and no white space, stands on both sides:
+//!    there they may separate words (Thai), shape letters (Persian, Hindi) or join emoji.
 //! 4. `styled_letters`: mathematical, full-width, circled, squared and parenthesised letters
 //!    and digits, superscripts, subscripts and small capitals become plain ones; `¹ ² ³ ª º`
 //!    stay. Five such letters are emoji too (`Ⓜ 🅰 🅱 🅾 🅿`) and become plain only beside a

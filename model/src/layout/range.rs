@@ -56,7 +56,12 @@ impl WeightRange {
 
 /// Whether every weight is between -64 and 63.
 fn are_narrow(weights: &[i8]) -> bool {
-    weights.iter().all(|w| (-64..64).contains(w))
+    // Without an early exit within a block, so that the compiler makes vectors of it.
+    let is_block_narrow = |block: &[i8]| {
+        let mut within = block.iter().map(|w| (-64..64).contains(w));
+        within.fold(true, |all, is_within| all & is_within)
+    };
+    weights.chunks(4096).all(is_block_narrow)
 }
 
 /// Whether a panel's weights are narrow, and those of either sign in each group add up to
@@ -91,8 +96,9 @@ fn is_panel_grouped_plainly(panel: &[i8]) -> bool {
             .all(|group| (0..STEP).step_by(2).all(|pair| is_bounded(group, pair)))
 }
 
-/// The same where kernels rest on it: a cold start reads all weights. It says vectors because the
-/// program of an image is optimized for size, where the compiler makes none of a loop.
+/// The same where kernels rest on it: a cold start reads all weights. Written with intrinsics
+/// because the program of an image is optimized for size when it is linked, and the compiler makes
+/// no vectors of a loop then.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::{GROUP_STEPS, MAX_GROUP_SUM, STEP};

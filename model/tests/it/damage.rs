@@ -341,7 +341,7 @@ fn a_file_with_a_unigram_table_tells_older_releases() {
 }
 
 #[test]
-fn a_hostile_unigram_table_is_refused() {
+fn a_hostile_unigram_table_is_refused_at_opening_or_by_verify() {
     let changed = |name: &str, change: &dyn Fn(&mut [u8])| {
         let mut file = unigram();
         let at = entry(&file, name);

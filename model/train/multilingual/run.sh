@@ -12,7 +12,7 @@ for plan in mixed last; do
   python finetune.py --work "$work" --model "$model" --plan "$plan"
 done
 for seed in 1 2; do
-  python shorten.py --weights "$work/last.1.pt" --work "$work" --model "$model" --seed $seed
+  OMP_NUM_THREADS=2 python shorten.py --weights "$work/last.1.pt" --work "$work" --model "$model" --seed $seed
 done
-python release.py --weights "$work"/shorter.[12].pt --work "$work" --model "$model"
+python release.py --weights "$work"/shorter.9.[12].pt --work "$work" --model "$model"
 cargo run --release --features full -- pack "$model" --output "$model.coldread"

@@ -5,7 +5,8 @@
 Layers go one by one, each time the one without which the outputs change least on posts that were
 trained on. The layers above the first gap then learn to give the states and the outputs of the whole
 network again, on the training posts and on pieces of them; what lies below stays as it is. Goes on
-from its checkpoint and writes WORK/shorter.<seed>.pt.
+from its checkpoint and writes WORK/dropped.<layers>.json, the choice, which further seeds share, and
+WORK/shorter.<layers>.<seed>.pt.
 """
 
 import argparse
@@ -28,7 +29,7 @@ PLAN = {"rate": 2e-4, "final": 0.0, "warmup": 0.04, "ema": 0.996, "ema_every": 8
 READ = {"english": 0.5, "extraction": 0.2, **{name: 4 for name in LANGUAGES}, "hindi": 10}
 # How much of a whole post's target its annotators decide; the whole network decides the rest.
 ANNOTATORS = 0.3
-# Posts of each language to choose layers by.
+# The first posts of each language, to choose layers by. In Hindi all of them are negative.
 CHOICE = 24
 
 
@@ -175,9 +176,9 @@ def main():
     values = torch.load(args.weights)
     for name in ("classifier.weight", "classifier.bias"):
         values[name] = values[name][:3].clone()
-    result = args.work / f"shorter.{args.seed}.pt"
+    result = args.work / f"shorter.{args.layers}.{args.seed}.pt"
     if not result.exists():
-        choice = args.work / "dropped.json"
+        choice = args.work / f"dropped.{args.layers}.json"
         if not choice.exists():
             few = [row for name in ("english", *LANGUAGES) for row in posts[name][:CHOICE]]
             choice.write_text(json.dumps(choose(values, args.layers, Corpus(few, tokenizer))))
