@@ -58,7 +58,7 @@ impl WeightRange {
 fn are_narrow(weights: &[i8]) -> bool {
     // Without an early exit within a block, so that the compiler makes vectors of it.
     let is_block_narrow = |block: &[i8]| {
-        let mut within = block.iter().map(|w| (-64..64).contains(w));
+        let within = block.iter().map(|w| (-64..64).contains(w));
         within.fold(true, |all, is_within| all & is_within)
     };
     weights.chunks(4096).all(is_block_narrow)
