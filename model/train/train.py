@@ -341,6 +341,15 @@ def mean_weights(paths):
     return {name: value.float() for name, value in total.items()}
 
 
+@torch.no_grad()
+def update_average(averaged, current, plan, step):
+    """Takes a step's weights into the moving average of a run, in place."""
+    if (step + 1) % plan["ema_every"] == 0:
+        # Starts as a plain mean, so that early weights do not linger.
+        keep = min(plan["ema"] ** plan["ema_every"], 1 - 1 / (2 + step / plan["ema_every"]))
+        torch._foreach_lerp_(averaged, current, 1 - keep)
+
+
 def second(work, seed, turn):
     result = work / f"second.{turn}.{seed}.pt"
     if result.exists():
@@ -389,11 +398,7 @@ def second(work, seed, turn):
         loss = loss_of(model.classify(x), tweets.targets[rows], tweets.log_prior)
         loss.backward()
         trainer.step(step)
-        if (step + 1) % config["ema_every"] == 0:
-            # Starts as a plain mean, so that early weights do not linger.
-            keep = min(config["ema"] ** config["ema_every"], 1 - 1 / (2 + step / config["ema_every"]))
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, trainer.masters, 1 - keep)
+        update_average(averaged, trainer.masters, config, step)
         posts += len(rows)
         running = float(loss.detach()) * 0.01 + running * 0.99 if running else float(loss.detach())
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -445,11 +450,7 @@ def fit(values, model, plan, seed, result, steps, loss_of_step):
         loss.backward()
         trainer.step(step)
         words.step(handle, trainer.rate(step), step + 1)
-        if (step + 1) % plan["ema_every"] == 0:
-            # Starts as a plain mean, so that early weights do not linger.
-            keep = min(plan["ema"] ** plan["ema_every"], 1 - 1 / (2 + step / plan["ema_every"]))
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, current, 1 - keep)
+        update_average(averaged, current, plan, step)
         running = float(loss.detach()) * 0.01 + running * 0.99 if running else float(loss.detach())
         if time.monotonic() - saved > CHECKPOINT_SECONDS or step == done + 50:
             saved = time.monotonic()

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from corpora import LANGUAGES
 from finetune import MAX_TOKENS, Corpus, network, predict, scores, shape
 from model import COMPUTE
-from train import CHECKPOINT_SECONDS, WORDS, Trainer, batches, padded, save
+from train import CHECKPOINT_SECONDS, WORDS, Trainer, batches, padded, save, update_average
 
 PLAN = {"rate": 2e-4, "final": 0.0, "warmup": 0.04, "ema": 0.996, "ema_every": 8}
 # How often each corpus is read. From the second time on, posts are cut to pieces.
@@ -145,11 +145,7 @@ def train(args, corpora, values, dropped, result):
             loss = near + (1 - ANNOTATORS) * alike + ANNOTATORS * labels
         loss.backward()
         trainer.step(step)
-        if (step + 1) % PLAN["ema_every"] == 0:
-            # Starts as a plain mean, so that early weights do not linger.
-            keep = min(PLAN["ema"] ** PLAN["ema_every"], 1 - 1 / (2 + step / PLAN["ema_every"]))
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, trainer.masters, 1 - keep)
+        update_average(averaged, trainer.masters, PLAN, step)
         tokens += ids.numel()
         now = np.array([float(near.detach()), float(alike.detach())])
         means = now if means is None else 0.98 * means + 0.02 * now
