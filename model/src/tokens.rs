@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Bytes of the longest piece that a table may have. It bounds what a hostile table can make
+/// a word cost: its length times this. XLM-RoBERTa's and BERT's longest have about 50.
+pub(crate) const MAX_PIECE: usize = 128;
+
 /// A token that is looked for in the text as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddedToken {

@@ -9,7 +9,7 @@
 //!
 //! `docs/internals/packed-format.md` has the table's layout.
 
-use crate::tokens::{AddedToken, added_tokens, special_tokens};
+use crate::tokens::{AddedToken, MAX_PIECE, added_tokens, special_tokens};
 use crate::trie::{self, Trie};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -23,6 +23,10 @@ pub const SPACE: char = '\u{2581}';
 
 /// How much worse than the worst piece a character without a piece is.
 const UNKNOWN_PENALTY: f64 = 10.0;
+
+/// Bytes of the longest replacement of a character. It bounds how much a hostile table can
+/// make a text grow. The longest of XLM-RoBERTa's, for U+FDFA, has 33.
+const MAX_REPLACEMENT: usize = 64;
 
 /// Rules of a tokenizer of XLM-RoBERTa's kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +77,8 @@ impl Unigram {
         let id_of = |piece: &str| ids.get(piece).copied();
         let added_tokens = added_tokens(&json["added_tokens"], id_of)?;
         // Zero bytes end a key, in texts too.
-        let has_zero = ids.keys().any(|piece| piece.contains('\0'));
-        if has_zero || unk_id as usize >= scores.len() {
+        let is_key = |piece: &&str| !piece.contains('\0') && piece.len() <= MAX_PIECE;
+        if !ids.keys().all(is_key) || unk_id as usize >= scores.len() {
             return None;
         }
         let keys = ids.iter().filter(|(piece, _)| !piece.is_empty());
@@ -257,15 +261,15 @@ impl<'a> Table<'a> {
     /// Reads all of it and sees that every place, id and score in it is one.
     pub fn is_sound(&self) -> bool {
         let ids = self.scores.len();
-        let Ok(replacements) = str::from_utf8(self.replacements) else {
+        if str::from_utf8(self.replacements).is_err() {
             return false;
-        };
+        }
         self.scores.iter().all(|score| score.is_finite())
             && self.unknown_score.to_bits() == unknown_score(self.scores).to_bits()
             && self.pieces.is_sound(|id| (id as usize) < ids)
             && self
                 .charsmap
-                .is_sound(|start| replacements.is_char_boundary(start as usize))
+                .is_sound(|start| self.replacement_at(start).is_some())
     }
 
     /// Ids are below this.
@@ -275,7 +279,7 @@ impl<'a> Table<'a> {
 
     /// The pieces that `text` begins with, the shortest first: their lengths and ids.
     pub fn pieces(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
-        self.pieces.prefixes(text)
+        self.pieces.prefixes(&text[..text.len().min(MAX_PIECE)])
     }
 
     /// The id of the piece that is `text`.
@@ -298,9 +302,21 @@ impl<'a> Table<'a> {
 
     /// What `text` becomes if the character map has it, or something that it begins with.
     pub fn replacement(&self, text: &str) -> Option<&'a str> {
-        let (_, start) = self.charsmap.prefixes(text.as_bytes()).next()?;
+        let text = text.as_bytes();
+        let text = &text[..text.len().min(MAX_PIECE)];
+        let (_, start) = self.charsmap.prefixes(text).next()?;
+        self.replacement_at(start)
+    }
+
+    /// The replacement that begins at `start`: up to a zero byte or the end.
+    fn replacement_at(&self, start: u32) -> Option<&'a str> {
         let rest = self.replacements.get(start as usize..)?;
-        let end = rest.iter().position(|&b| b == 0).unwrap_or(rest.len());
+        let mut ends = rest.iter().take(MAX_REPLACEMENT + 1);
+        let end = match ends.position(|&b| b == 0) {
+            Some(end) => end,
+            None if rest.len() <= MAX_REPLACEMENT => rest.len(),
+            None => return None,
+        };
         str::from_utf8(&rest[..end]).ok()
     }
 }
@@ -310,6 +326,11 @@ mod tests {
 
     /// Full-width letters become plain ones, and a soft hyphen goes.
     fn charsmap() -> String {
+        charsmap_of("\0A\0\u{c5}\0")
+    }
+
+    /// The same with other replacements, which begin at bytes 0, 1 and 3.
+    fn charsmap_of(replacements: &str) -> String {
         let keys: [(&[u8], u32); 3] = [
             ("\u{ad}".as_bytes(), 0),
             ("\u{ff21}".as_bytes(), 1),
@@ -319,7 +340,7 @@ mod tests {
         let len = (trie.len() * size_of::<u32>()) as u32;
         let words = [&[len], &trie[..]].concat();
         let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        bytes.extend("\0A\0\u{c5}\0".as_bytes());
+        bytes.extend(replacements.as_bytes());
         BASE64_STANDARD.encode(bytes)
     }
 
@@ -403,6 +424,42 @@ mod tests {
             *json.pointer_mut(pointer).unwrap() = value;
             assert!(Unigram::compile(&json).is_none(), "{pointer}");
         }
+    }
+
+    #[test]
+    fn long_pieces_and_replacements_are_left_to_the_library() {
+        for (len, compiles) in [(MAX_PIECE, true), (MAX_PIECE + 1, false)] {
+            let mut json = xlm_roberta();
+            json["model"]["vocab"][3][0] = json!("A".repeat(len));
+            assert_eq!(Unigram::compile(&json).is_some(), compiles, "{len} bytes");
+        }
+        for (len, compiles) in [(MAX_REPLACEMENT, true), (MAX_REPLACEMENT + 1, false)] {
+            let mut json = xlm_roberta();
+            let replacements = format!("\0A\0{}\0", "b".repeat(len));
+            json["normalizer"]["normalizers"][0]["precompiled_charsmap"] =
+                json!(charsmap_of(&replacements));
+            assert_eq!(Unigram::compile(&json).is_some(), compiles, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_a_damaged_table_costs_and_gives_is_bounded() {
+        let (_, words) = Unigram::compile(&xlm_roberta()).unwrap();
+        // A trie whose node for `A` is its own child, and a replacement without an end.
+        let (base, letter) = (256_usize, b'A');
+        let mut units = vec![0; 512];
+        units[0] = (base as u32) << 10;
+        units[base] = 1 << 31 | 1;
+        units[base ^ usize::from(letter)] = (u32::from(letter) * (1 << 10 | 1)) | (1 << 8);
+        let replacements = vec![b'b'; 4 * MAX_REPLACEMENT];
+        let table = Table {
+            pieces: Trie::new(&units),
+            charsmap: Trie::new(&units),
+            replacements: &replacements,
+            ..table_of(&words).unwrap()
+        };
+        assert_eq!(table.pieces(&[letter; 4 * MAX_PIECE]).count(), MAX_PIECE);
+        assert_eq!(table.replacement("A"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! in one pass. A search touches one slot and one piece's text, two or three cache
 //! lines; all of a table of 30,000 pieces is 600 kB, of which a post touches little.
 
-use crate::tokens::{AddedToken, added_tokens, special_tokens};
+use crate::tokens::{AddedToken, MAX_PIECE, added_tokens, special_tokens};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -102,6 +102,9 @@ const CONTINUES: u32 = 1 << 31;
 /// The table's header: the binary logarithm of the number of slots, the number of
 /// ids, the longest piece in bytes, and a zero.
 const HEADER: usize = 4;
+/// Slots that a search looks at, at most. It bounds what a hostile table can make a search
+/// cost. The default model's vocabulary needs 39, random ones of 250,000 pieces up to 43.
+const MAX_SLOTS: usize = 128;
 
 /// The hash of the empty beginning of a word, or of the rest of one.
 pub const fn hash_start(continues: bool) -> u32 {
@@ -130,8 +133,8 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Writes the table; `None` if two pieces have the same id or an id is too large to
-/// be one of a vocabulary that leaves few gaps.
+/// Writes the table; `None` if two pieces have the same id, an id is too large to be one
+/// of a vocabulary that leaves few gaps, or a piece or a search for it is too long.
 fn build(pieces: &mut [Piece<'_>]) -> Option<Vec<u32>> {
     pieces.sort_by_key(|piece| piece.id);
     let ids = pieces.last()?.id as usize + 1;
@@ -150,14 +153,22 @@ fn build(pieces: &mut [Piece<'_>]) -> Option<Vec<u32>> {
             let start = hash_start(piece.continues);
             let hash = piece.text.bytes().fold(start, hash_next);
             let mut slot = first_slot(hash, slots_log2);
+            let mut tried = 1;
             while slots[slot] != FREE {
                 slot = (slot + 1) % slots.len();
+                tried += 1;
+            }
+            if tried > MAX_SLOTS {
+                return None;
             }
             slots[slot] = piece.id | if piece.continues { CONTINUES } else { 0 };
         }
         ends[id + 1] = u32::try_from(text.len()).ok()?;
     }
     let longest = pieces.iter().map(|piece| piece.text.len()).max()?;
+    if longest > MAX_PIECE {
+        return None;
+    }
     let header = [slots_log2, ids as u32, u32::try_from(longest).ok()?, 0];
     text.resize(text.len().next_multiple_of(size_of::<u32>()), 0);
     let mut table = [&header[..], &slots, &ends].concat();
@@ -191,14 +202,14 @@ pub struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// Finds the table's parts; `None` if the lengths do not fit or `bytes` is not
-    /// aligned for a u32.
+    /// Finds the table's parts; `None` if the lengths do not fit, a piece is too long or
+    /// `bytes` is not aligned for a u32.
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         let (header, rest) = bytes.split_at_checked(HEADER * size_of::<u32>())?;
         let [slots_log2, ids, longest, _] = *bytemuck::try_cast_slice(header).ok()? else {
             return None;
         };
-        if !(1..=30).contains(&slots_log2) || ids >= CONTINUES {
+        if !(1..=30).contains(&slots_log2) || ids >= CONTINUES || longest as usize > MAX_PIECE {
             return None;
         }
         let (slots, rest) = rest.split_at_checked(size_of::<u32>() << slots_log2)?;
@@ -227,7 +238,7 @@ impl<'a> Vocabulary<'a> {
     pub fn find(&self, piece: &[u8], continues: bool, hash: u32) -> Option<u32> {
         let mask = self.slots.len() - 1;
         let first = first_slot(hash, self.slots_log2);
-        for i in 0..self.slots.len() {
+        for i in 0..self.slots.len().min(MAX_SLOTS) {
             let slot = self.slots[(first + i) & mask];
             if slot == FREE {
                 return None;
@@ -306,6 +317,35 @@ mod tests {
             let mut json = bert();
             *json.pointer_mut(pointer).unwrap() = value;
             assert!(WordPiece::compile(&json).is_none(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn long_pieces_are_left_to_the_library() {
+        for (len, compiles) in [(MAX_PIECE, true), (MAX_PIECE + 1, false)] {
+            let mut json = bert();
+            json["model"]["vocab"]["b".repeat(len)] = json!(5);
+            assert_eq!(WordPiece::compile(&json).is_some(), compiles, "{len} bytes");
+        }
+        let (_, mut table) = WordPiece::compile(&bert()).unwrap();
+        table[2] = MAX_PIECE as u32 + 1;
+        assert!(Vocabulary::new(bytemuck::cast_slice(&table)).is_none());
+    }
+
+    #[test]
+    fn a_search_looks_at_a_bounded_number_of_slots() {
+        // Ten bits of slots, none of them free: only the first ones after the hash count.
+        let text = "a";
+        let hash = text.bytes().fold(hash_start(false), hash_next);
+        let slots_log2 = 10;
+        let first = first_slot(hash, slots_log2);
+        for (distance, id) in [(MAX_SLOTS - 1, Some(1)), (MAX_SLOTS, None)] {
+            let mut slots = vec![0; 1 << slots_log2];
+            slots[(first + distance) % (1 << slots_log2)] = 1;
+            let text_word = u32::from_ne_bytes([text.as_bytes()[0], 0, 0, 0]);
+            let table = [&[slots_log2, 2, 1, 0], &slots[..], &[0, 0, 1, text_word]].concat();
+            let vocabulary = Vocabulary::new(bytemuck::cast_slice(&table)).unwrap();
+            assert_eq!(find(vocabulary, text, false), id, "{distance} slots on");
         }
     }
 
