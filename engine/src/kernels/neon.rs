@@ -50,17 +50,6 @@ macro_rules! each {
     };
 }
 
-#[inline(always)]
-fn min4(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-    // `vminq_f32` treats NaN and zeros otherwise than the specification.
-    neon!(vbslq_f32(vcltq_f32(a, b), a, b))
-}
-
-#[inline(always)]
-fn max4(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-    neon!(vbslq_f32(vcgtq_f32(a, b), a, b))
-}
-
 /// Folds 16 lanes by the tree that `Simd::sum` states.
 #[inline(always)]
 fn fold(v: F, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> f32 {
@@ -128,21 +117,11 @@ unsafe impl Simd for NeonDotprod {
     }
     #[inline(always)]
     fn min(self, a: F, b: F) -> F {
-        [
-            min4(a[0], b[0]),
-            min4(a[1], b[1]),
-            min4(a[2], b[2]),
-            min4(a[3], b[3]),
-        ]
+        each!(i => vminnmq_f32(a[i], b[i]))
     }
     #[inline(always)]
     fn max(self, a: F, b: F) -> F {
-        [
-            max4(a[0], b[0]),
-            max4(a[1], b[1]),
-            max4(a[2], b[2]),
-            max4(a[3], b[3]),
-        ]
+        each!(i => vmaxnmq_f32(a[i], b[i]))
     }
     #[inline(always)]
     fn to_i32(self, v: F) -> I {
@@ -173,11 +152,11 @@ unsafe impl Simd for NeonDotprod {
     }
     #[inline(always)]
     fn min_lane(self, v: F) -> f32 {
-        fold(v, min4)
+        fold(v, |a, b| neon!(vminnmq_f32(a, b)))
     }
     #[inline(always)]
     fn max_lane(self, v: F) -> f32 {
-        fold(v, max4)
+        fold(v, |a, b| neon!(vmaxnmq_f32(a, b)))
     }
     #[inline(always)]
     fn transpose(self, rows: [F; LANES]) -> [F; LANES] {

@@ -37,9 +37,10 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
-    /// `a < b ? a : b`: `b` where either is NaN.
+    /// The smaller one; `b` where only `a` is NaN. Which of two zeros of different signs it
+    /// gives is left open: nothing that is made of it depends on the sign.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
-    /// `a > b ? a : b`: `b` where either is NaN.
+    /// The larger one, as for `min`.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
 
     /// To the nearest integer, ties to even; unspecified outside of `i32`.
