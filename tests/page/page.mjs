@@ -18,11 +18,15 @@ async function serve(env) {
     env: { PATH: process.env.PATH, COLDREAD_ADDR: "127.0.0.1:0", COLDREAD_LOG: "error", ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
+  // It ends with this process, however that ends, and does not keep it from ending.
+  process.once("exit", () => server.kill());
   const line = await new Promise((resolve, reject) => {
     server.stdout.once("data", (data) => resolve(String(data)));
     server.once("exit", () => reject(new Error("the server ended")));
   });
-  return { server, address: line.match(/http:\S+/)[0] };
+  server.unref();
+  server.stdout.unref();
+  return line.match(/http:\S+/)[0];
 }
 
 function watch(page, address) {
@@ -127,7 +131,7 @@ async function description(page, address) {
 }
 
 async function privateDescription(browser) {
-  const { server, address } = await serve({ COLDREAD_API_KEYS: KEY, COLDREAD_PRIVATE_DOCS: "true" });
+  const address = await serve({ COLDREAD_API_KEYS: KEY, COLDREAD_PRIVATE_DOCS: "true" });
   const page = await browser.newPage({ extraHTTPHeaders: {} });
   await page.route("**/docs*", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
   await page.route("**/page.css", (route) => route.continue({ headers: { ...route.request().headers(), "x-api-key": KEY } }));
@@ -138,11 +142,10 @@ async function privateDescription(browser) {
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "POST /v1/sentiment" }).waitFor();
   await page.close();
-  server.kill("SIGTERM");
 }
 
 async function withoutKey(browser) {
-  const { server, address } = await serve({ COLDREAD_API_KEYS: KEY });
+  const address = await serve({ COLDREAD_API_KEYS: KEY });
   const page = await browser.newPage();
   await page.goto(address);
   await page.getByLabel("Posts, one per line").fill("good");
@@ -152,7 +155,6 @@ async function withoutKey(browser) {
   await page.getByRole("button", { name: "Score posts" }).click();
   await page.getByText("1 scored.").waitFor();
   await page.close();
-  server.kill("SIGTERM");
 }
 
 // What the page shows and hands out of the golden posts, apart from their languages.
@@ -168,7 +170,7 @@ async function golden(page) {
 
 // In the tab: the server's digits and bars, and nothing sent.
 async function inTab(browser) {
-  const { server, address } = await serve({ COLDREAD_WEB_ENGINE: engine });
+  const address = await serve({ COLDREAD_WEB_ENGINE: engine });
   const page = await browser.newPage({ viewport: { width: 900, height: 700 } });
   page.setDefaultTimeout(120_000);
   const faults = watch(page, address);
@@ -204,11 +206,10 @@ async function inTab(browser) {
   assert.deepEqual(asked.map((request) => request.replace(address, "")), ["POST /v1/sentiment?detect_language=true"]);
   assert.deepEqual(faults, []);
   await page.close();
-  server.kill("SIGTERM");
 }
 
 async function inTabWithKey(browser) {
-  const { server, address } = await serve({ COLDREAD_WEB_ENGINE: engine, COLDREAD_API_KEYS: KEY });
+  const address = await serve({ COLDREAD_WEB_ENGINE: engine, COLDREAD_API_KEYS: KEY });
   const page = await browser.newPage();
   await page.goto(address);
   await page.locator("#in-tab").check();
@@ -219,10 +220,9 @@ async function inTabWithKey(browser) {
   await page.getByRole("button", { name: "Score posts" }).click();
   await page.getByText("1 scored.").waitFor();
   await page.close();
-  server.kill("SIGTERM");
 }
 
-const { server, address } = await serve({});
+const address = await serve({});
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: process.getuid() === 0 ? ["--no-sandbox"] : [],
@@ -262,6 +262,5 @@ try {
   console.log("the page does what it should");
 } finally {
   await browser.close();
-  server.kill("SIGTERM");
   await rm(folder, { recursive: true });
 }
