@@ -35,6 +35,18 @@ PLAN = {"epochs": 1.0, "rate": 6e-5, "final": 0.0, "warmup": 0.06, "ema": 0.998,
 ANNOTATORS = 0.5
 
 
+def misspelled(word, chance):
+    """Two letters swapped, one missing, or one drawn out."""
+    at = chance.randrange(1, len(word) - 1)
+    return chance.choice(
+        (
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            word[:at] + word[at + 1 :],
+            word[:at] + word[at] * 3 + word[at + 1 :],
+        )
+    )
+
+
 def augmented(post, chance):
     """Spelling, punctuation, handles and links change; the sentiment does not."""
     if chance.random() < 0.15:
@@ -52,14 +64,7 @@ def augmented(post, chance):
         place = chance.randrange(len(words))
         word = words[place]
         if word.isascii() and word.isalpha() and len(word) > 3 and word != "http":
-            at = chance.randrange(1, len(word) - 1)
-            words[place] = chance.choice(
-                (
-                    word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-                    word[:at] + word[at + 1 :],
-                    word[:at] + word[at] * 3 + word[at + 1 :],
-                )
-            )
+            words[place] = misspelled(word, chance)
     return " ".join(words) or post
 
 
